@@ -1,0 +1,3 @@
+"""Energy-aware testing for pytest. Nothing is imported here, so that a run without ``--energy`` pays nothing."""
+
+__version__ = "0.1.0"

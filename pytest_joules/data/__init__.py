@@ -1,0 +1,1 @@
+"""Data shipped with the package, each file with its source and licence."""

@@ -1,0 +1,198 @@
+"""The data: what one reading, one sample and one measurement hold, and how a measurement becomes a report record.
+
+Units are SI throughout: joules, seconds, watts. ``None`` means *unavailable*; a zero is never used for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+SCHEMA = "pytest-joules/1"
+
+Provenance = Literal["measured", "shared", "estimated", "unavailable"]
+Resolution = Literal["ok", "apportioned", "below"]
+
+#: A report record: one entry of ``tests`` in the report JSON. Plain JSON types only, so that it crosses process borders.
+Record = dict[str, Any]
+
+#: What a source saw at one instant: one raw value a domain, ``None`` where the counter could not be read.
+Counters = tuple[float | None, ...]
+
+
+class Reading(NamedTuple):
+    """The cumulative counters of every source in use at one instant, with its timestamps."""
+
+    wall: int
+    """Monotonic clock, nanoseconds."""
+    cpu: int
+    """CPU time of this process, all threads, nanoseconds."""
+    tsc: int
+    """Ticks of the time stamp counter."""
+    counters: tuple[Counters, ...]
+    """One entry a source, in the order of the meter's sources."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The difference of two readings over one round, per iteration.
+
+    Where very short rounds were measured as one block, a sample is the mean of a group of consecutive rounds.
+    """
+
+    energy: float | None
+    """Joules of all domains that count towards the total."""
+    duration: float
+    """Seconds of wall time."""
+    tsc: float | None
+    """Ticks of the time stamp counter."""
+    domains: Mapping[str, float | None] = field(default_factory=dict)
+    """Joules by domain."""
+    shared: bool = False
+    """Other processes used more than 5 % of the machine meanwhile."""
+
+    def as_record(self) -> Record:
+        return {"energy": self.energy, "duration": self.duration, "tsc": self.tsc, "domains": dict(self.domains)}
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Median joules of the three phases of a round; ``None`` where a phase was too short for the counter."""
+
+    setup: float | None = None
+    call: float | None = None
+    teardown: float | None = None
+
+
+@dataclass(slots=True)
+class Measurement:
+    """All samples of one test in one session, with their summary."""
+
+    nodeid: str
+    source: str
+    """Names of the sources, joined by ``+``."""
+    provenance: Provenance
+    resolution: Resolution
+    rounds: int
+    """Measured rounds that were run (warm-up rounds excluded)."""
+    iterations: int
+    samples: Sequence[Sample]
+    energy: Record | None
+    """Summary of the samples' joules (see :func:`pytest_joules.stats.summarise`), or ``None``."""
+    duration: Record | None
+    power: Record | None
+    tsc: Record | None
+    domains: dict[str, Record | None]
+    phases: Phases = field(default_factory=Phases)
+    net_energy: float | None = None
+    """Median joules above idle, where the idle power was measured."""
+    regions: Record = field(default_factory=dict)
+    work: Record = field(default_factory=dict)
+    scores: Record = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What a reader must know of this number, one short sentence each."""
+
+    def as_record(self) -> Record:
+        """The test's entry in the report; the outcome and the verdicts are filled in by who knows them."""
+        record = empty_record(self.nodeid)
+        record.update(
+            source=self.source,
+            provenance=self.provenance,
+            resolution=self.resolution,
+            rounds=self.rounds,
+            iterations=self.iterations,
+            energy=self.energy,
+            duration=self.duration,
+            power=self.power,
+            tsc=self.tsc,
+            domains=self.domains,
+            samples=[sample.as_record() for sample in self.samples],
+            phases={"setup": self.phases.setup, "call": self.phases.call, "teardown": self.phases.teardown},
+            net_energy=self.net_energy,
+            regions=self.regions,
+            work=self.work,
+            scores=self.scores,
+            notes=list(self.notes),
+        )
+        return record
+
+
+def empty_record(nodeid: str) -> Record:
+    """The record of a test of which nothing was measured."""
+    return {
+        "nodeid": nodeid,
+        "outcome": None,
+        "source": None,
+        "provenance": "unavailable",
+        "resolution": None,
+        "rounds": 0,
+        "iterations": 1,
+        "energy": None,
+        "duration": None,
+        "power": None,
+        "tsc": None,
+        "domains": {},
+        "samples": [],
+        "phases": {"setup": None, "call": None, "teardown": None},
+        "net_energy": None,
+        "regions": {},
+        "work": {},
+        "scores": {},
+        "budget": None,
+        "comparison": None,
+        "prediction": None,
+        "notes": [],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What the report says of a source."""
+
+    name: str
+    provenance: Provenance
+    domains: tuple[str, ...]
+    resolution_s: float | None
+    """Seconds between two updates of the counter; 0 where it is continuous."""
+    uncertainty: float | None
+    """Relative; 0.4 means ±40 %. ``None`` where the maker declares none."""
+    why: str
+    """How it measures, and why a better source was not taken."""
+
+    def as_record(self) -> Record:
+        return {
+            "name": self.name,
+            "provenance": self.provenance,
+            "domains": list(self.domains),
+            "resolution_s": self.resolution_s,
+            "uncertainty": self.uncertainty,
+            "why": self.why,
+        }
+
+
+@dataclass(slots=True)
+class Report:
+    """One session: the shared facts once, and a record for each test."""
+
+    created: str
+    """ISO 8601, UTC."""
+    machine: Record
+    commit: Record | None
+    settings: Record
+    sources: list[Record]
+    tests: list[Record] = field(default_factory=list)
+    session: Record = field(default_factory=dict)
+    """Totals of the session: ``seconds`` and ``joules`` spent, ``idle_watts`` where measured."""
+
+    def as_record(self) -> Record:
+        return {
+            "schema": SCHEMA,
+            "created": self.created,
+            "machine": self.machine,
+            "commit": self.commit,
+            "settings": self.settings,
+            "sources": self.sources,
+            "session": self.session,
+            "tests": self.tests,
+        }

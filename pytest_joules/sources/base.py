@@ -1,0 +1,92 @@
+"""The protocol that every source fulfils. A source knows no pytest."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pytest_joules.model import Counters, SourceFacts
+
+
+class Unavailable(Exception):
+    """A source cannot work here.
+
+    ``reason`` says what was found and where; ``remedy`` is what the user can do, as an exact command where there is one.
+    """
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A thing with its own counter."""
+
+    name: str
+    counts: bool
+    """Whether it is added to the total: never a parent and its child, never psys and packages."""
+    follows: Literal["cpu", "time"] = "cpu"
+    """What its energy above idle is shared out by when rounds are too short for the counter."""
+
+
+class Source(ABC):
+    """One way to read energy. Made unopened and cheaply; :meth:`open` does the work or raises :class:`Unavailable`.
+
+    Attributes a subclass sets (``domains``, ``tick``, ``uncertainty`` and ``why`` at the latest in :meth:`open`):
+
+    ``name``         what the user calls it (``--energy-source=NAME``)
+    ``provenance``   ``measured`` for a counter, ``estimated`` for a model
+    ``rank``         preference under ``auto``, the highest that works is taken; ``None``: only when named
+    ``beside``       taken in addition to the best source, not instead of it (a GPU beside the CPU)
+    ``domains``      one :class:`Domain` for each value of :meth:`read`
+    ``tick``         seconds between two updates of the counters; 0 where they are continuous
+    ``uncertainty``  relative, or ``None`` where none is declared
+    ``why``          one short line: how it measures
+    ``trouble``      by domain name, why its last reading failed (emptied when it succeeds again)
+    """
+
+    name: ClassVar[str]
+    provenance: ClassVar[Literal["measured", "estimated"]] = "measured"
+    rank: ClassVar[int | None] = 50
+    beside: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.domains: tuple[Domain, ...] = ()
+        self.tick: float = 0.001
+        self.uncertainty: float | None = None
+        self.why: str = ""
+        self.trouble: dict[str, str] = {}
+
+    @abstractmethod
+    def open(self) -> None:
+        """Find and open the counters.
+
+        Raises:
+            Unavailable: they do not exist, may not be read, or do not work.
+        """
+
+    @abstractmethod
+    def read(self) -> Counters:
+        """The raw counters now, one a domain. Called around every round: it must be quick and must not raise;
+        a counter that fails yields ``None`` and an entry in ``trouble``."""
+
+    @abstractmethod
+    def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
+        """Joules by domain between two readings ``seconds`` apart, wrap-around corrected; ``None`` where that cannot be told."""
+
+    def close(self) -> None:  # noqa: B027 - nothing to close is a fine default
+        """Release what :meth:`open` took. May be called twice."""
+
+    def facts(self, why: str = "") -> SourceFacts:
+        """What the report says of this source; ``why`` is added to its own line."""
+        return SourceFacts(
+            name=self.name,
+            provenance=self.provenance,
+            domains=tuple(domain.name for domain in self.domains),
+            resolution_s=self.tick,
+            uncertainty=self.uncertainty,
+            why="; ".join(part for part in (self.why, why) if part),
+        )

@@ -1,0 +1,98 @@
+"""Medians and their intervals: pure functions over sequences of floats, nothing imported but the standard library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+from pytest_joules.model import Record
+
+#: Student's t, two-sided 95 %, for 1 to 4 degrees of freedom.
+_T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
+
+
+def median(values: Sequence[float]) -> float:
+    """The median. Raises ``ValueError`` for no values."""
+    if not values:
+        raise ValueError("no values")
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    if len(ordered) % 2:
+        return ordered[middle]
+    return (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """The quantile of sorted values, linearly interpolated (Hyndman and Fan 1996, type 7)."""
+    place = share * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+@lru_cache(maxsize=256)
+def _rank95(n: int) -> int:
+    """The largest k for which [x(k), x(n+1-k)] covers the median with at least 95 %; 0 where none does (n < 6)."""
+    k, below = 0, 0.0
+    while True:
+        below += math.comb(n, k) / 2**n
+        if 2 * below > 0.05:
+            return k
+        k += 1
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of the median.
+
+    From 6 values on by order statistics, which assumes no distribution (David and Nagaraja 2003, section 7.1). For 2 to 5
+    there is no such interval: Student's t with the standard error of a normal sample's median, 1.2533 s/√n. ``None`` for fewer.
+    """
+    n = len(values)
+    if n < 2:
+        return None
+    ordered = sorted(values)
+    k = _rank95(n) if n <= 1000 else max(1, math.floor((n - 1.96 * math.sqrt(n)) / 2))
+    if k:
+        return ordered[k - 1], ordered[n - k]
+    mean = math.fsum(ordered) / n
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in ordered) / (n - 1))
+    half = _T95[n - 1] * 1.2533 * deviation / math.sqrt(n)
+    centre = median(ordered)
+    return centre - half, centre + half
+
+
+def relative_half_width(values: Sequence[float]) -> float:
+    """Half the width of the median's 95 % interval over the median; infinite where either cannot be told."""
+    interval = median_interval(values)
+    if interval is None:
+        return math.inf
+    centre = median(values)
+    return (interval[1] - interval[0]) / 2 / centre if centre > 0 else math.inf
+
+
+def summarise(values: Sequence[float], uncertainty: float = 0.0) -> Record | None:
+    """Median, mean, standard deviation, interquartile range, 95 % interval of the median, coefficient of variation.
+
+    ``uncertainty`` (relative, one-sided half-width at 95 %) is what all values share and their scatter does not show, such
+    as the step of a counter around a block of rounds; it is added to the interval in quadrature. ``None`` for no values.
+    """
+    n = len(values)
+    if not n:
+        return None
+    ordered = sorted(values)
+    centre = median(ordered)
+    mean = math.fsum(ordered) / n
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in ordered) / (n - 1)) if n > 1 else None
+    interval = median_interval(ordered)
+    if interval is not None and uncertainty:
+        common = uncertainty * abs(centre)
+        interval = (centre - math.hypot(centre - interval[0], common), centre + math.hypot(interval[1] - centre, common))
+    return {
+        "median": centre,
+        "mean": mean,
+        "stdev": deviation,
+        "iqr": quantile(ordered, 0.75) - quantile(ordered, 0.25),
+        "ci95": list(interval) if interval else None,
+        "cv": deviation / mean if deviation is not None and mean else None,
+    }

@@ -185,8 +185,11 @@ class Report:
     session: Record = field(default_factory=dict)
     """Totals of the session: ``seconds`` and ``joules`` spent, ``idle_watts`` where measured."""
 
+    extra: Record = field(default_factory=dict)
+    """Whatever third parties add."""
+
     def as_record(self) -> Record:
-        return {
+        record = {
             "schema": SCHEMA,
             "created": self.created,
             "machine": self.machine,
@@ -196,3 +199,12 @@ class Report:
             "session": self.session,
             "tests": self.tests,
         }
+        if self.extra:
+            record["extra"] = self.extra
+        return record
+
+    def replace(self, record: Record) -> None:
+        """Take over what others made of :meth:`as_record`."""
+        for name in ("created", "machine", "commit", "settings", "sources", "session", "tests"):
+            setattr(self, name, record[name])
+        self.extra = record.get("extra", {})

@@ -1,0 +1,193 @@
+"""The ``joules`` command: what this machine can measure, and what was measured.
+
+Exit codes: 0; 1 where nothing was found or the history cannot be read; 2 for a command line that is not understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_joules import __version__
+
+if TYPE_CHECKING:
+    from pytest_joules.report.terminal import Column
+
+_HISTORY = Path("d", "joules", "history.db")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with ``arguments`` (default: those of the process) and return its exit code."""
+    given = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = given.command
+    try:
+        code = command(given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough (joules history | head); Python's own flush at exit must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="joules", description="Energy of tests: what pytest --energy can measure, and has.")
+    parser.add_argument("--version", action="version", version=f"pytest-joules {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    doctor = commands.add_parser("doctor", help="what this machine can measure, what it cannot, why, and the remedy")
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    doctor.add_argument("--powercap", type=Path, metavar="DIR", default=Path("/sys/class/powercap"), help="(default %(default)s)")
+    doctor.set_defaults(command=_doctor)
+
+    history = commands.add_parser("history", help="what was measured, the newest first")
+    history.add_argument("nodeid", nargs="?", metavar="NODEID", help="a test, or a part of its name; without: all tests")
+    where = history.add_mutually_exclusive_group()
+    where.add_argument("--cache-dir", type=Path, metavar="DIR", help="pytest's cache (default: the nearest .pytest_cache)")
+    where.add_argument("--store", metavar="URL", help="the history, as in pytest --energy-store")
+    history.add_argument("--limit", type=_positive, metavar="N", help="at most N entries")
+    history.add_argument("--json", action="store_true", help="as JSON, samples included")
+    history.set_defaults(command=_history)
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from pytest_joules import doctor
+
+    findings = doctor.examine(given.powercap, None, None)
+    if given.json:
+        _print_json(findings)
+    else:
+        _print(doctor.render(findings, _width()))
+    return 0
+
+
+def _history(given: argparse.Namespace) -> int:
+    place = given.store or _find(given.cache_dir)
+    if place is None:
+        return _nothing(
+            "no history here: neither this folder nor one above it has .pytest_cache/d/joules/history.db. "
+            "Run pytest --energy first, or name the cache with --cache-dir=DIR or the history with --store=URL."
+        )
+
+    from pytest_joules.report.terminal import printable
+    from pytest_joules.store import StoreError, open_store
+
+    try:
+        store = open_store(place, write=False)
+        try:
+            if given.nodeid is None:
+                return _overview(store.overview()[: given.limit], given.json)
+            candidates = store.nodeids(given.nodeid)
+            nodeid = given.nodeid if given.nodeid in candidates else candidates[0] if len(candidates) == 1 else None
+            if nodeid is not None:
+                return _of_one(nodeid, store.history(nodeid, given.limit), given.json)
+        finally:
+            store.close()
+    except StoreError as error:
+        return _nothing(str(error))
+    if not candidates:
+        return _nothing(f"nothing was measured of {given.nodeid}. joules history lists the tests that were.")
+    shown = candidates[: given.limit]
+    _print("\n".join(map(printable, shown)))
+    more = f", of which {len(shown)} are shown" if len(shown) < len(candidates) else ""
+    return _nothing(f"{given.nodeid} is in the names of these {len(candidates)} tests{more}: name one.")
+
+
+def _find(cache: Path | None) -> Path | None:
+    if cache is not None:
+        return cache / _HISTORY
+    here = Path.cwd()
+    places = (folder / ".pytest_cache" / _HISTORY for folder in (here, *here.parents))
+    return next((place for place in places if place.is_file()), None)
+
+
+def _overview(tests: list[dict[str, Any]], as_json: bool) -> int:
+    from pytest_joules.report import quantity
+    from pytest_joules.report.terminal import Column, shorten_nodeid
+
+    if as_json:
+        _print_json(tests)
+    elif tests:
+        _print_table(
+            Column("test", [test["nodeid"] for test in tests], shorten=shorten_nodeid),
+            Column("measured", [f"{test['count']}×" for test in tests], "right", drop=1),
+            Column("last", [_date(test["created"]) for test in tests], drop=2),
+            Column("energy", [quantity.joules(test["energy_median"]) for test in tests], "right"),
+            Column("provenance", [test["provenance"] for test in tests], drop=3),
+        )
+    return 0 if tests else _nothing("the history holds no measurements yet: run pytest --energy first.")
+
+
+def _of_one(nodeid: str, entries: list[dict[str, Any]], as_json: bool) -> int:
+    from pytest_joules.report import quantity
+    from pytest_joules.report.terminal import Column, printable
+
+    if as_json:
+        _print_json(entries)
+        return 0
+    shares = [quantity.relative_half_width(entry["energy"]) for entry in entries]
+    _print(printable(nodeid))
+    _print_table(
+        Column("date", [_date(entry["created"]) for entry in entries]),
+        Column("commit", [_commit(entry["commit"]) for entry in entries], drop=3),
+        Column("energy", [quantity.joules((entry["energy"] or {}).get("median")) for entry in entries], "right"),
+        Column("±", ["-" if share is None else quantity.plus_minus(share) for share in shares], "right", drop=5),
+        Column("source", [entry["source"] or "-" for entry in entries], drop=2),
+        Column("provenance", [entry["provenance"] for entry in entries], drop=4),
+        Column("rounds", [str(entry["rounds"]) for entry in entries], "right", drop=1),
+    )
+    return 0
+
+
+def _date(created: str) -> str:
+    return created[:16].replace("T", " ")
+
+
+def _commit(commit: dict[str, Any] | None) -> str:
+    return f"{commit['id'][:10]}{'+' if commit['dirty'] else ''}" if commit else "-"
+
+
+def _width() -> int:
+    """Columns of the terminal; a pipe or a file gets whole names."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000
+
+
+def _print_table(*columns: Column) -> None:
+    from pytest_joules.report.terminal import table
+
+    _print("\n".join(table(columns, _width(), sys.stdout.encoding or "utf-8")))
+
+
+def _print_json(value: object) -> None:
+    _print(json.dumps(value, indent=2))
+
+
+def _print(text: str) -> None:
+    from pytest_joules.report.terminal import encodable
+
+    print("\n".join(encodable(line, sys.stdout.encoding or "utf-8") for line in text.split("\n")))
+
+
+def _nothing(message: str) -> int:
+    sys.stdout.flush()
+    print(f"joules: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""The clocks, bound before any test runs.
+
+Tests patch ``time``: freezegun replaces the attributes of ``time`` and of every loaded module that hold one of its functions.
+Kept as attributes of an instance, the real functions are out of its reach.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class Clocks:
+    """Wall and CPU clocks (nanoseconds) and a sleep (seconds) that stay real whatever a test does to ``time``."""
+
+    __slots__ = ("cpu", "sleep", "wall")
+
+    def __init__(
+        self,
+        wall: Callable[[], int] = time.perf_counter_ns,
+        cpu: Callable[[], int] = time.process_time_ns,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.wall = wall
+        self.cpu = cpu
+        self.sleep = sleep
+
+
+CLOCKS = Clocks()

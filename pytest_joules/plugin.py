@@ -1,0 +1,109 @@
+"""The face to pytest: options, ini keys, markers, the fixture. PYTEST_DONT_REWRITE
+
+Everything else is imported by ``--energy`` only, so that a run without it pays for this file alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+_OPTIONS: dict[str, tuple[str, str]] = {
+    "source": ("auto|NAME[,NAME]", "what to read: auto (default: the best available), rapl, pyrapl, perf, nvml, tsc, estimate"),
+    "rounds": ("auto|N", "rounds a test; auto (default): 5 to 20, until the 95 %% interval of the median is within 2 %%"),
+    "max-time": ("SECONDS", "most time spent measuring one test (default 10)"),
+    "warmup": ("N", "unmeasured rounds first (default 1)"),
+    "idle": ("measure|off", "measure: 2 s of idle power first, and a net energy beside the total"),
+    "top": ("N", "rows of the table (default 20; 0: all)"),
+    "json": ("FILE", "write the report as JSON"),
+    "csv": ("FILE", "write the samples as CSV"),
+    "store": ("URL", "history (default: history.db in pytest's cache directory)"),
+    "powercap": ("DIR", "root of the powercap tree (default /sys/class/powercap)"),
+    "estimate-idle-watts": ("WATTS", "idle power of this machine's processors, for the estimate"),
+    "estimate-max-watts": ("WATTS", "their power under full load"),
+}
+
+_MARKERS = (
+    "energy_budget(joules): fail when the test costs more; joules=2.5 or joules='500 mJ'. Without --energy it does nothing.",
+    "energy(rounds, iterations, warmup, max_time, skip): how --energy measures this test. Without --energy it does nothing.",
+)
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    group = parser.getgroup("energy", "energy of tests (pytest-joules)")
+    # default=None: a default of False would shadow the ini key.
+    group.addoption("--energy", action="store_true", default=None, help="measure the energy of every test")
+    group.addoption("--energy-disable", action="store_true", default=None, help="do not, even if addopts or the ini file say so")
+    group.addoption(
+        "--energy-budget",
+        action="append",
+        metavar="PATTERN=JOULES",
+        help="upper limit for the tests that match, such as 'tests/test_io.py::*=2 J' (repeatable)",
+    )
+    group.addoption(
+        "--energy-trust-estimates",
+        action="store_true",
+        default=None,
+        help="let a budget fail on an estimate or on a shared machine",
+    )
+    for name, (metavar, text) in _OPTIONS.items():
+        group.addoption(f"--energy-{name}", metavar=metavar, help=text)
+        parser.addini(f"energy_{name.replace('-', '_')}", f"as --energy-{name}", default=None)
+    parser.addini("energy", "as --energy", type="bool", default=False)
+    parser.addini("energy_trust_estimates", "as --energy-trust-estimates", default=None)
+    parser.addini("energy_budgets", "budgets, one PATTERN = JOULES a line", type="linelist", default=[])
+
+
+def wanted(config: pytest.Config) -> bool:
+    """Whether this run measures."""
+    if config.getoption("energy_disable", None):
+        return False
+    return bool(config.getoption("energy", None) or config.getini("energy"))
+
+
+def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
+    # The specifications are needed as soon as somebody implements one, measuring or not; nobody else pays for them.
+    if any(name.startswith("pytest_joules_") for name in dir(plugin)) and not hasattr(manager.hook, "pytest_joules_sources"):
+        add_hookspecs(manager)
+
+
+def add_hookspecs(manager: pytest.PytestPluginManager) -> None:
+    """Make the extension points known."""
+    from pytest_joules import hookspecs
+
+    if manager.parse_hookspec_opts(hookspecs, "pytest_joules_sources") is not None:
+        manager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in _MARKERS:
+        config.addinivalue_line("markers", line)
+    if wanted(config):
+        from pytest_joules.session import start
+
+        start(config)
+
+
+class NoEnergy:
+    """The ``energy`` fixture of a run that does not measure: every call is accepted and does nothing."""
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        yield
+
+    def work(self, **units: float) -> None:
+        pass
+
+    def score(self, **scores: float) -> None:
+        pass
+
+
+@pytest.fixture
+def energy(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - the one or the other
+    """Energy inside a test: ``with energy.measure("name"):`` for a region, ``energy.work(tokens=128)`` for joules per unit of
+    work, ``energy.score(pass_at_1=0.31)`` for a utility beside the cost. Does nothing without ``--energy``."""
+    measuring = request.config.pluginmanager.get_plugin("joules-measuring")
+    return NoEnergy() if measuring is None else measuring.energy

@@ -1,0 +1,44 @@
+"""Every sample as CSV: one row a sample, units in the column names, ready for a data frame."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from typing import TextIO
+
+from pytest_joules.model import Report
+from pytest_joules.report import write as report_file
+
+
+def write(report: Report, path: str | os.PathLike[str]) -> None:
+    """Write one row a sample: joules, seconds and ticks per iteration, with where, when and how they were measured.
+
+    A test without samples has no row. An empty cell is an unavailable value. ``round`` counts from 1 within each test; a test
+    measured in blocks of rounds has one row a block. Domains that any test has get a column each.
+
+    Raises:
+        pytest_joules.report.write.ReportPathError: the file cannot be written.
+    """
+    report_file.atomically(path, lambda file: _write(report, file))
+
+
+def _write(report: Report, file: TextIO) -> None:
+    domains = list(dict.fromkeys(name for test in report.tests for sample in test["samples"] for name in sample["domains"]))
+    commit = report.commit or {}
+    shared = [report.machine.get("id"), report.machine.get("cpu"), commit.get("id"), report.created]
+    rows = csv.writer(file)
+    rows.writerow(
+        ["nodeid", "outcome", "source", "provenance", "resolution", "round", "iterations", "energy_j", "duration_s", "tsc_ticks"]
+        + [f"domain_{name}_j" for name in domains]
+        + ["machine_id", "cpu", "commit", "created"]
+    )
+    for test in report.tests:
+        about = [test[key] for key in ("nodeid", "outcome", "source", "provenance", "resolution")]
+        for number, sample in enumerate(test["samples"], 1):
+            values = [sample["energy"], sample["duration"], sample["tsc"], *map(sample["domains"].get, domains)]
+            rows.writerow([*about, number, test["iterations"], *map(_cell, values), *shared])
+
+
+def _cell(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

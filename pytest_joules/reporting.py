@@ -1,0 +1,224 @@
+"""Where measurements arrive: each is kept in the history as it comes, all of them go into the report at the end."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_joules import fingerprint
+from pytest_joules.clock import CLOCKS
+from pytest_joules.model import Record, Report, SourceFacts, empty_record
+from pytest_joules.report import write
+from pytest_joules.settings import Settings
+from pytest_joules.sources import choose
+
+if TYPE_CHECKING:
+    from pytest_joules.sources.tsc import TickCounter
+    from pytest_joules.store import Store
+
+
+class Reporting:
+    """Collects records, keeps them, prints and writes the report."""
+
+    def __init__(
+        self, config: pytest.Config, settings: Settings, choice: choose.Choice, ticks: TickCounter, *, turns: bool
+    ) -> None:
+        for path, option in ((settings.json, "--energy-json"), (settings.csv, "--energy-csv")):
+            if path is not None:
+                try:
+                    write.check(path, option)
+                except write.ReportPathError as error:
+                    raise pytest.UsageError(str(error)) from None
+        self.config = config
+        self.settings = settings
+        self.ticks = ticks
+        self.messages: list[str] = []
+        self._begun = CLOCKS.wall()
+        self._open: dict[str, Record] = {}
+        self._store: Store | None = None
+        self._header = choose.header_lines(choice)
+        self._header += [f"energy: {line}" for line in _cautions(config, turns)]
+        refused = "; ".join(f"{entry.name} not taken: {entry.reason}" for entry in choice.refused if not entry.quiet)
+        facts = [source.facts(refused if number == 0 else "") for number, source in enumerate(choice.sources)]
+        self.report = Report(
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            machine=fingerprint.machine(),
+            commit=fingerprint.commit(config.rootpath),
+            settings=settings.as_record(),
+            sources=[entry.as_record() for entry in facts],
+            session={"seconds": None, "joules": None, "idle_watts": None},
+        )
+        self._open_store()
+
+    # The history
+
+    def _open_store(self) -> None:
+        from pytest_joules.store import StoreError, open_store
+
+        try:
+            self._store = open_store(self._store_url())
+            self.messages += self._store.notices
+            self._store.begin(self.report)
+        except StoreError as error:
+            self._store = None
+            if self.settings.store is not None:
+                raise pytest.UsageError(f"--energy-store: {error}") from None
+            self.messages.append(f"history is not kept: {error}")
+
+    def _store_url(self) -> str:
+        from pytest_joules.store import StoreError
+
+        if self.settings.store is not None:
+            return self.settings.store
+        cache = getattr(self.config, "cache", None)
+        if cache is None:
+            raise StoreError("pytest's cache is switched off (-p no:cacheprovider); name a place with --energy-store=FILE")
+        try:
+            return str(cache.mkdir("joules") / "history.db")
+        except OSError as error:
+            raise StoreError(
+                f"pytest's cache directory cannot be written: {error}; set cache_dir or --energy-store=FILE"
+            ) from None
+
+    def _keep(self, record: Record) -> None:
+        from pytest_joules.store import StoreError
+
+        self.report.tests.append(record)
+        if self._store is None or not record["samples"]:
+            return
+        try:
+            self._store.add(record)
+        except StoreError as error:
+            self.messages.append(f"history is not kept from {record['nodeid']} on: {error}")
+            self._store = None
+
+    # What arrives
+
+    def pytest_report_header(self) -> list[str]:
+        return self._header
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        record = self._open.setdefault(report.nodeid, empty_record(report.nodeid))
+        measured = getattr(report, "joules", None)
+        if measured is not None:
+            measured["outcome"] = record["outcome"]
+            record = self._open[report.nodeid] = measured
+        record["outcome"] = _outcome(report, record["outcome"])
+        if record["provenance"] == "unavailable" and not record["notes"]:
+            record["notes"] += [text for name, text in report.user_properties if name == "energy_note"][:1]
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        record = self._open.pop(nodeid, None)
+        if record is not None:
+            self._keep(record)
+
+    def add_interrupted(self, record: Record) -> None:
+        """A test that did not come to its end."""
+        record["outcome"] = "interrupted"
+        self._open.pop(record["nodeid"], None)
+        self._keep(record)
+
+    def add_totals(self, totals: Record) -> None:
+        """What a process that ran tests drew in all."""
+        session = self.report.session
+        if totals["joules"] is not None:
+            session["joules"] = (session["joules"] or 0.0) + totals["joules"]
+        if totals["idle_watts"] is not None:
+            session["idle_watts"] = totals["idle_watts"]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist's
+        totals = getattr(node, "workeroutput", {}).get("joules")
+        if totals is not None:
+            self.add_totals(totals)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        if getattr(report, "joules_breach", None) is not None and report.when == "call":
+            return "failed", "J", ("OVER BUDGET", {"red": True})
+        return None
+
+    # The end
+
+    def pytest_sessionfinish(self) -> None:
+        for nodeid in list(self._open):
+            self.pytest_runtest_logfinish(nodeid)
+        self.report.session["seconds"] = (CLOCKS.wall() - self._begun) / 1e9
+        self.report.sources.append(
+            SourceFacts("tsc", "measured", (), 1 / self.ticks.frequency(), None, self.ticks.describe()).as_record()
+        )
+        self._let_others_change_it()
+        self._write_files()
+        if self._store is not None:
+            self._store.close()
+
+    def _let_others_change_it(self) -> None:
+        hook = self.config.hook.pytest_joules_update_report
+        if not hook.get_hookimpls():
+            return
+        record = self.report.as_record()
+        try:
+            hook(config=self.config, report=record)
+        except Exception as error:
+            self.messages.append(f"a pytest_joules_update_report hook failed, the report is unchanged by it: {error!r}")
+            return
+        self.report.replace(record)
+
+    def _write_files(self) -> None:
+        from pytest_joules.report import csv_file, json_file
+
+        for path, option, writer in (
+            (self.settings.json, "--energy-json", json_file.write),
+            (self.settings.csv, "--energy-csv", csv_file.write),
+        ):
+            if path is None:
+                continue
+            try:
+                writer(self.report, path)
+            except write.ReportPathError as error:
+                self.messages.append(f"{option}: {error}")
+            else:
+                self.messages.append(f"written: {path}")
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - pytest's private type
+        if self.config.option.verbose < 0:
+            return
+        from pytest_joules.report import terminal
+
+        writer = self.config.get_terminal_writer()
+        lines = terminal.lines(self.report, writer.fullwidth, self.settings.top)
+        if not lines and not self.messages:
+            return
+        terminalreporter.section("energy")
+        for line in (*lines, *self.messages):
+            terminalreporter.write_line(line)
+
+
+_RANK = {None: 0, "passed": 1, "xpassed": 2, "xfailed": 2, "skipped": 2, "failed": 3, "error": 4, "crashed": 5}
+
+
+def _outcome(report: pytest.TestReport, before: str | None) -> str | None:
+    """A test's outcome in one word, as its phases' reports come in."""
+    if report.when == "call" or (report.when == "setup" and report.skipped):
+        now = ("xfailed" if report.skipped else "xpassed") if hasattr(report, "wasxfail") else report.outcome
+    elif report.when in ("setup", "teardown"):
+        now = "error" if report.failed else None  # type: ignore[assignment]  # a passed setup says nothing yet
+    else:
+        now = "crashed"  # type: ignore[assignment]  # xdist: the worker died
+    return before if _RANK.get(now, 0) < _RANK.get(before, 0) else now or before
+
+
+def _cautions(config: pytest.Config, turns: bool) -> list[str]:
+    """What changes the numbers of the whole session."""
+    import sys
+
+    found = []
+    if turns:
+        found.append("workers on one machine take turns, so that each test is measured alone")
+    if sys.gettrace() is not None or config.pluginmanager.hasplugin("_cov"):
+        found.append("a tracer (coverage or a debugger) is active: its joules are in every number")
+    if getattr(config.option, "reruns", None):
+        found.append("with --reruns no test is measured")
+    return found

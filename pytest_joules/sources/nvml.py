@@ -1,0 +1,508 @@
+"""NVIDIA GPUs through NVML (the module ``pynvml`` of nvidia-ml-py): each board's cumulative energy counter, in millijoules.
+
+A board without that counter has its power sampled and integrated by a small process of its own. Not by a thread: one more
+thread changes tests that fork or count threads. Not at the readings alone: two instants say little of what was drawn between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Literal
+
+from pytest_joules.clock import CLOCKS
+from pytest_joules.model import Counters
+from pytest_joules.sources.base import Domain, Source, Unavailable
+
+#: Codes of ``nvmlReturn_t`` that mean: this board has no such counter.
+_UNSUPPORTED = (3, 13)
+_NO_PERMISSION, _DRIVER_NOT_LOADED, _LIBRARY_NOT_FOUND = 4, 9, 12
+
+#: Seconds between two updates of the energy counter where they could not be seen; boards update every 10 to 100 ms.
+_TICK = 0.1
+#: Seconds to watch the counter for its updates.
+_WATCH = 0.25
+#: Seconds between two samples of the power.
+_INTERVAL = 0.05
+#: Relative uncertainty of integrated power samples: against an external meter, plain integration of this sensor was wrong by
+#: 35 % and more on average, as some boards sample only a quarter of the time (arXiv 2312.02741).
+_SAMPLED_UNCERTAINTY = 0.4
+#: Added to the integral where samples are missing, in microjoules: more than any test uses, so that a gap is seen.
+_GAP = 1 << 50
+#: Seconds after which the sampling process counts as stopped.
+_STALE = 2.0
+
+
+class NoGpu(Unavailable):
+    """There is no NVIDIA GPU for this process: nothing is missing."""
+
+    quiet = True
+
+
+class Nvml(Source):
+    """Every GPU that ``CUDA_VISIBLE_DEVICES`` leaves visible, as ``gpu-N`` by its NVML index; taken beside a CPU source."""
+
+    name: ClassVar[str] = "nvml"
+    provenance: ClassVar[Literal["measured", "estimated"]] = "measured"
+    rank: ClassVar[int | None] = 80
+    beside: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tick = _TICK
+        self._library: ModuleType | None = None
+        self._readers: list[Callable[[], int]] = []
+        self._scales: list[float] = []
+        self._sampler: Sampler | None = None
+
+    def open(self) -> None:
+        if self._library is not None:
+            return
+        library = _load()
+        _initialise(library)
+        self._library = library
+        try:
+            self._find(library)
+        except Unavailable:
+            self.close()
+            raise
+        except Exception as error:
+            self.close()
+            raise Unavailable(f"NVML: {error}") from error
+
+    def read(self) -> Counters:
+        try:
+            return tuple([reader() for reader in self._readers])
+        except Exception:
+            return self._read_each()
+
+    def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
+        result: list[float | None] = []
+        for domain, first, last, scale in zip(self.domains, before, after, self._scales, strict=True):
+            joules = None
+            if first is None or last is None:
+                self.trouble.setdefault(domain.name, "the counter could not be read")
+            elif last < first:
+                self.trouble[domain.name] = "the counter went backwards (was the driver loaded again?)"
+            elif last - first >= _GAP:
+                self.trouble[domain.name] = "samples of the power are missing in between"
+            elif last == first:
+                self.trouble[domain.name] = f"the counter did not move in {seconds:.3g} s"
+            else:
+                joules = (last - first) * scale
+                self.trouble.pop(domain.name, None)
+            result.append(joules)
+        return tuple(result)
+
+    def close(self) -> None:
+        if self._sampler is not None:
+            self._sampler.close()
+            self._sampler = None
+        library, self._library = self._library, None
+        if library is not None:
+            self._readers = [_closed] * len(self._readers)
+            with contextlib.suppress(Exception):
+                library.nvmlShutdown()
+
+    def _read_each(self) -> Counters:
+        return tuple([self._read_one(domain, reader) for domain, reader in zip(self.domains, self._readers, strict=True)])
+
+    def _read_one(self, domain: Domain, reader: Callable[[], int]) -> int | None:
+        try:
+            return reader()
+        except Exception as error:
+            self.trouble[domain.name] = str(error) or type(error).__name__
+            return None
+
+    def _find(self, library: ModuleType) -> None:
+        boards, notes = visible(library, os.environ)
+        readers: dict[int, tuple[Callable[[], int], float]] = {}
+        sampled: list[int] = []
+        for index, handle in boards:
+            means = _means(library, handle)
+            if means == "counter":
+                readers[index] = partial(library.nvmlDeviceGetTotalEnergyConsumption, handle), 1e-3
+            elif means == "power":
+                sampled.append(index)
+            else:
+                notes.append(f"gpu-{index} left out: {means}")
+        why = [f"board energy counters through NVML, driver {_driver(library)}"] if readers else []
+        ticks = [_watch([reader for reader, _ in readers.values()])] if readers else []
+        if sampled:
+            try:
+                self._sampler = Sampler(sampled, library)
+            except Unavailable as error:
+                notes += [f"gpu-{index} left out: {error.reason}" for index in sampled]
+            else:
+                readers |= {index: (partial(self._sampler.microjoules, number), 1e-6) for number, index in enumerate(sampled)}
+                ticks.append(_INTERVAL)
+                self.uncertainty = _SAMPLED_UNCERTAINTY
+                boards_sampled = ", ".join(f"gpu-{index}" for index in sampled)
+                why.append(
+                    f"{boards_sampled} without an energy counter: power sampled every {_INTERVAL * 1e3:.0f} ms and integrated, "
+                    f"±{_SAMPLED_UNCERTAINTY:.0%}"
+                )
+        if not readers:
+            raise Unavailable("; ".join(notes) or "no GPU answers")
+        order = sorted(readers)
+        self._readers = [readers[index][0] for index in order]
+        self._scales = [readers[index][1] for index in order]
+        self.domains = tuple(Domain(f"gpu-{index}", counts=True, follows="time") for index in order)
+        self.tick = max(ticks)
+        self.trouble = {}
+        self.why = "; ".join(why + notes)
+
+
+def synchronise() -> None:
+    """Wait until the GPUs have done what was asked of them, so that its energy is in the next reading.
+
+    Through torch or cupy where the program under test has imported them; imports nothing, raises nothing, and wakes no GPU
+    that torch has not used.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        with contextlib.suppress(Exception):
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
+                current = torch.cuda.current_device()
+                for device in range(torch.cuda.device_count()):
+                    if device != current and torch.cuda.memory_reserved(device):
+                        torch.cuda.synchronize(device)
+    cupy = sys.modules.get("cupy")
+    if cupy is not None:
+        with contextlib.suppress(Exception):
+            cupy.cuda.runtime.deviceSynchronize()
+
+
+def visible(library: ModuleType, environment: os._Environ[str] | dict[str, str]) -> tuple[list[tuple[int, Any]], list[str]]:
+    """The boards that ``CUDA_VISIBLE_DEVICES`` leaves visible, as (NVML index, handle), and what to note of them.
+
+    As CUDA reads it: indices or (the beginnings of) UUIDs, and nothing from the first that does not exist on; ``MIG-`` names
+    an instance, whose whole board is taken.
+
+    Raises:
+        NoGpu: none is visible.
+    """
+    count = library.nvmlDeviceGetCount()
+    if not count:
+        raise NoGpu("NVML finds no GPU")
+    boards: list[tuple[int, Any]] = []
+    notes: list[str] = []
+    for index in range(count):
+        handle = _handle(library, index)
+        if isinstance(handle, Exception):
+            notes.append(f"gpu-{index} left out: {handle}")
+        else:
+            boards.append((index, handle))
+    wanted = environment.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return boards, notes
+    chosen: list[tuple[int, Any]] = []
+    for entry in (part.strip() for part in wanted.split(",")):
+        found = _match(library, entry, boards)
+        if len(found) != 1:
+            break
+        if found[0] not in chosen:
+            chosen.append(found[0])
+        if entry.startswith("MIG-"):
+            notes.append(f"gpu-{found[0][0]}: the whole board, not the MIG instance alone")
+    if not chosen:
+        raise NoGpu(f"CUDA_VISIBLE_DEVICES={wanted} leaves no GPU visible", "unset CUDA_VISIBLE_DEVICES")
+    by_number = wanted.strip()[:1].isdecimal() and environment.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
+    if by_number and len(chosen) < len(boards) and len({_name(library, handle) for _, handle in boards}) > 1:
+        notes.append("boards differ and CUDA counts the fastest first: with CUDA_DEVICE_ORDER=PCI_BUS_ID both mean the same")
+    return chosen, notes
+
+
+class Sampler:
+    """A process that integrates the power of boards without an energy counter.
+
+    It is nobody's child (a test that waits for its children does not see it), in a session of its own (Ctrl-C ends the tests, not
+    the last reading), and ends when told to, when the pipe to it closes, or when this process is gone.
+
+    Args:
+        indices: NVML indices of the boards
+        library: the module pynvml, for where it lies
+
+    Raises:
+        Unavailable: it does not start.
+    """
+
+    def __init__(self, indices: Sequence[int], library: ModuleType) -> None:
+        paths = [str(Path(__file__).parents[2]), str(Path(str(library.__file__)).parent)]
+        descriptor, self._file = tempfile.mkstemp(prefix="joules-")
+        self._owner = os.getpid()
+        self._count = len(indices)
+        self._memory: mmap.mmap | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            os.truncate(descriptor, 8 * (self._count + 1))
+            self._memory = mmap.mmap(descriptor, 8 * (self._count + 1))
+        finally:
+            os.close(descriptor)
+        self._words = memoryview(self._memory).cast("q")
+        code = f"import sys; sys.path[:0] = {paths!r}; from pytest_joules.sources.nvml import sample; sample(sys.argv[1:])"
+        arguments = [self._file, str(self._owner), *map(str, indices)]
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", code, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            if sys.platform != "win32":
+                self._process.wait(30)  # it leaves the work to a process of its own
+            self._await_first()
+        except (OSError, subprocess.SubprocessError) as error:
+            self.close()
+            raise Unavailable(f"the process that samples the power does not start: {error}") from error
+        except Unavailable:
+            self.close()
+            raise
+        self._unlink()
+
+    def microjoules(self, number: int) -> int:
+        """The integral of the board's power until the last sample.
+
+        Raises:
+            RuntimeError: samples are missing now.
+        """
+        words = self._words
+        if CLOCKS.wall() - words[self._count] > _STALE * 1e9:
+            raise RuntimeError("the process that samples the power has stopped")
+        value = words[number]
+        if value < 0:
+            raise RuntimeError(f"power reading failed: NVML error {-value}")
+        return value
+
+    def close(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError):
+                if os.getpid() == self._owner:  # a fork of ours does not end it for us
+                    process.stdin.write(b"q")
+                process.stdin.close()
+            if os.getpid() == self._owner:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(5)
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            self._words.release()
+            with contextlib.suppress(BufferError):
+                memory.close()
+        self._unlink()
+
+    def _await_first(self) -> None:
+        until = CLOCKS.wall() + 10_000_000_000
+        while not self._words[self._count]:
+            if CLOCKS.wall() > until or self._failed():
+                raise Unavailable("the process that samples the power does not start")
+            CLOCKS.sleep(0.005)
+
+    def _failed(self) -> bool:
+        return self._process is None or bool(self._process.returncode)
+
+    def _unlink(self) -> None:
+        with contextlib.suppress(OSError):  # Windows keeps it while it is mapped
+            Path(self._file).unlink()
+
+
+def sample(arguments: Sequence[str]) -> None:
+    """What the sampling process does: add up power times time until its end.
+
+    Args:
+        arguments: the file to share, the process to serve, the NVML indices. The file holds 64-bit words: microjoules for each
+            board (negative: the NVML error that it fails with), then the time of the last sample in nanoseconds.
+    """
+    import pynvml
+
+    file, owner, indices = arguments[0], int(arguments[1]), [int(index) for index in arguments[2:]]
+    if sys.platform != "win32":
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+    pynvml.nvmlInit()
+    with Path(file).open("r+b") as shared:
+        memory = mmap.mmap(shared.fileno(), 0)
+    words = memoryview(memory).cast("q")
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in indices]
+    totals = [0] * len(handles)
+    last: list[tuple[int, float] | None] = [None] * len(handles)
+    ended = _end_of(owner)
+    while True:
+        for number, handle in enumerate(handles):
+            try:
+                watts = pynvml.nvmlDeviceGetPowerUsage(handle) / 1e3
+            except pynvml.NVMLError as error:
+                if last[number] is not None:
+                    totals[number] += _GAP
+                last[number] = None
+                words[number] = -max(1, int(getattr(error, "value", 1)))
+                continue
+            now, previous = time.perf_counter_ns(), last[number]
+            if previous is not None:
+                # trapezoid; 1 W for 1 ns is 1e-3 µJ
+                totals[number] += round((watts + previous[1]) / 2 * (now - previous[0]) * 1e-3)
+            last[number] = now, watts
+            words[number] = totals[number]
+        words[len(handles)] = time.perf_counter_ns()
+        if ended(_INTERVAL):
+            return
+
+
+def _end_of(owner: int) -> Callable[[float], bool]:
+    """A wait of so many seconds that tells whether the process ``owner`` wants no more, or is gone."""
+    if sys.platform == "win32":
+        over = threading.Event()
+
+        def listen() -> None:
+            sys.stdin.buffer.read(1)
+            over.set()
+
+        threading.Thread(target=listen, daemon=True).start()
+        return over.wait
+
+    def wait(seconds: float) -> bool:
+        if select.select([0], [], [], seconds)[0]:
+            return True  # a letter, or the end of the pipe
+        try:
+            # a fork of the owner may hold the pipe open beyond the owner's end
+            os.kill(owner, 0)
+        except PermissionError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    return wait
+
+
+def _load() -> ModuleType:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the deprecated package of that name warns when imported
+            import pynvml
+    except ModuleNotFoundError as error:
+        raise NoGpu(f"pynvml cannot be imported: {error}", f"{sys.executable} -m pip install nvidia-ml-py") from error
+    except Exception as error:
+        raise Unavailable(f"pynvml fails when imported: {type(error).__name__}: {error}") from error
+    library: ModuleType = pynvml
+    return library
+
+
+def _initialise(library: ModuleType) -> None:
+    try:
+        library.nvmlInit()
+    except library.NVMLError as error:
+        code = getattr(error, "value", None)
+        if code == _LIBRARY_NOT_FOUND:
+            raise NoGpu("no NVIDIA driver here (libnvidia-ml.so.1 was not found)", "install NVIDIA's driver") from error
+        remedy = {
+            _DRIVER_NOT_LOADED: "sudo modprobe nvidia\nin a container: docker run --gpus all ...",
+            _NO_PERMISSION: "sudo usermod -aG video $USER\nif that group owns /dev/nvidiactl; then log in again",
+        }.get(code or 0, "nvidia-smi\nshould say more")
+        raise Unavailable(f"NVML does not start: {error}", remedy) from error
+
+
+def _watch(readers: Sequence[Callable[[], int]]) -> float:
+    """Seconds between two updates of the slowest of these counters, as seen within a quarter of a second."""
+    wall, until = CLOCKS.wall, CLOCKS.wall() + int(_WATCH * 1e9)
+    last: list[int | None] = [None] * len(readers)
+    changes: list[list[int]] = [[] for _ in readers]
+    while wall() < until and any(len(seen) < 5 for seen in changes):
+        for number, reader in enumerate(readers):
+            try:
+                value = reader()
+            except Exception:
+                continue  # the readings will say so
+            if last[number] is not None and value != last[number]:
+                changes[number].append(wall())
+            last[number] = value
+        CLOCKS.sleep(0.001)
+    ticks = [max(later - sooner for sooner, later in pairwise(seen)) / 1e9 if len(seen) > 1 else _TICK for seen in changes]
+    return max(ticks, default=_TICK)
+
+
+def _means(library: ModuleType, handle: object) -> str:
+    """``counter``, ``power``, or why neither can be read."""
+    try:
+        library.nvmlDeviceGetTotalEnergyConsumption(handle)
+        return "counter"
+    except library.NVMLError as error:
+        if getattr(error, "value", None) not in _UNSUPPORTED:
+            return str(error)
+    try:
+        library.nvmlDeviceGetPowerUsage(handle)
+        return "power"
+    except library.NVMLError as error:
+        return f"neither an energy counter nor its power: {error}"
+
+
+def _handle(library: ModuleType, index: int) -> object:
+    try:
+        return library.nvmlDeviceGetHandleByIndex(index)
+    except library.NVMLError as error:
+        return error
+
+
+def _match(library: ModuleType, entry: str, boards: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """The boards that one entry of ``CUDA_VISIBLE_DEVICES`` means."""
+    if entry.isdecimal():
+        return [board for board in boards if board[0] == int(entry)]
+    if entry.startswith("MIG-"):
+        index = _board_of(library, entry)
+        return [board for board in boards if board[0] == index]
+    return [board for board in boards if entry and _uuid(library, board[1]).startswith(entry)]
+
+
+def _board_of(library: ModuleType, uuid: str) -> int | None:
+    """NVML index of the board that holds this MIG instance."""
+    try:
+        instance = library.nvmlDeviceGetHandleByUUID(uuid)
+        index: int = library.nvmlDeviceGetIndex(library.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance))
+    except (library.NVMLError, AttributeError):
+        return None
+    return index
+
+
+def _name(library: ModuleType, handle: object) -> str:
+    try:
+        return _text(library.nvmlDeviceGetName(handle))
+    except library.NVMLError:
+        return ""
+
+
+def _uuid(library: ModuleType, handle: object) -> str:
+    try:
+        return _text(library.nvmlDeviceGetUUID(handle))
+    except library.NVMLError:
+        return ""
+
+
+def _driver(library: ModuleType) -> str:
+    try:
+        return _text(library.nvmlSystemGetDriverVersion())
+    except library.NVMLError:
+        return "of unknown version"
+
+
+def _text(value: str | bytes) -> str:
+    """Older releases of pynvml give bytes."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _closed() -> int:
+    raise RuntimeError("the source is closed")

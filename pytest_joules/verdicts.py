@@ -1,0 +1,69 @@
+"""Budgets and measurements -> verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_joules.model import Measurement, Record
+from pytest_joules.report.quantity import joules as show
+from pytest_joules.settings import Budget
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetVerdict:
+    """What a budget says of a measurement."""
+
+    budget: Budget
+    verdict: Literal["ok", "over budget", "cannot tell"]
+    why: str | None = None
+    """For ``over budget`` the whole sentence, for ``cannot tell`` the reason and the remedy."""
+    details: str = ""
+
+    def as_record(self) -> Record:
+        return {"joules": self.budget.joules, "verdict": self.verdict, "why": self.why}
+
+
+def judge_budget(measurement: Measurement, budget: Budget, *, trust_estimates: bool, random: bool) -> BudgetVerdict:
+    """Over budget is what costs more than the limit even at the lower end of its 95 % interval.
+
+    What is not a quiet counter's reading (an estimate, a shared machine) can be over budget only if the user trusts it; what
+    has no number, too few rounds or random examples cannot be judged.
+    """
+
+    def cannot(why: str) -> BudgetVerdict:
+        return BudgetVerdict(budget, "cannot tell", why)
+
+    summary = measurement.energy
+    if summary is None:
+        reason = "; ".join(measurement.notes) or "nothing was measured"
+        return cannot(f"no energy to hold against the budget: {reason}")
+    limit = budget.joules
+    if measurement.resolution == "below":
+        return cannot("below the counter's resolution: iterations= makes the work longer")
+    if summary["ci95"] is None:
+        if summary["median"] <= limit:
+            return BudgetVerdict(budget, "ok")
+        return cannot(f"{show(summary['median'])} in a single round has no interval: allow more rounds or time")
+    low, high = summary["ci95"]
+    if low <= limit:
+        return BudgetVerdict(budget, "ok")
+    sentence = (
+        f"over energy budget: {show(summary['median'])} (95 % interval {show(low)} to {show(high)}, {measurement.rounds} rounds, "
+        f"{measurement.source}) against a limit of {show(limit)}: {100 * (summary['median'] / limit - 1):.3g} % over"
+    )
+    if random:
+        return cannot(f"would be {sentence}; its examples are random: derandomize or seed it")
+    if measurement.provenance != "measured" and not trust_estimates:
+        return cannot(f"would be {sentence}; {measurement.provenance}, so it fails only with --energy-trust-estimates")
+    details = "\n".join(
+        (
+            f"limit     {show(limit)}  ({budget.where})",
+            f"measured  {show(summary['median'])}  median of {len(measurement.samples)} samples",
+            f"interval  {show(low)} to {show(high)}  (95 %)",
+            f"rounds    {measurement.rounds}",
+            f"source    {measurement.source}, {measurement.provenance}, resolution {measurement.resolution}",
+            f"over by   {show(summary['median'] - limit)}  ({100 * (summary['median'] / limit - 1):.3g} %)",
+        )
+    )
+    return BudgetVerdict(budget, "over budget", sentence, details)

@@ -1,0 +1,23 @@
+"""Builds the optional tick counter; everything else is in pyproject.toml."""
+
+import sys
+import sysconfig
+
+from setuptools import Extension, setup
+
+# One wheel for CPython 3.10 and later. Free-threaded builds have no limited API: there the extension is built for one version.
+STABLE_ABI = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+setup(
+    ext_modules=[
+        Extension(
+            "pytest_joules._tsc",
+            sources=["pytest_joules/_tsc.c"],
+            define_macros=[("Py_LIMITED_API", "0x030A0000")] if STABLE_ABI else [],
+            py_limited_api=STABLE_ABI,
+            # No compiler, no headers or another architecture: the plugin installs without it and takes the monotonic clock.
+            optional=True,
+        )
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp310"}} if STABLE_ABI else {},
+)

@@ -1,0 +1,182 @@
+"""What machine, what code."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from pytest_joules import fingerprint
+
+linux = pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="reads Linux's pseudo file systems")
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+X86 = (
+    "processor\t: {n}\nvendor_id\t: GenuineIntel\nmodel name\t: {model}\nphysical id\t: {package}\nflags\t\t: fpu tsc {flag}\n\n"
+)
+ARM = "processor\t: 0\nBogoMIPS\t: 243.75\nCPU implementer\t: {implementer}\nCPU architecture: 8\nCPU part\t: {part}\n\n"
+
+
+def tree(root, **files):
+    for name, text in files.items():
+        path = root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def dmi(root, vendor, product):
+    return tree(root, sys__class__dmi__id__sys_vendor=vendor + "\n", sys__class__dmi__id__product_name=product + "\n")
+
+
+@linux
+class TestLinux:
+    def test_x86(self, tmp_path):
+        model = "Intel(R) Xeon(R) CPU           E5620  @ 2.40GHz"
+        cpus = "".join(X86.format(n=n, model=model, package=n // 2, flag="sse") for n in range(4))
+        root = tree(tmp_path, proc__cpuinfo=cpus)
+        assert fingerprint.cpu_model(root) == "Intel(R) Xeon(R) CPU E5620 @ 2.40GHz"
+        assert fingerprint.sockets(root) == 2
+        assert fingerprint.is_virtual(root) is False
+
+    def test_the_hypervisor_flag(self, tmp_path):
+        root = tree(tmp_path, proc__cpuinfo=X86.format(n=0, model="AMD EPYC", package=0, flag="hypervisor"))
+        assert fingerprint.is_virtual(root) is True
+
+    @pytest.mark.parametrize(
+        ("implementer", "part", "name"),
+        [("0x41", "0xd0c", "Neoverse-N1"), ("0x41", "0xd40", "Neoverse-V1"), ("0x41", "0xd4f", "Neoverse-V2")],
+    )
+    def test_arm_parts(self, tmp_path, implementer, part, name):
+        assert fingerprint.cpu_model(tree(tmp_path, proc__cpuinfo=ARM.format(implementer=implementer, part=part))) == name
+
+    def test_a_board_that_names_itself(self, tmp_path):
+        root = tree(
+            tmp_path,
+            proc__cpuinfo="model name\t: ARMv7 Processor rev 4 (v7l)\n",
+            **{"proc__device-tree__model": "Raspberry Pi 3\0"},
+        )
+        assert fingerprint.cpu_model(root) == "Raspberry Pi 3"
+        assert fingerprint.sockets(root) == 1
+
+    @pytest.mark.parametrize(
+        ("vendor", "product", "virtual"),
+        [
+            ("Amazon EC2", "m6g.large", True),
+            ("Amazon EC2", "m6g.metal", False),
+            ("QEMU", "KVM Virtual Machine", True),
+            ("Microsoft Corporation", "Virtual Machine", True),
+            ("Microsoft Corporation", "Surface Pro 9", False),
+            ("Google", "Google Compute Engine", True),
+            ("Google", "Coral", False),
+            ("Dell Inc.", "PowerEdge R640", False),
+        ],
+    )
+    def test_firmware(self, tmp_path, vendor, product, virtual):
+        assert fingerprint.is_virtual(dmi(tmp_path, vendor, product)) is virtual
+
+    def test_nothing_known(self, tmp_path):
+        assert fingerprint.cpu_model(tmp_path)
+        assert fingerprint.sockets(tmp_path) == 1
+        assert fingerprint.is_virtual(tmp_path) is None
+
+    def test_sockets_from_the_topology(self, tmp_path):
+        for number, package in enumerate(("0", "0", "1", "-1")):
+            tree(tmp_path, **{f"sys__devices__system__cpu__cpu{number}__topology__physical_package_id": package})
+        assert fingerprint.sockets(tmp_path) == 2
+
+
+def test_machine_has_the_reports_fields():
+    machine = fingerprint.machine()
+    assert list(machine) == ["id", "cpu", "cores", "os", "python", "virtual"]
+    assert json.loads(json.dumps(machine)) == machine
+    assert machine["cores"] >= 1
+    assert machine["cpu"]
+    assert platform.python_version() in machine["python"]
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """The machine's id with some facts replaced."""
+
+    def machine_id(memory=16.0, model="CPU", cores=8, virtual=False, **others):
+        total = psutil.virtual_memory()._replace(total=int(memory * 2**30))
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: total)
+        monkeypatch.setattr(fingerprint, "cpu_model", lambda: model)
+        monkeypatch.setattr(fingerprint, "cores", lambda: cores)
+        monkeypatch.setattr(fingerprint, "is_virtual", lambda: virtual)
+        for name, value in others.items():
+            monkeypatch.setattr(platform, name, lambda value=value: value)
+        return fingerprint.machine()["id"]
+
+    return machine_id
+
+
+@pytest.mark.parametrize("change", [{"memory": 15.4}, {"python_version": "9.9"}, {"node": "elsewhere"}, {"release": "99"}])
+def test_the_id_does_not_twitch(pretend, change):
+    assert pretend() == pretend(**change)
+
+
+@pytest.mark.parametrize("change", [{"memory": 32}, {"model": "other"}, {"cores": 16}, {"virtual": True}, {"machine": "riscv64"}])
+def test_another_machine_has_another_id(pretend, change):
+    assert pretend() != pretend(**change)
+
+
+def test_cores_ignores_python_cpu_count():
+    script = "from pytest_joules import fingerprint; print(fingerprint.cores())"
+    seen = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHON_CPU_COUNT": "77"}, capture_output=True, text=True, check=True
+    )
+    assert int(seen.stdout) == fingerprint.cores() or sys.platform == "win32"
+
+
+def git(root, *command):
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, "-C", str(root), *command], check=True, capture_output=True)
+
+
+@needs_git
+class TestCommit:
+    def test_no_repository(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+        assert fingerprint.commit(tmp_path) is None
+        assert fingerprint.commit(tmp_path / "missing") is None
+
+    def test_no_commit_yet(self, tmp_path):
+        git(tmp_path, "init")
+        assert fingerprint.commit(tmp_path) is None
+
+    def test_clean_dirty_and_untracked(self, tmp_path):
+        git(tmp_path, "init")
+        (tmp_path / "a").write_text("1")
+        git(tmp_path, "add", "a")
+        git(tmp_path, "commit", "-m", "one")
+        head = subprocess.run(
+            ["git", "-C", str(tmp_path), "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        assert fingerprint.commit(tmp_path) == {"id": head, "dirty": False}
+        (tmp_path / "untracked").write_text("1")
+        assert fingerprint.commit(tmp_path) == {"id": head, "dirty": False}
+        (tmp_path / "a").write_text("2")
+        assert fingerprint.commit(tmp_path) == {"id": head, "dirty": True}
+
+    def test_a_hooks_variables_do_not_lead_astray(self, tmp_path, monkeypatch):
+        git(tmp_path, "init")
+        (tmp_path / "a").write_text("1")
+        git(tmp_path, "add", "a")
+        git(tmp_path, "commit", "-m", "one")
+        here = fingerprint.commit(tmp_path)
+        monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+        assert here is not None
+        assert fingerprint.commit(tmp_path) == here
+
+
+def test_without_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert fingerprint.commit(tmp_path) is None

@@ -1,0 +1,486 @@
+"""RAPL from a powercap tree of plain files whose truth the test wrote."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from powercap import RANGE, Tree, Zone, make_tree
+
+from pytest_joules.sources import rapl as module
+from pytest_joules.sources.base import Unavailable
+from pytest_joules.sources.rapl import Rapl, corrected
+
+LAPTOP = {"package-0": ["core", "uncore", "dram"], "psys": []}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return make_tree(tmp_path / "powercap", {"package-0": ["core", "dram"]})
+
+
+@pytest.fixture
+def source(tree):
+    source = Rapl(tree.root)
+    source.open()
+    yield source
+    source.close()
+
+
+def opened(root: Path) -> Rapl:
+    source = Rapl(root)
+    source.open()
+    return source
+
+
+def names(source: Rapl) -> list[str]:
+    return [domain.name for domain in source.domains]
+
+
+def total(source: Rapl) -> list[str]:
+    return [domain.name for domain in source.domains if domain.counts]
+
+
+# ---- what is found -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["sysfs", "flat", "nested"])
+def test_every_layout_gives_each_zone_once(tmp_path, layout):
+    tree = make_tree(tmp_path / "powercap", LAPTOP, layout)
+    source = opened(tree.root)
+    assert names(source) == ["package-0", "core", "uncore", "dram", "psys"]
+    assert total(source) == ["package-0"]
+    source.close()
+
+
+def test_zones_are_known_by_their_names_not_their_numbers(tmp_path):
+    tree = make_tree(tmp_path / "powercap", {"psys": [], "package-1": ["dram", "core"], "package-0": ["dram", "core"]})
+    source = opened(tree.root)
+    assert names(source) == ["package-0", "dram-0", "core-0", "package-1", "dram-1", "core-1", "psys"]
+    assert total(source) == ["package-0", "package-1"]
+    before = source.read()
+    tree.advance("package-0/dram", 3_000_000)
+    tree.advance("package-1/dram", 4_000_000)
+    after = source.read()
+    joules = dict(zip(names(source), source.joules(before, after, 1.0), strict=True))
+    assert (joules["dram-0"], joules["dram-1"]) == (3.0, 4.0)
+    source.close()
+
+
+def test_packages_of_several_dies(tmp_path):
+    tree = make_tree(tmp_path / "powercap", {"package-0-die-0": ["dram"], "package-0-die-1": ["dram"], "package-10-die-0": []})
+    source = opened(tree.root)
+    assert names(source) == ["package-0-die-0", "dram-0-die-0", "package-0-die-1", "dram-0-die-1", "package-10-die-0"]
+    assert total(source) == ["package-0-die-0", "package-0-die-1", "package-10-die-0"]
+    source.close()
+
+
+def test_a_second_control_type_that_shows_the_same_zones_is_dropped(tmp_path):
+    tree = make_tree(tmp_path / "powercap", {"package-0": ["core"]})
+    make_tree(tree.root, {"package-0": ["core", "dram"]}, control="intel-rapl-mmio")
+    source = opened(tree.root)
+    assert names(source) == ["package-0", "core", "dram"], "only what the first does not have"
+    assert total(source) == ["package-0"]
+    before = source.read()
+    tree.advance_all(7_000_000)
+    assert source.joules(before, source.read(), 1.0)[:2] == (7.0, 7.0)
+    source.close()
+
+
+@pytest.mark.parametrize("control", ["intel-rapl-mmio", "amd-rapl"])
+def test_another_control_type_alone_is_used(tmp_path, control):
+    tree = make_tree(tmp_path / "powercap", {"package-0": []}, control=control)
+    source = opened(tree.root)
+    assert total(source) == ["package-0"]
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("zones", "expected"),
+    [
+        ({"psys": []}, ["psys"]),
+        ({"psys": ["core"]}, ["psys"]),
+        ([Zone("psys"), Zone("psys")], ["psys-0", "psys-1"]),
+        ([Zone("package-0", energy=None, children=["core", "uncore", "dram"])], ["core", "uncore", "dram"]),
+        ([Zone("package-0", energy=None, children=[Zone("core", children=["uncore"])])], ["core"]),
+        ([Zone("package-0", children=[Zone("core", children=["uncore"])]), "psys"], ["package-0"]),
+    ],
+)
+def test_the_total_never_holds_a_joule_twice(tmp_path, zones, expected):
+    source = opened(make_tree(tmp_path / "powercap", zones).root)
+    assert total(source) == expected
+    source.close()
+
+
+def test_two_packages_of_one_name_are_not_added_up(tmp_path):
+    with pytest.raises(Unavailable, match="all named package-0"):
+        opened(make_tree(tmp_path / "powercap", ["package-0", "package-0"]).root)
+
+
+def test_a_name_that_is_no_name_leaves_the_zone_out(tmp_path):
+    tree = make_tree(tmp_path / "powercap", {"package-0": ["core", "dram"]})
+    tree.write("core", "\x00\x07", "name")
+    source = opened(tree.root)
+    assert names(source) == ["package-0", "dram"]
+    source.close()
+
+
+# ---- differences ---------------------------------------------------------------------------------------------------------------
+
+
+def test_joules_of_a_plain_difference(tree, source):
+    before = source.read()
+    tree.advance("package-0", 2_500_000)
+    tree.advance("core", 1_500_000)
+    tree.advance("dram", 500_000)
+    assert source.joules(before, source.read(), 1.0) == (2.5, 1.5, 0.5)
+    assert source.trouble == {}
+
+
+def test_three_wraps_in_a_session(tmp_path):
+    tree = make_tree(tmp_path / "powercap", [Zone("package-0", energy=RANGE - 1_000_000)])
+    source = opened(tree.root)
+    joules, before = 0.0, source.read()
+    for _ in range(13):  # a quarter of the range at a time
+        tree.advance("package-0", RANGE // 4)
+        after = source.read()
+        (difference,) = source.joules(before, after, 600.0 / 4)
+        assert difference is not None and difference > 0
+        joules, before = joules + difference, after
+    assert tree.truth["package-0"] > 3 * RANGE
+    assert joules == pytest.approx(tree.truth["package-0"] / 1e6, rel=1e-9)
+    source.close()
+
+
+@given(
+    span=st.integers(2, 2**63),
+    start=st.integers(0),
+    steps=st.lists(st.fractions(Fraction(1, 2**64), 1).filter(lambda share: share < 1), max_size=30),
+)
+def test_any_sequence_with_less_than_a_range_between_readings_sums_to_the_truth(span, start, steps):
+    shown, truth, summed = start % span, 0, 0.0
+    for share in steps:
+        step = max(1, int(share * span))
+        after = (shown + step) % span
+        difference = corrected(shown, after, span, seconds=max(1.0, step / 1e9), watts=0.0)
+        assert isinstance(difference, (int, float)), difference
+        assert difference == step
+        shown, truth, summed = after, truth + step, summed + difference
+    assert summed == truth or summed == pytest.approx(truth, rel=1e-12)
+
+
+@given(
+    before=st.integers(-5, 2**40),
+    after=st.integers(-5, 2**40),
+    span=st.none() | st.integers(1, 2**40),
+    seconds=st.floats(0, 1e6),
+    watts=st.floats(0, 1e4),
+)
+def test_never_negative_never_zero(before, after, span, seconds, watts):
+    difference = corrected(before, after, span, seconds, watts)
+    assert isinstance(difference, str) or difference > 0
+
+
+def test_a_counter_that_stands_still_is_not_zero_joules(tree, source):
+    before = source.read()
+    tree.advance("dram", 1)
+    assert source.joules(before, source.read(), 0.3) == (None, None, 1e-6)
+    assert source.trouble == dict.fromkeys(["package-0", "core"], "the counter did not move in 0.3 s")
+    tree.advance_all(1_000_000)
+    assert source.joules(before, source.read(), 0.3)[0] == 1.0
+    assert source.trouble == {}
+
+
+def test_a_reset_is_not_a_wrap(tmp_path):
+    tree = make_tree(tmp_path / "powercap", [Zone("package-0", energy=50_000_000_000)])
+    source = opened(tree.root)
+    before = source.read()
+    tree.set("package-0", 2_000_000)
+    assert source.joules(before, source.read(), 1.0) == (None,)
+    assert "reset" in source.trouble["package-0"]
+    # the same two values 100 s apart may be a wrap: 2.1 kW
+    assert source.joules(before, source.read(), 100.0) == (pytest.approx((RANGE - 50_000_000_000 + 2_000_000) / 1e6),)
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("zone", "longest"),
+    [
+        (Zone("package-0"), 262),  # 1 kW where nothing is stated
+        (Zone("package-0", max_power=125_000_000), 1048),
+        (Zone("package-0", power_limit=125_000_000), 1048),
+        (Zone("package-0", max_power=0, power_limit=0), 262),
+        (Zone("package-0", max_power=15_000_000, power_limit=125_000_000), 1048),
+        (Zone("package-0", power_limit=4_095_875_000), 262),  # how boards write "no limit"
+        (Zone("package-0", range=1_000_000), 60),  # a second wrap within a minute is not believed
+    ],
+)
+def test_readings_more_than_one_possible_wrap_apart_are_unavailable(tmp_path, zone, longest):
+    tree = make_tree(tmp_path / "powercap", [zone])
+    source = opened(tree.root)
+    before = source.read()
+    tree.set("package-0", tree.value("package-0") + 1)
+    after = source.read()
+    assert source.joules(before, after, longest - 0.5) == (1e-6,)
+    assert source.joules(before, after, longest + 1.5) == (None,)
+    assert "more than once" in source.trouble["package-0"]
+    source.close()
+
+
+@pytest.mark.parametrize("layout", ["sysfs", "flat", "nested"])
+def test_a_part_without_a_limit_has_that_of_its_package(tmp_path, layout):
+    zone = Zone("package-0", max_power=125_000_000, children=[Zone("core", power_limit=0)])
+    source = opened(make_tree(tmp_path / "powercap", [zone], layout).root)
+    assert source.joules((0, 0), (1, 1), 1000.0) == (1e-6, 1e-6)
+    source.close()
+
+
+@pytest.mark.parametrize("span", [None, 0, -1])
+def test_without_a_range_a_wrap_cannot_be_mended(tmp_path, span):
+    source = opened(make_tree(tmp_path / "powercap", [Zone("package-0", range=span)]).root)
+    assert source.joules((5,), (3,), 1.0) == (None,)
+    assert "max_energy_range_uj" in source.trouble["package-0"]
+    assert source.joules((3,), (5,), 1.0) == (2e-6,)
+    source.close()
+
+
+def test_a_counter_above_its_own_maximum(tmp_path):
+    source = opened(make_tree(tmp_path / "powercap", [Zone("package-0", range=100)]).root)
+    assert source.joules((500,), (450,), 1.0) == (None,)
+    assert source.joules((-4,), (450,), 1.0) == (None,)
+    source.close()
+
+
+# ---- what fails mid-run --------------------------------------------------------------------------------------------------------
+
+
+def test_a_counter_that_vanishes_costs_only_itself(tree, source):
+    before = source.read()
+    tree.remove("core")
+    tree.advance("package-0", 5_000_000)
+    tree.advance("dram", 1_000_000)
+    assert source.joules(before, source.read(), 1.0) == (5.0, None, 1.0)
+    assert "core" in source.trouble
+
+
+@pytest.mark.parametrize("content", ["", "garbage\n", "12 34\n", "\x00\xff"])
+def test_a_counter_that_is_empty_or_garbage(tree, source, content):
+    tree.write("core", content)
+    before = source.read()
+    assert before == (1_000_000, None, 1_000_000)
+    assert source.trouble["core"].endswith("energy_uj: holds no number")
+    tree.set("core", 2_000_000)
+    middle = source.read()
+    tree.advance_all(1_000_000)
+    after = source.read()
+    assert source.joules(before, after, 1.0) == (1.0, None, 1.0)
+    assert "core" in source.trouble, "a reading that failed is told until one succeeds"
+    assert source.joules(middle, after, 1.0) == (1.0, 1.0, 1.0)
+    assert source.trouble == {}
+
+
+class Faulty:
+    """``os.pread`` that fails on chosen descriptors."""
+
+    def __init__(self, error: int, descriptors: set[int]) -> None:
+        self.error, self.descriptors = error, descriptors
+
+    def __call__(self, descriptor: int, size: int, offset: int) -> bytes:
+        if descriptor in self.descriptors:
+            raise OSError(self.error, os.strerror(self.error))
+        return os.pread(descriptor, size, offset)
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENODATA, errno.ENOENT, errno.EAGAIN])
+def test_an_error_mid_run_is_told_and_tried_again(tree, source, error):
+    before = source.read()
+    source._pread = faulty = Faulty(error, {source._descriptors[0]})
+    tree.advance_all(1_000_000)
+    failed = source.read()
+    assert failed[0] is None and failed[1:] == (2_000_000, 2_000_000)
+    assert source.joules(before, failed, 1.0) == (None, 1.0, 1.0)
+    assert os.strerror(error) in source.trouble["package-0"]
+    faulty.descriptors.clear()
+    assert source.joules(before, source.read(), 1.0) == (1.0, 1.0, 1.0)
+    assert source.trouble == {}
+
+
+@pytest.mark.parametrize("error", [errno.ENODEV, errno.ESTALE, errno.EBADF])
+def test_a_device_that_comes_back_is_opened_again(tree, source, error):
+    before = source.read()
+    old = source._descriptors[1]
+    path = tree.path("core")
+    content = path.read_bytes()
+    path.unlink()
+    source._pread = Faulty(error, {old})
+    assert source.read()[1] is None
+    blocker = os.open(os.devnull, os.O_RDONLY)  # takes the freed number, so that the new descriptor is another
+    path.write_bytes(content)
+    tree.advance_all(1_000_000)
+    assert source.joules(before, source.read(), 1.0) == (1.0, 1.0, 1.0)
+    os.close(blocker)
+
+
+def test_a_device_that_comes_back_as_another_is_not_taken_for_the_old(tree, source):
+    tree.write("core", "uncore\n", "name")
+    source._pread = Faulty(errno.ENODEV, {source._descriptors[1]})
+    assert source.read()[1] is None
+    assert "no longer the counter of core" in source.trouble["core"]
+
+
+def test_a_descriptor_that_the_tests_closed_is_opened_again_and_theirs_left_alone(tree, source, tmp_path):
+    before = source.read()
+    number = source._descriptors[2]
+    os.close(number)
+    (tmp_path / "theirs").write_text("not a number")
+    theirs = os.open(tmp_path / "theirs", os.O_RDONLY)
+    assert theirs == number, "the lowest free number is taken"
+    tree.advance_all(4_000_000)
+    assert source.joules(before, source.read(), 1.0) == (4.0, 4.0, 4.0)
+    assert os.pread(theirs, 3, 0) == b"not"
+    source.close()
+    assert os.pread(theirs, 3, 0) == b"not"
+    os.close(theirs)
+
+
+def test_reading_and_closing_after_the_end(tree, source):
+    source.close()
+    source.close()
+    assert source.read() == (None, None, None)
+    assert set(source.trouble) == {"package-0", "core", "dram"}
+    source.open()
+    assert source.read() == (1_000_000,) * 3
+
+
+# ---- what cannot be opened -----------------------------------------------------------------------------------------------------
+
+
+def refuse(monkeypatch, tree: Tree, *zones: str, error: int = errno.EACCES) -> None:
+    """As for a user without permission: a mode would not stop root."""
+    denied = {os.path.realpath(tree.path(zone)) for zone in zones}
+    really = os.open
+
+    def open_(path, *args, **kwargs):
+        if os.path.realpath(path) in denied:
+            raise OSError(error, os.strerror(error), str(path))
+        return really(path, *args, **kwargs)
+
+    monkeypatch.setattr(module.os, "open", open_)
+
+
+@pytest.mark.parametrize("layout", ["sysfs", "flat", "nested"])
+def test_no_permission_names_a_command_that_grants_it(tmp_path, monkeypatch, layout):
+    tree = make_tree(tmp_path / "power cap", LAPTOP, layout)
+    files = [tree.path(zone) for zone in tree.directories]
+    for file in files:
+        file.chmod(0o400)
+    refuse(monkeypatch, tree, *tree.directories)
+    with pytest.raises(Unavailable, match=r"no permission to read .*energy_uj") as caught:
+        opened(tree.root)
+    monkeypatch.undo()
+    command, note = caught.value.remedy.splitlines()
+    assert command.startswith("sudo chmod a+r ")
+    assert "reboot" in note and "PLATYPUS" in note
+    subprocess.run(["sh", "-c", command.removeprefix("sudo ")], check=True)
+    assert all(file.stat().st_mode & 0o777 == 0o444 for file in files)
+
+
+def test_the_command_for_the_systems_own_tree(tmp_path):
+    tree = make_tree(tmp_path / "powercap", LAPTOP)
+    zones = module.find_zones(tree.root)
+    command = module.grant(tree.root, [zone.path / "energy_uj" for zone in zones]).splitlines()[0]
+    assert command == f"sudo chmod a+r {shlex.quote(str(tree.root))}/*/energy_uj"
+
+
+def test_a_total_without_one_of_its_packages_is_no_total(tmp_path, monkeypatch):
+    tree = make_tree(tmp_path / "powercap", {"package-0": [], "package-1": []})
+    refuse(monkeypatch, tree, "package-1")
+    with pytest.raises(Unavailable, match=r"no permission to read .*intel-rapl:1/energy_uj"):
+        opened(tree.root)
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EIO])
+def test_a_part_that_cannot_be_read_is_left_out_and_told(tmp_path, monkeypatch, error):
+    tree = make_tree(tmp_path / "powercap", LAPTOP)
+    refuse(monkeypatch, tree, "dram", error=error)
+    source = opened(tree.root)
+    assert names(source) == ["package-0", "core", "uncore", "psys"]
+    assert f"dram left out: {os.strerror(error)}" in source.why
+    source.close()
+
+
+def test_a_package_whose_counter_holds_nothing(tmp_path):
+    tree = make_tree(tmp_path / "powercap", {"package-0": []})
+    tree.write("package-0", "")
+    with pytest.raises(Unavailable, match="holds no number"):
+        opened(tree.root)
+
+
+def test_no_descriptor_is_left_open_by_a_failure(tmp_path, monkeypatch):
+    tree = make_tree(tmp_path / "powercap", {"package-0": [], "package-1": []})
+    refuse(monkeypatch, tree, "package-1")
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count of descriptors
+    with pytest.raises(Unavailable):
+        opened(tree.root)
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_no_tree_no_zones_no_directory(tmp_path, monkeypatch):
+    with pytest.raises(Unavailable, match="no powercap tree at") as missing:
+        opened(tmp_path / "missing")
+    assert "intel-rapl:0" in missing.value.remedy
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Unavailable, match="holds no zone"):
+        opened(tmp_path / "empty")
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="is not a directory"):
+        opened(tmp_path / "file")
+
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(module.os, "scandir", denied)
+    with pytest.raises(Unavailable, match="may not be listed") as caught:
+        opened(tmp_path)
+    assert caught.value.remedy == f"sudo chmod a+rx {shlex.quote(str(tmp_path))}"
+
+
+@pytest.mark.parametrize(("virtual", "remedy"), [(True, "--energy-powercap=DIR"), (False, "sudo modprobe intel_rapl_msr")])
+def test_the_remedy_for_a_missing_tree_fits_the_machine(tmp_path, monkeypatch, virtual, remedy):
+    monkeypatch.setattr(module, "POWERCAP", tmp_path / "missing")
+    monkeypatch.setattr("pytest_joules.fingerprint.is_virtual", lambda: virtual)
+    with pytest.raises(Unavailable) as caught:
+        opened(tmp_path / "missing")
+    assert caught.value.remedy.splitlines()[0] == remedy
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_other_systems_have_no_such_tree(tree, monkeypatch, platform):
+    monkeypatch.setattr(module.sys, "platform", platform)
+    with pytest.raises(Unavailable, match="Linux only"):
+        opened(tree.root)
+
+
+def test_facts_for_the_report(tree, source):
+    facts = source.facts("perf not needed")
+    assert (facts.name, facts.provenance, facts.domains) == ("rapl", "measured", ("package-0", "core", "dram"))
+    assert facts.resolution_s == 0.001 and facts.uncertainty is None
+    assert str(tree.root) in facts.why
+
+
+def test_counters_that_run_by_themselves(tree, source):
+    before = source.read()
+    with tree.running({"package-0": 20.0, "dram": 5.0}):
+        while tree.truth["package-0/dram"] < 100_000:
+            source.read()  # never half a number
+    joules = source.joules(before, source.read(), 1.0)
+    assert joules[0] == pytest.approx(tree.truth["package-0"] / 1e6)
+    assert joules[2] == pytest.approx(tree.truth["package-0/dram"] / 1e6)
+    assert "package-0" not in source.trouble

@@ -1,0 +1,268 @@
+"""The table fits any terminal, says what must be said, and never prints a zero for something unavailable."""
+
+import re
+import unicodedata
+
+import pytest
+from _pytest._io.wcwidth import wcswidth
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_joules import stats
+from pytest_joules.model import Report, empty_record
+from pytest_joules.report import quantity, terminal
+
+#: Shared machines are slow at times, and Hypothesis' own tables take a second to make on a fresh checkout.
+calmly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+ESTIMATE = {
+    "name": "estimate",
+    "provenance": "estimated",
+    "domains": ["package-0"],
+    "resolution_s": 0.0,
+    "uncertainty": 0.4,
+    "why": "a model",
+}
+
+
+def report_of(*tests, sources=(), session=None):
+    machine = {"id": "m", "cpu": "c", "cores": 2, "os": "Linux", "python": "3.12", "virtual": False}
+    return Report("2026-01-01T00:00:00+00:00", machine, None, {}, list(sources), list(tests), session or {})
+
+
+def record_of(nodeid, joules, seconds=0.1, **other):
+    values = [joules * (1 + step / 100) for step in (-2, -1, 0, 0, 1, 2)]
+    record = empty_record(nodeid)
+    record.update(
+        outcome="passed",
+        source="rapl",
+        provenance="measured",
+        resolution="ok",
+        rounds=6,
+        energy=stats.summarise(values),
+        duration=stats.summarise([seconds] * 6),
+        power=stats.summarise([value / seconds for value in values]),
+    )
+    record.update(other)
+    return record
+
+
+def text_of(report, width=100, **options):
+    return "\n".join(terminal.lines(report, width, **options))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "unavailable"),
+        (float("nan"), "unavailable"),
+        (float("inf"), "unavailable"),
+        (0.0, "0 J"),
+        (1.2345e-12, "0.00123 nJ"),
+        (1e-9, "1.00 nJ"),
+        (12.34e-6, "12.3 µJ"),
+        (0.5, "500 mJ"),
+        (0.9996, "1.00 J"),
+        (9.996, "10.0 J"),
+        (999.6, "1.00 kJ"),
+        (123456.0, "123 kJ"),
+        (2.5e6, "2.50 MJ"),
+        (2.5e9, "2500 MJ"),
+        (-0.0123, "-12.3 mJ"),
+    ],
+)
+def test_joules(value, text):
+    assert quantity.joules(value) == text
+
+
+def test_other_quantities():
+    assert quantity.seconds(93.4) == "93.4 s"
+    assert quantity.seconds(7200.0) == "7200 s"
+    assert quantity.seconds(1.5e-7) == "150 ns"
+    assert quantity.watts(0.0301) == "30.1 mW"
+    assert quantity.watts(1250) == "1.25 kW"
+    assert quantity.seconds(None) == quantity.watts(None) == "unavailable"
+    assert [quantity.plus_minus(share) for share in (0, 0.0001, 0.0123, 0.0996, 0.1234, 20, None)] == [
+        "±0.0 %",
+        "±<0.1 %",
+        "±1.2 %",
+        "±10 %",
+        "±12 %",
+        "±>999 %",
+        "unavailable",
+    ]
+    assert quantity.relative_half_width({"median": 2.0, "ci95": [1.9, 2.1]}) == pytest.approx(0.05)
+    assert quantity.relative_half_width({"median": 2.0, "ci95": None}) is None
+    assert quantity.relative_half_width(None) is None
+
+
+@calmly
+@given(st.floats(1e-9, 1e9, exclude_max=True))
+def test_three_digits_are_right(value):
+    number, unit = quantity.joules(value).split(" ")
+    scale = {"nJ": 1e-9, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0, "kJ": 1e3, "MJ": 1e6}[unit]
+    assert float(number) * scale == pytest.approx(value, rel=0.00501)
+
+
+FINITE = st.floats(1e-12, 1e9)
+SUMMARIES = st.none() | st.lists(FINITE, min_size=1, max_size=8).map(stats.summarise)
+TEXT = st.text(max_size=120) | st.text("あ漢😀é\u0301\u200d\x1b\n\ud800/:[]x", max_size=60)
+
+
+@st.composite
+def records(draw):
+    record = empty_record(draw(TEXT) + draw(st.sampled_from(["", "::test", "::TestX::test_y[1]"])))
+    record.update(
+        outcome=draw(st.sampled_from(["passed", "failed", "skipped", "xfailed", None])),
+        provenance=draw(st.sampled_from(["measured", "shared", "estimated", "unavailable"])),
+        resolution=draw(st.sampled_from(["ok", "apportioned", "below", None])),
+        rounds=draw(st.integers(0, 1000)),
+        energy=draw(SUMMARIES),
+        duration=draw(SUMMARIES),
+        power=draw(SUMMARIES),
+        notes=draw(st.lists(TEXT, max_size=2)),
+        budget=draw(
+            st.none()
+            | st.fixed_dictionaries(
+                {
+                    "joules": FINITE,
+                    "verdict": st.sampled_from(["ok", "over budget", "cannot tell"]),
+                    "why": st.none() | TEXT,
+                }
+            )
+        ),
+    )
+    return record
+
+
+@calmly
+@given(
+    st.lists(records(), max_size=6),
+    st.sampled_from([1, 7, 20, 40, 80, 200]),
+    st.sampled_from([None, 0, 1, 20]),
+    st.sampled_from(["utf-8", "ascii", "cp1252", "latin-1", "no such encoding"]),
+)
+def test_no_line_is_wider_than_the_terminal(tests, width, rows, encoding):
+    session = {"seconds": 12.0, "joules": None, "idle_watts": 3.2}
+    for line in terminal.lines(report_of(*tests, sources=[ESTIMATE], session=session), width, rows, encoding):
+        assert 0 <= wcswidth(line) <= max(width, 2)  # a double-width character alone needs two columns
+        if width >= 20:
+            assert wcswidth(line) <= width
+        line.encode("ascii" if encoding == "no such encoding" else encoding)
+
+
+@calmly
+@given(TEXT)
+def test_widths_are_pytests(text):
+    shown = terminal.printable(text)
+    assert terminal.display_width(shown) == wcswidth(shown)
+
+
+@calmly
+@given(TEXT, st.integers(0, 60))
+def test_shortened_node_ids_fit(text, width):
+    shown = terminal.printable(text)
+    short = terminal.shorten_nodeid(shown, width)
+    assert terminal.display_width(short) <= width
+    if terminal.display_width(shown) <= width:
+        assert short == shown
+
+
+def test_shortening_keeps_the_files_tail_and_the_test():
+    nodeid = "tests/unit/deep/test_parser.py::TestParser::test_it[a]"
+    assert terminal.shorten_nodeid(nodeid, 45) == "…/deep/test_parser.py::TestParser::test_it[a]"
+    assert terminal.shorten_nodeid(nodeid, 30) == "…er.py::TestParser::test_it[a]"
+    short = terminal.shorten_nodeid(nodeid, 15)
+    assert short.startswith("TestPar") and short.endswith("_it[a]") and "…" in short
+
+
+def test_columns_line_up_whatever_the_script():
+    shown = terminal.lines(report_of(record_of("tests/test_漢字.py::test_絵", 2.0), record_of("tests/t.py::test_x", 1.0)), 100)
+    ends = {wcswidth(line[: line.index(" J") + 2]) for line in shown[2:4]}
+    assert len(ends) == 1
+
+
+def test_worst_first_and_what_was_left_out():
+    shown = terminal.lines(report_of(*(record_of(f"t.py::test_{n}", float(n)) for n in range(1, 26))), 80)
+    assert [line.split()[0] for line in shown[2:22]] == [f"t.py::test_{n}" for n in range(25, 5, -1)]
+    assert shown[22] == "… and 5 more, each less: --energy-top=0 shows all"
+    everything = terminal.lines(report_of(*(record_of(f"t.py::test_{n}", float(n)) for n in range(1, 26))), 80, rows=0)
+    assert sum("t.py::test_" in line for line in everything) == 25
+    assert not any("more" in line for line in everything)
+
+
+def test_totals_are_the_sum_of_medians():
+    tests = [record_of("t.py::a", 1.0, 0.5), record_of("t.py::b", 0.25, 1.5), empty_record("t.py::c") | {"outcome": "skipped"}]
+    shown = text_of(report_of(*tests, session={"seconds": 12.0, "joules": 30.0, "idle_watts": 4.0}))
+    assert "one pass over 2 tests: 1.25 J in 2.00 s" in shown
+    assert "not measured: 1 skipped" in shown
+    assert "measuring took 12.0 s and 30.0 J" in shown
+    assert "idle power of this machine: 4.00 W" in shown
+
+
+def test_unavailable_is_never_a_zero():
+    tests = [
+        empty_record("t.py::gone") | {"outcome": "passed", "notes": ["package-0: no reading (ENODATA)."]},
+        empty_record("t.py::short") | {"outcome": "passed", "resolution": "below"},
+        record_of("t.py::odd", 2.0, duration=None, power=None),
+    ]
+    shown = text_of(report_of(*tests, session={"seconds": None, "joules": None, "idle_watts": None}))
+    assert not re.search(r"(?<![\d.])0(\.0+)? [nµmkM]?[JsW]\b", shown)
+    assert "1 unavailable (package-0: no reading (ENODATA))" in shown
+    assert "1 below what the source can tell" in shown
+    row = next(line for line in shown.splitlines() if line.startswith("t.py::odd"))
+    assert row.count("unavailable") == 2
+    assert "measuring took" not in shown and "idle power" not in shown
+
+
+def test_notes_and_their_legend():
+    tests = [
+        record_of("t.py::a", 5.0, outcome="failed", budget={"joules": 1.0, "verdict": "over budget", "why": "x"}),
+        record_of("t.py::b", 4.0, provenance="shared"),
+        record_of("t.py::c", 3.0, resolution="apportioned"),
+        record_of("t.py::d", 2.0, rounds=1, energy=stats.summarise([2.0])),
+    ]
+    wide = text_of(report_of(*tests), 120)
+    for name, word in zip("abcd", ("over budget", "shared", "apportioned", "one round"), strict=True):
+        assert next(line for line in wide.splitlines() if f"::{name}" in line).endswith(word)
+        assert f"\n{word}: " in wide
+    assert "below:" not in wide and "estimated:" not in wide and "failed" not in wide
+    long = [{**test, "nodeid": "tests/test_some_module.py::test_of_a_name_" + test["nodeid"]} for test in tests]
+    narrow = text_of(report_of(*long), 80)
+    assert "\nJ over budget: " in narrow and "\na apportioned: " in narrow
+    assert "note" not in text_of(report_of(record_of("t.py::a", 1.0)))
+
+
+def test_estimates_are_said_to_be_estimates_once():
+    tests = [record_of(f"t.py::{n}", 1.0, provenance="estimated") for n in range(3)]
+    shown = text_of(report_of(*tests, sources=[ESTIMATE]), 160)
+    assert shown.count("estimated") == 1
+    assert "±40 %; good for comparing on this machine, not as an absolute value" in shown
+    mixed = text_of(report_of(*tests, record_of("t.py::m", 1.0), sources=[ESTIMATE]), 160)
+    assert mixed.count("  estimated\n") == 3
+
+
+def test_budgets_that_nobody_can_vouch_for():
+    why = "would be over; estimated, so it fails only with --energy-trust-estimates"
+    budget = {"joules": 0.5, "verdict": "cannot tell", "why": why}
+    tests = [record_of("t.py::a", 1.0, budget=budget), record_of("t.py::b", 1.0, budget={**budget, "verdict": "ok", "why": None})]
+    shown = text_of(report_of(*tests), 200)
+    assert f"budget of 500 mJ for t.py::a: cannot tell: {why}" in shown
+    assert "t.py::b: cannot tell" not in shown
+
+
+def test_nothing_to_say():
+    assert terminal.lines(report_of(), 80) == []
+    assert text_of(report_of(empty_record("a") | {"outcome": "skipped"})) == "not measured: 1 skipped"
+
+
+def test_plain_terminals_get_plain_characters():
+    record = record_of("t.py::test_é", 2e-6, resolution="apportioned")
+    shown = text_of(report_of(record), encoding="ascii")
+    assert shown.isascii() and "uJ" in shown and "test_\\xe9" in shown
+
+
+def test_control_characters_do_not_reach_the_terminal():
+    shown = text_of(report_of(record_of("t.py::x[\x1b[31m\n\u202e\ud800]", 1.0)))
+    assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in shown.replace("\n", ""))
+    assert "\\x1b[31m\\n\\u202e\\ud800" in shown

@@ -1,0 +1,393 @@
+"""The history keeps what was measured: through crashes, other writers, broken files and new schemas."""
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from pytest_joules import stats, store
+from pytest_joules.model import Measurement, Report, Sample, empty_record
+from pytest_joules.store import StoreError, open_store
+
+
+def report_of(**other):
+    machine = {"id": "0a1b", "cpu": "Some CPU", "cores": 8, "os": "Linux", "python": "3.12.1", "virtual": False}
+    values = {
+        "created": "2026-01-01T00:00:00+00:00",
+        "machine": machine,
+        "commit": {"id": "c" * 40, "dirty": True},
+        "settings": {"rounds": "auto"},
+        "sources": [],
+    }
+    return Report(**(values | other))
+
+
+def measured(nodeid="tests/t.py::test_a", joules=1.0, rounds=5, **other):
+    values = [joules * (1 + step / 97) for step in range(rounds)]
+    samples = [Sample(value, value / 20, value * 1e8, {"package-0": value, "dram": None}) for value in values]
+    energy = stats.summarise(values)
+    measurement = Measurement(
+        nodeid, "rapl", "measured", "ok", rounds, 1, samples, energy, energy, energy, energy, {}, notes=["a note"]
+    )
+    return measurement.as_record() | {"outcome": "passed"} | other
+
+
+def fill(path, *records):
+    opened = open_store(path)
+    opened.begin(report_of())
+    for record in records:
+        opened.add(record)
+    opened.close()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def version_in(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT value FROM meta WHERE key='schema'").fetchone()[0]
+
+
+def test_what_goes_in_comes_out(tmp_path):
+    path = tmp_path / "deep" / "history.db"
+    record = measured(budget={"joules": 2.0, "verdict": "ok", "why": None}, net_energy=0.5)
+    fill(path, record, empty_record("tests/t.py::test_b") | {"outcome": "skipped"})
+    opened = open_store(path)
+    assert opened.notices == []
+    (entry,) = opened.history("tests/t.py::test_a")
+    assert entry["machine"] == report_of().machine and entry["machine_id"] == "0a1b"
+    assert entry["commit"] == {"id": "c" * 40, "dirty": True}
+    assert entry["created"] == report_of().created and entry["settings"] == {"rounds": "auto"}
+    assert entry["energy"] == {"median": record["energy"]["median"], "ci95": record["energy"]["ci95"]}
+    assert entry["duration"] == {"median": record["duration"]["median"]}
+    for key in ("nodeid", "outcome", "source", "provenance", "resolution", "rounds", "budget", "net_energy", "notes"):
+        assert entry[key] == record[key]
+    for key in ("energy", "duration", "tsc"):
+        assert entry["samples"][key] == pytest.approx([sample[key] for sample in record["samples"]], rel=1e-8)
+    assert entry["samples"]["domains"]["dram"] == [None] * 5
+    (nothing,) = opened.history("tests/t.py::test_b")
+    assert nothing["energy"] is None and nothing["duration"] is None and nothing["samples"]["energy"] == []
+    assert opened.history("no such") == []
+    opened.close()
+    opened.close()
+
+
+def test_newest_first_and_names(tmp_path):
+    path = tmp_path / "history.db"
+    for number in range(3):
+        fill(path, measured(joules=1.0 + number), measured("tests/t.py::TEST_b"), measured("tests/t.py::test_100%_[x]"))
+    opened = open_store(path)
+    medians = [entry["energy"]["median"] for entry in opened.history("tests/t.py::test_a")]
+    assert medians == sorted(medians, reverse=True) and len(medians) == 3
+    assert len(opened.history("tests/t.py::test_a", limit=2)) == 2
+    assert opened.nodeids("t.py::test_a") == ["tests/t.py::test_a"]
+    assert opened.nodeids("test_b") == [] and opened.nodeids("TEST_b") == ["tests/t.py::TEST_b"]
+    assert opened.nodeids("%_[") == ["tests/t.py::test_100%_[x]"] and opened.nodeids("%x") == []
+    assert len(opened.nodeids()) == 3
+    overview = opened.overview()
+    assert {entry["nodeid"]: entry["count"] for entry in overview} == dict.fromkeys(opened.nodeids(), 3)
+    assert next(e for e in overview if e["nodeid"].endswith("test_a"))["energy_median"] == medians[0]
+    opened.close()
+
+
+def test_nan_and_odd_characters_are_kept_out_of_the_database(tmp_path):
+    record = measured("t.py::x[\udc80\0]", scores={"a": float("nan")})
+    record["samples"][0]["energy"] = float("nan")
+    fill(tmp_path / "history.db", record)
+    opened = open_store(tmp_path / "history.db")
+    (entry,) = opened.history("t.py::x[\udc80\0]")
+    assert entry["samples"]["energy"][0] is None and entry["nodeid"] == "t.py::x[\\udc80\\x00]"
+    opened.close()
+
+
+def test_a_sample_takes_few_bytes(tmp_path):
+    fill(tmp_path / "history.db", *(measured(f"tests/test_module.py::test_{n}", rounds=20) for n in range(100)))
+    assert (tmp_path / "history.db").stat().st_size / 2000 <= 200
+
+
+def test_a_killed_run_keeps_what_it_had_measured(tmp_path):
+    code = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_store import measured, open_store, report_of
+        opened = open_store(sys.argv[1])
+        opened.begin(report_of())
+        for number in range(7):
+            opened.add(measured(f"t.py::{{number}}"))
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), tmp_path / "history.db"], check=False)
+    assert done.returncode == -signal.SIGKILL
+    opened = open_store(tmp_path / "history.db")
+    assert len(opened.nodeids()) == 7
+    opened.close()
+
+
+def _write_many(path, name, count):
+    opened = open_store(path)
+    opened.begin(report_of())
+    for number in range(count):
+        opened.add(measured(f"{name}::{number}", rounds=2))
+    opened.close()
+
+
+def test_two_runs_may_write_at_once(tmp_path):
+    path = tmp_path / "history.db"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write_many, args=(path, name, 100)) for name in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    opened = open_store(path)
+    assert opened.notices == []
+    assert len(opened.nodeids("a::")) == len(opened.nodeids("b::")) == 100
+    opened.close()
+
+
+@pytest.mark.parametrize("content", [b"this is no database at all" * 100, None])
+def test_a_corrupt_file_is_set_aside(tmp_path, content):
+    path = tmp_path / "history.db"
+    if content is None:
+        fill(path, *(measured(f"t.py::{n}") for n in range(50)))
+        content = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="cannot be read"):
+        open_store(path, write=False)
+    assert names(tmp_path) == ["history.db"]
+    opened = open_store(path)
+    opened.begin(report_of())
+    opened.add(measured())
+    opened.close()
+    (notice,) = opened.notices
+    (aside,) = tmp_path.glob("history.db.corrupt-*")
+    assert aside.read_bytes() == content
+    assert aside.name in notice and "corrupt" in notice
+    again = open_store(path)
+    assert again.notices == [] and again.nodeids() == ["tests/t.py::test_a"]
+    again.close()
+
+
+def test_damage_in_the_middle_is_found(tmp_path):
+    path = tmp_path / "history.db"
+    fill(path, *(measured(f"t.py::{n}") for n in range(50)))
+    content = bytearray(path.read_bytes())
+    content[4096 * 5 : 4096 * 12] = b"\xa5" * 4096 * 7
+    path.write_bytes(content)
+    opened = open_store(path)
+    opened.close()
+    assert "corrupt" in opened.notices[0] and len(list(tmp_path.glob("history.db.corrupt-*"))) == 1
+
+
+def test_a_newer_file_is_set_aside_whole(tmp_path):
+    path = tmp_path / "history.db"
+    fill(path, measured())
+    keeper = sqlite3.connect(path)  # keeps the log beside the file
+    keeper.execute("PRAGMA journal_mode=WAL")
+    keeper.execute("UPDATE meta SET value='99' WHERE key='schema'")
+    keeper.commit()
+    assert "history.db-wal" in names(tmp_path)
+    with pytest.raises(StoreError, match=r"newer schema.*upgrade pytest-joules"):
+        open_store(path, write=False)
+    opened = open_store(path)
+    opened.close()
+    keeper.close()
+    assert "newer" in opened.notices[0]
+    (aside,) = (entry for entry in tmp_path.glob("history.db.newer-*") if not entry.name.endswith(("-wal", "-shm")))
+    with closing(sqlite3.connect(aside)) as connection:
+        assert connection.execute("SELECT nodeid FROM measurements").fetchall() == [("tests/t.py::test_a",)]
+    assert version_in(aside) == "99" and version_in(path) == str(store.schema_version())
+
+
+def test_what_is_not_ours_is_left_alone(tmp_path):
+    other = tmp_path / "app.db"
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+    before = other.read_bytes()[100:]
+    with pytest.raises(StoreError, match="no history of pytest-joules"):
+        open_store(other)
+    with closing(sqlite3.connect(other)) as connection:
+        assert [row[0] for row in connection.execute("SELECT name FROM sqlite_master")] == ["users"]
+    assert other.read_bytes()[100:] == before
+    prose = tmp_path / "README.md"
+    prose.write_text("# Hello\n" * 200)
+    with pytest.raises(StoreError, match="left alone"):
+        open_store(prose)
+    assert prose.read_text() == "# Hello\n" * 200
+    assert not [name for name in names(tmp_path) if "corrupt" in name]
+
+
+def _add_column(connection):
+    connection.execute(text("ALTER TABLE sessions ADD COLUMN label TEXT"))
+    connection.execute(text("UPDATE sessions SET label = 'from version 1'"))
+
+
+def _fail(connection):
+    connection.execute(text("DROP TABLE measurements"))
+    raise ZeroDivisionError("a bug")
+
+
+def test_a_migration_keeps_the_data(tmp_path, monkeypatch):
+    path = tmp_path / "history.db"
+    fill(path, measured())
+    monkeypatch.setattr(store, "MIGRATIONS", [*store.MIGRATIONS, _add_column])
+    with pytest.raises(StoreError, match="older schema"):
+        open_store(path, write=False)
+    fill(path, measured())
+    opened = open_store(path)
+    assert len(opened.history("tests/t.py::test_a")) == 2 and opened.notices == []
+    opened.close()
+    assert version_in(path) == str(store.schema_version())
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT label FROM sessions").fetchall() == [("from version 1",), (None,)]
+
+
+def test_a_failing_migration_changes_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "history.db"
+    fill(path, measured())
+    with closing(sqlite3.connect(path)) as connection:
+        before = list(connection.iterdump())
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "MIGRATIONS", [*store.MIGRATIONS, _add_column, _fail])
+        with pytest.raises(StoreError, match=r"left as it was \(a bug\)"):
+            open_store(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert list(connection.iterdump()) == before
+    assert names(tmp_path) == ["history.db"]
+    fill(path, measured())
+
+
+def test_a_locked_file_is_an_error_and_the_store_goes_on(tmp_path):
+    path = tmp_path / "history.db"
+    opened = open_store(path, timeout=0.1)
+    opened.begin(report_of())
+    locker = sqlite3.connect(path, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match=r"locked.*another process"):
+        opened.add(measured("t.py::lost"))
+    started = time.monotonic()
+    with pytest.raises(StoreError, match=r"locked.*another process"):
+        open_store(path, timeout=0.1)
+    assert time.monotonic() - started < 5
+    locker.execute("ROLLBACK")
+    locker.close()
+    opened.add(measured("t.py::kept"))
+    assert opened.nodeids() == ["t.py::kept"]
+    opened.close()
+
+
+def test_a_full_disk_is_an_error(tmp_path):
+    path = tmp_path / "history.db"
+    opened = open_store(path)
+    opened.begin(report_of())
+    opened.add(measured("t.py::kept"))
+    pages = opened._connection.exec_driver_sql("PRAGMA page_count").scalar()
+    opened._connection.rollback()
+    opened._connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    opened._connection.rollback()
+    with pytest.raises(StoreError, match=r"full.*make room"):
+        opened.add(measured("t.py::big", rounds=2000))
+    assert opened.nodeids() == ["t.py::kept"]
+    opened.close()
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file" / "history.db", tmp_path, "/proc/history.db"):
+        with pytest.raises(StoreError, match="history"):
+            open_store(place)
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_can_be_read(tmp_path):
+    fill(tmp_path / "history.db", measured())
+    tmp_path.chmod(0o555)
+    try:
+        opened = open_store(tmp_path / "history.db", write=False)
+        assert opened.nodeids() == ["tests/t.py::test_a"]
+        opened.close()
+        with pytest.raises(StoreError):
+            open_store(tmp_path / "history.db").begin(report_of())
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_reading_makes_nothing(tmp_path):
+    with pytest.raises(StoreError, match="no history"):
+        open_store(tmp_path / "history.db", write=False)
+    (tmp_path / "history.db").touch()
+    with pytest.raises(StoreError, match="no measurements yet"):
+        open_store(tmp_path / "history.db", write=False)
+    assert names(tmp_path) == ["history.db"] and not (tmp_path / "history.db").stat().st_size
+    (tmp_path / "history.db").unlink()
+    fill(tmp_path / "history.db", measured())
+    opened = open_store(tmp_path / "history.db", write=False)
+    with pytest.raises(StoreError, match="writable"):
+        opened.begin(report_of())
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nosuchdatabase://user:geheim@host/x?password=geheim", "driver"),
+        ("://", "not understood"),
+        ("sqlite+nodriver:///x.db", "driver"),
+    ],
+)
+def test_bad_urls_teach_and_never_show_a_password(url, says):
+    with pytest.raises(StoreError, match=says) as caught:
+        open_store(url)
+    assert "geheim" not in str(caught.value)
+
+
+def test_urls_and_names_with_odd_characters(tmp_path):
+    for name in ("a b?c#d%41.db", "ü.db"):
+        fill(f"sqlite:///{tmp_path}/plain.db", measured())
+        fill(tmp_path / name, measured())
+        assert (tmp_path / name).stat().st_size
+        opened = open_store(tmp_path / name, write=False)
+        assert opened.nodeids() == ["tests/t.py::test_a"]
+        opened.close()
+    memory = open_store("sqlite://")
+    memory.begin(report_of(commit=None))
+    memory.add(measured())
+    assert memory.history("tests/t.py::test_a")[0]["commit"] is None
+    memory.close()
+
+
+def test_only_sqlite_knows_sqlite():
+    """A server is later only a URL: no PRAGMA and no raw SQL outside the one class, and types every database has."""
+    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.schema import CreateTable
+
+    for table in store._tables().metadata.sorted_tables:
+        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=postgresql.dialect()))
+    source = Path(store.__file__).read_text("utf-8")
+    before, _, after = source.partition("class _SQLite:")
+    after = after.partition("\ndef ")[2]
+    assert "PRAGMA" not in before + after and "exec_driver_sql" not in before + after
+
+
+def test_importing_the_module_does_not_import_sqlalchemy():
+    code = "import sys, pytest_joules.store; sys.exit('sqlalchemy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_add_needs_a_session(tmp_path):
+    opened = open_store(tmp_path / "history.db")
+    with pytest.raises(RuntimeError, match="begin"):
+        opened.add(measured())
+    opened.close()

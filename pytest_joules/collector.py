@@ -15,6 +15,8 @@ from pytest_joules.clock import CLOCKS
 
 # In 3.14 a collection of the middle generation is a step of the incremental collector, of open length: there the young one it is.
 _YOUNG = 0 if sys.version_info >= (3, 14) else 1
+#: No full collection is quicker than this in a process that has loaded pytest, nanoseconds.
+_SHORTEST_FULL = 1_000_000
 
 
 class Collector:
@@ -25,7 +27,7 @@ class Collector:
 
     def __init__(self) -> None:
         self._full = False
-        self._seen = _full_collections()
+        self._seen: int | None = None
 
     def settle(self, body_ns: int) -> None:
         """Before a round; ``body_ns`` is how long the last body took (0: not known)."""
@@ -37,11 +39,12 @@ class Collector:
             Collector.full_cost = CLOCKS.wall() - begun
         else:
             gc.collect(_YOUNG)
-        self._seen = _full_collections()
+        self._seen = _full_collections() if body_ns > _SHORTEST_FULL // 2 else None
 
-    def look(self) -> None:
-        """After a body: did a full collection hit it?"""
-        self._full = self._full or _full_collections() != self._seen
+    def look(self, body_ns: int) -> None:
+        """After a body that took so long: did a full collection hit it?"""
+        if body_ns > _SHORTEST_FULL and self._seen is not None and not self._full:
+            self._full = _full_collections() != self._seen
 
 
 def _full_collections() -> int:

@@ -25,6 +25,8 @@ from pytest_joules.settings import Effort
 LEAST, MOST = 5, 20
 #: ``auto`` stops when the median's 95 % interval is within this of the median.
 PRECISION = 0.02
+#: Setup and teardown are read in this many rounds: they stand beside the test's energy, not for it.
+PHASES = 2
 #: Rounds in a row without a number before a test is given up.
 GIVE_UP = 3
 
@@ -103,8 +105,8 @@ class Course:
             last = self._rounds[-1] if self._rounds else self._spare
             self._collector.settle(int(last.body.seconds * 1e9) if last is not None and last.body is not None else 0)
             if self._mode == "block" and not self._warmups_left and self._block is None:
-                self._block = self.meter.open(align=True)
-        if phase != "call":
+                self._block = self.meter.open_block()
+        if phase != "call" and not self._warmups_left and len(self._rounds) < PHASES:
             self._phase_begun = self.meter.glance_before() if self._block is not None else self.meter.read()
 
     def end(self, phase: Phase) -> None:
@@ -112,6 +114,7 @@ class Course:
             return
         ended = self.meter.glance_after() if self._block is not None else self.meter.read_after()
         stretch = (self._phase_begun, ended)
+        self._phase_begun = None
         if phase == "setup":
             self._current.setup = stretch
         else:
@@ -135,7 +138,7 @@ class Course:
             self._current.body = Window(self._before, self.meter.glance_after())
         else:
             self._current.body = self.meter.close(self._before, self._start)
-        self._collector.look()
+        self._collector.look(self._current.body.after.wall - self._before.wall)
         self._before = None
 
     @property
@@ -262,7 +265,7 @@ class Course:
     def measurement(self, nodeid: str) -> Measurement | None:
         """The measurement of the rounds so far; ``None`` if no body was ever seen."""
         if self._mode == "block" and self._block is not None and self._block_window is None:
-            self._block_window = self.meter.close(*self._block)
+            self._block_window = self.meter.close_block(*self._block)
         rounds = self._rounds
         if not rounds:
             spare = self._spare or (self._current if self._current.body is not None else None)
@@ -426,7 +429,9 @@ class Course:
         summary = stats.summarise(energies, uncertainty)
         names = [channel.domain.name for channel in self.meter.channels]
         domains: dict[str, Record | None] = {
-            name: stats.summarise([value for sample in samples if (value := sample.domains.get(name)) is not None], uncertainty)
+            name: summary
+            if len(names) == 1
+            else stats.summarise([value for sample in samples if (value := sample.domains.get(name)) is not None], uncertainty)
             for name in names
         }
         powers = [sample.energy / sample.duration for sample in samples if sample.energy is not None and sample.duration > 0]

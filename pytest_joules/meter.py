@@ -70,6 +70,7 @@ class Meter:
         self.sources = tuple(sources)
         self.clocks = clocks
         self._tsc = tsc
+        self._wall = clocks.wall
         self._readers = tuple(source.read for source in self.sources)
         self.channels = tuple(
             Channel(number, index, domain, 0.0, 0.0, 0.0)
@@ -87,13 +88,13 @@ class Meter:
 
     def read(self) -> Reading:
         """All counters now. The clocks come last, so that what is between two readings' clocks is the work alone."""
-        counters = tuple([read() for read in self._readers])
-        return Reading(self.clocks.wall(), self.clocks.cpu(), self._tsc(), counters)
+        counters = self._counters()
+        return Reading(self._wall(), 0, self._tsc(), counters)
 
     def read_after(self) -> Reading:
         """As :meth:`read`, the clocks first: for the reading that ends a piece of work."""
-        tsc, cpu, wall = self._tsc(), self.clocks.cpu(), self.clocks.wall()
-        return Reading(wall, cpu, tsc, tuple([read() for read in self._readers]))
+        tsc, wall = self._tsc(), self._wall()
+        return Reading(wall, 0, tsc, self._counters())
 
     def glance_before(self) -> Reading:
         """The clocks and the continuous sources only, to begin with: inside a block the others are not looked at, as every look
@@ -201,6 +202,15 @@ class Meter:
     def open(self, *, align: bool) -> tuple[Reading, Edge | None]:
         start = self._edge() if align and self.tick else None
         return self.read(), start
+
+    def open_block(self) -> tuple[Reading, Edge | None]:
+        """As :meth:`open`, aligned and with the CPU time, which a block is shared out by."""
+        start = self._edge()
+        return self.read()._replace(cpu=self.clocks.cpu()), start
+
+    def close_block(self, before: Reading, start: Edge | None) -> Window:
+        after = self.read_after()._replace(cpu=self.clocks.cpu())
+        return Window(before, after, start, self._edge())
 
     def close(self, before: Reading, start: Edge | None) -> Window:
         after = self.read_after()

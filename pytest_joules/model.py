@@ -27,7 +27,7 @@ class Reading(NamedTuple):
     wall: int
     """Monotonic clock, nanoseconds."""
     cpu: int
-    """CPU time of this process, all threads, nanoseconds."""
+    """CPU time of this process, all threads, nanoseconds; 0 where nobody asks for it."""
     tsc: int
     """Ticks of the time stamp counter."""
     counters: tuple[Counters, ...]

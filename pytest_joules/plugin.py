@@ -82,9 +82,18 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
     if wanted(config):
-        from pytest_joules.session import start
+        import gc
 
-        start(config)
+        # Imports make objects by the ten thousand and no garbage: without the collector they take a fifth less time.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            from pytest_joules.session import start
+
+            start(config)
+        finally:
+            if collecting:
+                gc.enable()
 
 
 class NoEnergy:

@@ -157,8 +157,11 @@ class _Phase:
     """One phase of one round. Its report is made at once; but where only pytest's own plugins take part and nothing was
     raised, it is known to have passed, and the report is made only if it is wanted: the repeats of a test need none."""
 
-    def __init__(self, item: pytest.Item, call: pytest.CallInfo[object], *, sure: bool) -> None:
+    __slots__ = ("_call", "_hook", "_item", "_report", "passed")
+
+    def __init__(self, item: pytest.Item, call: pytest.CallInfo[object], hook: Any, *, sure: bool) -> None:
         self._item = item
+        self._hook = hook
         self._call = call
         self._report: pytest.TestReport | None = None
         self.passed = sure and call.excinfo is None and not getattr(item, "_excinfo", None) or self.report.passed
@@ -167,7 +170,7 @@ class _Phase:
     def report(self) -> pytest.TestReport:
         """As pytest's own protocol makes it."""
         if self._report is None:
-            hook = self._item.ihook
+            hook = self._hook
             report: pytest.TestReport = hook.pytest_runtest_makereport(item=self._item, call=self._call)
             self._report = report
             if check_interactive_exception(self._call, report):
@@ -191,6 +194,7 @@ class Rounds:
         """The reports that pass now are ours."""
         self.reported = False
         """The test logs reports of its own (subtests): repeating it would multiply them."""
+        self._hook = item.ihook  # looked up once: every access walks the conftest files
         self._reraise = get_reraise_exceptions(item.config)
         self._sure = all(
             getattr(found.plugin, "__name__", None) in _HARMLESS
@@ -245,11 +249,11 @@ class Rounds:
         return False
 
     def _phase(self, when: Phase, **kwargs: object) -> _Phase:
-        hook = getattr(self.item.ihook, f"pytest_runtest_{when}")
+        hook = getattr(self._hook, f"pytest_runtest_{when}")
         self.course.begin(when)
         call = pytest.CallInfo.from_call(lambda: hook(item=self.item, **kwargs), when=when, reraise=self._reraise)
         self.course.end(when)
-        phase = _Phase(self.item, call, sure=self._sure and self.number > 1)
+        phase = _Phase(self.item, call, self._hook, sure=self._sure and self.number > 1)
         if not phase.passed and self.number > 1:
             phase.report.sections.append(
                 (
@@ -265,7 +269,7 @@ class Rounds:
         self.logging = True
         try:
             for phase in phases:
-                self.item.ihook.pytest_runtest_logreport(report=phase.report)
+                self._hook.pytest_runtest_logreport(report=phase.report)
         finally:
             self.logging = False
 
@@ -277,7 +281,7 @@ class Rounds:
         """A teardown between rounds failed: the item is down, but what the next item does not need is still up."""
         call = pytest.CallInfo.from_call(lambda: self.item.session._setupstate.teardown_exact(self._next()), when="teardown")
         if call.excinfo is not None:
-            self._log(_Phase(self.item, call, sure=False))
+            self._log(_Phase(self.item, call, self._hook, sure=False))
 
 
 def time_limit(item: pytest.Item) -> float | None:

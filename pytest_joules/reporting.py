@@ -38,6 +38,8 @@ class Reporting:
         self._begun = CLOCKS.wall()
         self._open: dict[str, Record] = {}
         self._store: Store | None = None
+        self._unkept = 0
+        self._trouble = ""
         self._header = choose.header_lines(choice)
         self._header += [f"energy: {line}" for line in _cautions(config, turns)]
         refused = "; ".join(f"{entry.name} not taken: {entry.reason}" for entry in choice.refused if not entry.quiet)
@@ -91,8 +93,9 @@ class Reporting:
         try:
             self._store.add(record)
         except StoreError as error:
-            self.messages.append(f"history is not kept from {record['nodeid']} on: {error}")
-            self._store = None
+            # The next one may go through again: a lock is passed on, room is made.
+            self._unkept += 1
+            self._trouble = str(error)
 
     # What arrives
 
@@ -100,13 +103,17 @@ class Reporting:
         return self._header
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        record = self._open.setdefault(report.nodeid, empty_record(report.nodeid))
+        record = self._open.get(report.nodeid)
+        if record is None:
+            record = self._open[report.nodeid] = empty_record(report.nodeid)
+        if report.when != "call" and report.passed:
+            return  # a passed setup or teardown says nothing
         measured = getattr(report, "joules", None)
         if measured is not None:
             measured["outcome"] = record["outcome"]
             record = self._open[report.nodeid] = measured
         record["outcome"] = _outcome(report, record["outcome"])
-        if record["provenance"] == "unavailable" and not record["notes"]:
+        if measured is None and not record["notes"]:
             record["notes"] += [text for name, text in report.user_properties if name == "energy_note"][:1]
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
@@ -153,6 +160,8 @@ class Reporting:
         self._write_files()
         if self._store is not None:
             self._store.close()
+        if self._unkept:
+            self.messages.append(f"history: {self._unkept} of {len(self.report.tests)} tests could not be kept: {self._trouble}")
 
     def _let_others_change_it(self) -> None:
         hook = self.config.hook.pytest_joules_update_report
@@ -188,12 +197,16 @@ class Reporting:
         from pytest_joules.report import terminal
 
         writer = self.config.get_terminal_writer()
-        lines = terminal.lines(self.report, writer.fullwidth, self.settings.top)
+        lines = terminal.lines(self.report, writer.fullwidth, self.settings.top, _encoding(writer))
         if not lines and not self.messages:
             return
         terminalreporter.section("energy")
         for line in (*lines, *self.messages):
             terminalreporter.write_line(line)
+
+
+def _encoding(writer: Any) -> str:  # noqa: ANN401 - pytest's terminal writer
+    return getattr(writer._file, "encoding", None) or "utf-8"
 
 
 _RANK = {None: 0, "passed": 1, "xpassed": 2, "xfailed": 2, "skipped": 2, "failed": 3, "error": 4, "crashed": 5}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -125,6 +125,7 @@ class Measuring:
         self._rounds: repeat.Rounds | None = None
         self._body = ""
         self._said = 0
+        self._quiesce: Callable[[], object] | None = None
         if any(source.name == "nvml" for source in sources):
             from pytest_joules.sources import nvml
 
@@ -145,6 +146,9 @@ class Measuring:
 
     def _calibrate(self) -> None:
         self.meter.calibrate()
+        hook = self.config.hook.pytest_joules_quiesce
+        if hook.get_hookimpls():
+            self._quiesce = lambda: hook(config=self.config)
         if any(source.provenance == "measured" and source.domains for source in self.sources):
             self.foreign = ForeignLoad(ProcessTree().seconds)
         if self.settings.measure_idle:
@@ -154,6 +158,7 @@ class Measuring:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
+        self._account(final=True)
         output = getattr(self.config, "workeroutput", None)
         totals = {"joules": self.joules if self._mark is not None else None, "idle_watts": self.idle_watts}
         if output is not None:
@@ -175,9 +180,10 @@ class Measuring:
         if own.skip or not plan.measure:
             item.user_properties.append(("energy_note", f"not measured: {'marked skip' if own.skip else plan.why}"))
             return None
-        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        hook = item.ihook
+        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         self._run(item, nextitem, own, plan)
-        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: repeat.Plan) -> None:
@@ -192,7 +198,7 @@ class Measuring:
             self.meter,
             effort,
             foreign=self.foreign,
-            quiesce=self._quiesce(),
+            quiesce=self._quiesce,
             progress=self._progress() if self.config.option.verbose > 0 else None,
             idle_watts=self.idle_watts,
             repeatable=repeating,
@@ -249,14 +255,10 @@ class Measuring:
         item.user_properties.extend(properties)
         report.user_properties.extend(properties)
 
-    def _quiesce(self) -> Any:  # noqa: ANN401 - a bound hook call or nothing
-        hook = self.config.hook.pytest_joules_quiesce
-        if not hook.get_hookimpls():
-            return None
-        return lambda: hook(config=self.config)
-
-    def _account(self) -> None:
-        """Add what was drawn since the last test to the session's total."""
+    def _account(self, *, final: bool = False) -> None:
+        """Add what was drawn since this was last done to the session's total, ten times a second at most."""
+        if not final and self._mark is not None and CLOCKS.wall() - self._mark.wall < 100_000_000:
+            return
         now = self.meter.read()
         if self._mark is not None and self.joules is not None:
             seconds = (now.wall - self._mark.wall) / 1e9

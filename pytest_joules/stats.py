@@ -16,11 +16,7 @@ def median(values: Sequence[float]) -> float:
     """The median. Raises ``ValueError`` for no values."""
     if not values:
         raise ValueError("no values")
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    if len(ordered) % 2:
-        return ordered[middle]
-    return (ordered[middle - 1] + ordered[middle]) / 2
+    return _middle(sorted(values))
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -48,26 +44,41 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     From 6 values on by order statistics, which assumes no distribution (David and Nagaraja 2003, section 7.1). For 2 to 5
     there is no such interval: Student's t with the standard error of a normal sample's median, 1.2533 s/√n. ``None`` for fewer.
     """
-    n = len(values)
+    return _interval(sorted(values))
+
+
+def _interval(ordered: Sequence[float]) -> tuple[float, float] | None:
+    n = len(ordered)
     if n < 2:
         return None
-    ordered = sorted(values)
     k = _rank95(n) if n <= 1000 else max(1, math.floor((n - 1.96 * math.sqrt(n)) / 2))
     if k:
         return ordered[k - 1], ordered[n - k]
-    mean = math.fsum(ordered) / n
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in ordered) / (n - 1))
+    _, deviation = _moments(ordered)
     half = _T95[n - 1] * 1.2533 * deviation / math.sqrt(n)
-    centre = median(ordered)
+    centre = _middle(ordered)
     return centre - half, centre + half
+
+
+def _middle(ordered: Sequence[float]) -> float:
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def _moments(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation of two values or more."""
+    n = len(values)
+    mean = math.fsum(values) / n
+    return mean, math.sqrt(math.fsum([(value - mean) ** 2 for value in values]) / (n - 1))
 
 
 def relative_half_width(values: Sequence[float]) -> float:
     """Half the width of the median's 95 % interval over the median; infinite where either cannot be told."""
-    interval = median_interval(values)
+    ordered = sorted(values)
+    interval = _interval(ordered)
     if interval is None:
         return math.inf
-    centre = median(values)
+    centre = _middle(ordered)
     return (interval[1] - interval[0]) / 2 / centre if centre > 0 else math.inf
 
 
@@ -81,10 +92,9 @@ def summarise(values: Sequence[float], uncertainty: float = 0.0) -> Record | Non
     if not n:
         return None
     ordered = sorted(values)
-    centre = median(ordered)
-    mean = math.fsum(ordered) / n
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in ordered) / (n - 1)) if n > 1 else None
-    interval = median_interval(ordered)
+    centre = _middle(ordered)
+    mean, deviation = _moments(ordered) if n > 1 else (ordered[0], None)
+    interval = _interval(ordered)
     if interval is not None and uncertainty:
         common = uncertainty * abs(centre)
         interval = (centre - math.hypot(centre - interval[0], common), centre + math.hypot(interval[1] - centre, common))

@@ -266,6 +266,10 @@ class Store:
         self._connection = connection
         self._shown = shown
         self._session: int | None = None
+        columns = [column.name for column in _tables().measurements.columns if not column.primary_key]
+        compiled = _tables().measurements.insert().compile(dialect=engine.dialect, column_keys=columns)
+        self._insert = str(compiled)
+        self._order = compiled.positiontup
 
     def begin(self, report: Report) -> int:
         """Note what all tests of a session share; the measurements added from now on belong to it. Returns its number.
@@ -311,7 +315,11 @@ class Store:
             "facts": _json({key: value for key, value in record.items() if key not in _NOT_FACTS and _says_something(value)}),
         }
         with _errors(self._shown, self), self._connection.begin():
-            self._connection.execute(_tables().measurements.insert(), _storable(values))
+            # Compiled once by SQLAlchemy for this database: half the time of compiling it for every test.
+            self._connection.exec_driver_sql(self._insert, self._parameters(_storable(values)))
+
+    def _parameters(self, values: dict[str, Any]) -> tuple[Any, ...] | dict[str, Any]:
+        return tuple([values[name] for name in self._order]) if self._order is not None else values
 
     def history(self, nodeid: str, limit: int | None = None) -> list[dict[str, Any]]:
         """All measurements of a test, the newest first, at most ``limit`` of them.

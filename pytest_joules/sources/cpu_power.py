@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from importlib import resources
 
 _MARKS = re.compile(r"\((?:r|tm|c)\)|[®™©\u200b]")
 _PARENTHESES = re.compile(r"\([^)]*\)")
@@ -35,6 +33,9 @@ def normalise(name: str) -> str:
 
 def tdp(model: str) -> float | None:
     """Watts of thermal design power of one package of this CPU, or ``None`` when the table does not list exactly this model."""
+    import csv
+    from importlib import resources
+
     key = normalise(model)
     with resources.files("pytest_joules.data").joinpath("cpu_power.csv").open(encoding="utf-8") as file:
         return next((float(row["tdp_watts"]) for row in csv.DictReader(file) if row["key"] == key), None)

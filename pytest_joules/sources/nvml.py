@@ -391,6 +391,13 @@ def _end_of(owner: int) -> Callable[[float], bool]:
 
 
 def _load() -> ModuleType:
+    if sys.platform == "linux" and "pynvml" not in sys.modules:
+        import ctypes
+
+        try:
+            ctypes.CDLL("libnvidia-ml.so.1")  # what pynvml does; it takes 10 ms to import, and most machines have no GPU
+        except OSError as error:
+            raise NoGpu("no NVIDIA driver here (libnvidia-ml.so.1 was not found)", "install NVIDIA's driver") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the deprecated package of that name warns when imported

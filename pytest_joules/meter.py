@@ -7,6 +7,7 @@ consumption for short code paths using RAPL").
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -82,6 +83,11 @@ class Meter:
         """The slowest tick of a counter that adds to the total, seconds."""
 
     @property
+    def counts(self) -> bool:
+        """Whether any domain adds to a total; the time stamp counter alone has none."""
+        return bool(self._counting)
+
+    @property
     def block_seconds(self) -> float:
         """What a block of short rounds must span."""
         return max(0.050, (PLAIN_TICKS if self.tick <= 0.002 else SLOW_TICKS) * self.tick)
@@ -142,7 +148,7 @@ class Meter:
         (first, before), (final, after) = steps[0], steps[-1]
         seconds = (final - first) / 1e9
         joules = source.joules(before[channel.source], after[channel.source], seconds)[channel.index]
-        gaps = sorted(later - earlier for (earlier, _), (later, _) in zip(steps, steps[1:], strict=False))
+        gaps = sorted(later - earlier for (earlier, _), (later, _) in itertools.pairwise(steps))
         tick = gaps[len(gaps) // 2] / 1e9
         # A counter that moves at every look is continuous for our purpose.
         if joules is None or tick < 50e-6:

@@ -6,6 +6,8 @@ rounds because each teardown but the last names the item's parent as what comes 
 
 from __future__ import annotations
 
+import functools
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,15 +77,32 @@ def body_hook(item: pytest.Item) -> Literal["pyfunc", "runtest"]:
     return "pyfunc" if isinstance(item, pytest.Function) and not isinstance(item, TestCaseFunction) else "runtest"
 
 
+def watched(function: Callable[..., Any], enter: Callable[[], None], leave: Callable[[], None]) -> Callable[..., Any] | None:
+    """``function`` with ``enter`` and ``leave`` as close around it as can be, to stand in for it while pytest calls it: what
+    pytest does between its hook and the call costs up to 10 µs, a tenth of a short test.
+
+    ``None`` for a coroutine function, which must keep its face for the plugin that awaits it.
+    """
+    if inspect.iscoroutinefunction(function):
+        return None
+
+    def body(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the test takes
+        __tracebackhide__ = True
+        enter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            leave()
+
+    return body
+
+
 def iterate(item: pytest.Item, times: int) -> Callable[[], None]:
     """Make one call of ``item``'s body call it ``times`` times; the returned function undoes it.
 
     Raises:
         pytest.UsageError: the item has no function to call again.
     """
-    import functools
-    import inspect
-
     if not isinstance(item, pytest.Function):
         raise pytest.UsageError(f"{item.nodeid}: iterations= needs a test function; leave it out or use rounds=")
     function = item.obj
@@ -159,12 +178,12 @@ class _Phase:
 
     __slots__ = ("_call", "_hook", "_item", "_report", "passed")
 
-    def __init__(self, item: pytest.Item, call: pytest.CallInfo[object], hook: Any, *, sure: bool) -> None:
+    def __init__(self, item: pytest.Item, call: pytest.CallInfo[object], hook: Any, *, sure: bool) -> None:  # noqa: ANN401 - pluggy's relay
         self._item = item
         self._hook = hook
         self._call = call
         self._report: pytest.TestReport | None = None
-        self.passed = sure and call.excinfo is None and not getattr(item, "_excinfo", None) or self.report.passed
+        self.passed = (sure and call.excinfo is None and not getattr(item, "_excinfo", None)) or self.report.passed
 
     @property
     def report(self) -> pytest.TestReport:

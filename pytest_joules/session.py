@@ -123,7 +123,6 @@ class Measuring:
         self._mark: Reading | None = None
         self._course: Course | None = None
         self._rounds: repeat.Rounds | None = None
-        self._body = ""
         self._said = 0
         self._quiesce: Callable[[], object] | None = None
         if any(source.name == "nvml" for source in sources):
@@ -202,14 +201,15 @@ class Measuring:
             progress=self._progress() if self.config.option.verbose > 0 else None,
             idle_watts=self.idle_watts,
             repeatable=repeating,
+            around_runtest=repeat.body_hook(item) == "runtest",
         )
         if plan.why:
-            course.notes.append(plan.why)
+            course.tally.notes.append(plan.why)
         if plan.random:
-            course.notes.append("random examples (Hypothesis): not judged; seed or derandomize it")
+            course.tally.notes.append("random examples (Hypothesis): not judged; seed or derandomize it")
         rounds = repeat.Rounds(item, nextitem, course, repeat=repeating)
         self.energy.new_test()
-        self._course, self._rounds, self._body = course, rounds, repeat.body_hook(item)
+        self._course, self._rounds = course, rounds
         decided = False
 
         def decide(report: pytest.TestReport) -> None:
@@ -267,8 +267,7 @@ class Measuring:
                 for source, before, after in zip(self.sources, self._mark.counters, now.counters, strict=True)
                 for value in source.joules(before, after, seconds)
             ]
-            counting = [channel for channel, value in zip(self.meter.channels, joules, strict=True) if channel.domain.counts]
-            if not counting:
+            if not self.meter.counts:
                 self.joules = None
             elif (total := self.meter.total(joules)) is not None:
                 self.joules += total
@@ -279,18 +278,31 @@ class Measuring:
     # The body
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_pyfunc_call(self) -> Generator[None, object, object]:
-        return (yield from self._around("pyfunc"))
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        course = self._course
+        if course is None or course.around_runtest:
+            return (yield)
+        self.energy.new_round(measured=course.measuring)
+        function = pyfuncitem.obj
+        watched = repeat.watched(function, course.enter, course.leave)
+        if watched is None:
+            return (yield from self._around(course))
+        pyfuncitem.obj = watched
+        try:
+            return (yield)
+        finally:
+            pyfuncitem.obj = function
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self) -> Generator[None, object, object]:
-        return (yield from self._around("runtest"))
-
-    def _around(self, hook: str) -> Generator[None, object, object]:
         course = self._course
-        if course is None or hook != self._body:
+        if course is None or not course.around_runtest:
             return (yield)
         self.energy.new_round(measured=course.measuring)
+        return (yield from self._around(course))
+
+    @staticmethod
+    def _around(course: Course) -> Generator[None, object, object]:
         course.enter()
         try:
             return (yield)
@@ -317,7 +329,7 @@ class Measuring:
             precision = f", ±{100 * progress.precision:.2g} %" if progress.precision < 1 else ""
             terminal.ensure_newline()
             terminal.write_line(
-                f"  energy: round {progress.rounds} of at most {progress.target}{precision}, {progress.seconds_left:.0f} s at most"
+                f"  energy: round {progress.rounds} of at most {progress.target}{precision}, {progress.seconds_left:.0f} s left"
             )
 
         return tell

@@ -23,8 +23,13 @@ class ForeignLoad:
     """
 
     def __init__(
-        self, own_seconds: Callable[[], float], busy_seconds: Callable[[], float] | None = None, processors: int | None = None
+        self,
+        own_seconds: Callable[[], float],
+        busy_seconds: Callable[[], float] | None = None,
+        processors: int | None = None,
+        wall: Callable[[], int] = CLOCKS.wall,
     ) -> None:
+        self._wall = wall
         self._own = own_seconds
         self._busy = busy_seconds or _busy_seconds
         self._processors = processors or _processors()
@@ -33,7 +38,7 @@ class ForeignLoad:
 
     def mark(self) -> None:
         """Note the machine's and our own CPU time now, unless that was just done."""
-        now = CLOCKS.wall()
+        now = self._wall()
         if not self._marks or now - self._marks[-1][0] >= _APART:
             self._marks.append((now, self._busy(), self._own()))
 

@@ -239,7 +239,7 @@ class Meter:
                 continue
             stepped, ended = window.start.at[number][index], window.end.at[number][index]
             if not stepped or not ended:
-                self.sources[number].trouble[channel.domain.name] = "the counter stood still or could not be read"
+                self.sources[number].trouble.setdefault(channel.domain.name, "the counter stood still")
                 result.append(None)
                 continue
             if number not in edges:

@@ -90,7 +90,8 @@ class Tally:
             self._phase_in_block(block, window, bodies),
             self._phase_in_block(block, window, [Window(*entry.teardown) for entry in rounds if entry.teardown]),
         )
-        self.notes.append(f"apportioned, ±{100 * uncertainty:.2g} %")
+        if self.meter.total(block) is not None:
+            self.notes.append(f"apportioned, ±{100 * uncertainty:.2g} %")
         return self._measurement(nodeid, samples, "apportioned", len(bodies), uncertainty=uncertainty, phases=phases)
 
     def _below(self, nodeid: str, bodies: Sequence[Window]) -> Measurement:
@@ -201,7 +202,8 @@ class Tally:
         powers = [sample.energy / sample.duration for sample in samples if sample.energy is not None and sample.duration > 0]
         missing = len(samples) - len(energies)
         if missing and resolution != "below" and self.meter.counts:
-            reasons = "; ".join(f"{domain}: {trouble}" for domain, trouble in self.troubles.items())
+            counting = {channel.domain.name for channel in self.meter.channels if channel.domain.counts}
+            reasons = "; ".join(f"{domain}: {trouble}" for domain, trouble in self.troubles.items() if domain in counting)
             self.notes.append(f"{missing} of {len(samples)} rounds gave no number ({reasons or 'not above 0 J'})")
         return Measurement(
             nodeid=nodeid,

@@ -14,8 +14,10 @@ import psutil
 import pytest
 
 from pytest_joules.sources import nvml as module
+from pytest_joules.sources import power_sampling
 from pytest_joules.sources.base import Unavailable
-from pytest_joules.sources.nvml import NoGpu, Nvml, Sampler, synchronise, visible
+from pytest_joules.sources.nvml import NoGpu, Nvml, synchronise, visible
+from pytest_joules.sources.power_sampling import Sampler
 
 MESSAGES = {
     3: "Not Supported",
@@ -346,7 +348,7 @@ def test_a_board_without_a_counter_is_sampled_and_says_so(old_boards):
     joules = source.joules(before, after, seconds)[1]
     # each reading shows the integral until the last sample, which is never older than what counts as stopped
     assert joules is not None
-    assert 0 < joules <= 80 * (seconds + module._STALE)
+    assert 0 < joules <= 80 * (seconds + power_sampling._STALE)
     source.close()
     assert ended(old_boards)
 
@@ -378,7 +380,7 @@ def test_missing_samples_are_seen(old_boards):
 
 def test_a_sampling_process_that_stopped_is_seen(old_boards, monkeypatch):
     source = opened()
-    monkeypatch.setattr(module, "_STALE", -1.0)
+    monkeypatch.setattr(power_sampling, "_STALE", -1.0)
     assert source.read()[1] is None
     assert "stopped" in source.trouble["gpu-1"]
     source.close()

@@ -204,7 +204,20 @@ class Report:
         return record
 
     def replace(self, record: Record) -> None:
-        """Take over what others made of :meth:`as_record`."""
-        for name in ("created", "machine", "commit", "settings", "sources", "session", "tests"):
+        """Take over what others made of :meth:`as_record`.
+
+        Raises:
+            ValueError: it has not the form of a report any more; nothing was taken over.
+        """
+        names = ("created", "machine", "commit", "settings", "sources", "session", "tests")
+        strange = record.keys() - {"schema", "extra", *names}
+        if strange:
+            raise ValueError(f"{', '.join(sorted(strange))}: things of your own belong under extra")
+        missing = [name for name in names if name not in record]
+        for test in record.get("tests", ()):
+            missing += [f"{name} of {test.get('nodeid', 'a test')}" for name in empty_record("") if name not in test]
+        if missing:
+            raise ValueError(f"it left out {', '.join(missing[:3])}: make a value None instead")
+        for name in names:
             setattr(self, name, record[name])
         self.extra = record.get("extra", {})

@@ -61,20 +61,25 @@ def wanted(config: pytest.Config) -> bool:
     """Whether this run measures."""
     if config.getoption("energy_disable", None):
         return False
-    return bool(config.getoption("energy", None) or config.getini("energy"))
+    try:
+        return bool(config.getoption("energy", None) or config.getini("energy"))
+    except (ValueError, pytest.UsageError) as error:  # the one in pytest 8, the other in 9
+        raise pytest.UsageError(f"ini energy: {error}: write true or false") from None
 
 
 def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
     # The specifications are needed as soon as somebody implements one, measuring or not; nobody else pays for them.
-    if any(name.startswith("pytest_joules_") for name in dir(plugin)) and not hasattr(manager.hook, "pytest_joules_sources"):
+    if any(name.startswith("pytest_joules_") for name in dir(plugin)):
         add_hookspecs(manager)
 
 
 def add_hookspecs(manager: pytest.PytestPluginManager) -> None:
     """Make the extension points known."""
-    from pytest_joules import hookspecs
+    # An implementation alone makes the attribute.
+    known = getattr(manager.hook, "pytest_joules_sources", None)
+    if known is None or not known.has_spec():
+        from pytest_joules import hookspecs
 
-    if manager.parse_hookspec_opts(hookspecs, "pytest_joules_sources") is not None:
         manager.add_hookspecs(hookspecs)
 
 
@@ -90,6 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
         try:
             from pytest_joules.session import start
 
+            add_hookspecs(config.pluginmanager)
             start(config)
         finally:
             if collecting:

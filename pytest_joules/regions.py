@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from pytest_joules import stats
 from pytest_joules.meter import SLOW_TICKS, Meter, Window
-from pytest_joules.model import Measurement, Record
+from pytest_joules.model import Measurement
 
 
 class Energy:
@@ -21,17 +21,21 @@ class Energy:
         self._scores: dict[str, float] = {}
 
     def new_test(self) -> None:
-        self._regions.clear()
         self.new_round(measured=False)
 
     def new_round(self, *, measured: bool) -> None:
-        """Forget the round before; what it measured is kept if it counted."""
-        if measured:
-            for name, entry in self._round_regions.items():
-                self._regions.setdefault(name, []).append(entry)
+        """Forget the round before; what it measured is kept if it counted. If it did not, none before it did."""
+        self._end_round(measured=measured)
+        if not measured:
+            self._regions.clear()
         self._round_regions.clear()
         self._work.clear()
         self._scores.clear()
+
+    def _end_round(self, *, measured: bool) -> None:
+        if measured:
+            for name, entry in self._round_regions.items():
+                self._regions.setdefault(name, []).append(entry)
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
@@ -58,23 +62,23 @@ class Energy:
         for name, value in scores.items():
             self._scores[name] = self._number(name, value)
 
-    def add_to(self, measurement: Measurement) -> None:
-        """Put regions, work and scores of the finished test into its measurement."""
+    def add_to(self, measurement: Measurement, *, counted: bool) -> None:
+        """Put regions, work and scores of the finished test into its measurement, per iteration as all of it is.
+
+        ``counted`` says whether the last round is one of the measured ones.
+        """
+        self._end_round(measured=counted)
+        iterations = measurement.iterations
         for name, parts in self._regions.items() or ((n, [e]) for n, e in self._round_regions.items()):
-            known = [joules for joules, _ in parts if joules is not None]
             measurement.regions[name] = {
-                "energy": stats.summarise(known),
-                "duration": stats.summarise([seconds for _, seconds in parts]),
+                "energy": stats.summarise([joules / iterations for joules, _ in parts if joules is not None]),
+                "duration": stats.summarise([seconds / iterations for _, seconds in parts]),
             }
         joules = measurement.energy["median"] if measurement.energy else None
-        measurement.work.update(self._per_unit(joules))
+        for name, total in self._work.items():
+            amount = total / iterations
+            measurement.work[name] = {"amount": amount, "joules_per_unit": joules / amount if joules is not None else None}
         measurement.scores.update(self._scores)
-
-    def _per_unit(self, joules: float | None) -> Record:
-        return {
-            name: {"amount": amount, "joules_per_unit": joules / amount if joules is not None else None}
-            for name, amount in self._work.items()
-        }
 
     def _joules(self, window: Window) -> float | None:
         # Not aligned: shorter than ten ticks a region's energy would be a guess.

@@ -6,17 +6,24 @@ rounds because each teardown but the last names the item's parent as what comes 
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import pytest
 from _pytest.doctest import DoctestItem
-from _pytest.runner import check_interactive_exception, get_reraise_exceptions
+from _pytest.junitxml import xml_key
+from _pytest.runner import check_interactive_exception
 from _pytest.skipping import xfailed_key
+from _pytest.tmpdir import tmppath_result_key
 from _pytest.unittest import TestCaseFunction
 
 Phase = Literal["setup", "call", "teardown"]
@@ -50,7 +57,7 @@ def plan(item: pytest.Item) -> Plan:
     option = item.config.option
     if any(getattr(option, name, False) for name in UNMEASURED):
         return Plan(False, False, "not run as usual")
-    if item.get_closest_marker("flaky") is not None or getattr(option, "reruns", None):
+    if item.get_closest_marker("flaky") is not None or getattr(option, "reruns", None) or getattr(option, "force_reruns", None):
         return Plan(False, False, "may be rerun")
     if not isinstance(item, pytest.Function | DoctestItem):
         return Plan(True, False, "one round: not a test function")
@@ -59,7 +66,8 @@ def plan(item: pytest.Item) -> Plan:
     function = getattr(item, "obj", None)
     if getattr(function, "is_hypothesis_test", False):
         # Hypothesis refuses one test to run on several TestCase instances (health check differing_executors).
-        return Plan(True, not isinstance(item, TestCaseFunction), "one round: Hypothesis", random=_draws(item, function))
+        once = isinstance(item, TestCaseFunction)
+        return Plan(True, not once, "one round: Hypothesis in a TestCase" if once else "", random=_draws(item, function))
     return Plan(True, True)
 
 
@@ -81,11 +89,12 @@ def watched(function: Callable[..., Any], enter: Callable[[], None], leave: Call
     """``function`` with ``enter`` and ``leave`` as close around it as can be, to stand in for it while pytest calls it: what
     pytest does between its hook and the call costs up to 10 µs, a tenth of a short test.
 
-    ``None`` for a coroutine function, which must keep its face for the plugin that awaits it.
+    ``None`` for an asynchronous function, which must keep its face for the plugin that awaits it, or for pytest to refuse.
     """
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         return None
 
+    @functools.wraps(function)  # plugins look for marks of their own on it, such as Hypothesis'
     def body(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the test takes
         __tracebackhide__ = True
         enter()
@@ -97,14 +106,28 @@ def watched(function: Callable[..., Any], enter: Callable[[], None], leave: Call
     return body
 
 
-def iterate(item: pytest.Item, times: int) -> Callable[[], None]:
-    """Make one call of ``item``'s body call it ``times`` times; the returned function undoes it.
+def run_by_others(item: pytest.Item, nextitem: pytest.Item | None, own: object) -> object:
+    """Let other plugins run ``item`` that want to (pytest-forked, a conftest): the result of the first that did, or ``None``.
 
-    Raises:
-        pytest.UsageError: the item has no function to call again.
+    Repeating it here would take their work from them: a test run in a process of its own, say, because it crashes.
     """
-    if not isinstance(item, pytest.Function):
-        raise pytest.UsageError(f"{item.nodeid}: iterations= needs a test function; leave it out or use rounds=")
+    arguments = {"item": item, "nextitem": nextitem}
+    for found in reversed(item.ihook.pytest_runtest_protocol.get_hookimpls()):
+        if found.wrapper or found.hookwrapper or found.plugin is own or found.plugin_name == "runner":
+            continue
+        result = found.function(*[arguments[name] for name in found.argnames])
+        if result is not None:
+            return result
+    return None
+
+
+def can_iterate(item: pytest.Item) -> bool:
+    """Whether ``item`` has a function that can be called several times in a round."""
+    return isinstance(item, pytest.Function)
+
+
+def _iterate(item: pytest.Function, times: int) -> Callable[[], None]:
+    """Make one call of ``item``'s body call it ``times`` times; the returned function undoes it."""
     function = item.obj
     if inspect.iscoroutinefunction(function):
 
@@ -114,6 +137,9 @@ def iterate(item: pytest.Item, times: int) -> Callable[[], None]:
                 await function(*args, **kwargs)
 
         item.obj = looped
+        if isinstance(item, TestCaseFunction):
+            # Of an asynchronous TestCase, unittest calls the method that the instance has.
+            setattr(item.instance, item.name, looped)
     else:
 
         @functools.wraps(function)
@@ -125,8 +151,44 @@ def iterate(item: pytest.Item, times: int) -> Callable[[], None]:
 
     def undo() -> None:
         item.obj = function
+        if isinstance(item, TestCaseFunction):
+            vars(item.instance).pop(item.name, None)
 
     return undo
+
+
+#: A parameter with more elements than this is not put back between rounds: it would cost more than most tests.
+_MOST_ELEMENTS = 10_000
+
+
+class _Parameters:
+    """The lists, dicts and sets among a test's parameters. They are made once, at collection: what a test does to them in one
+    round its next would meet. Put back in place, so that whoever else holds them sees what a plain run leaves."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._kept: list[tuple[Any, Any]] = []
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None:
+            left = _MOST_ELEMENTS
+            waiting = list(callspec.params.values())
+            while waiting:
+                value = waiting.pop()
+                if type(value) not in (list, dict, set, tuple) or any(value is known for known, _ in self._kept):
+                    continue
+                left -= len(value) + 1
+                if left < 0:
+                    break
+                if type(value) is not tuple:
+                    self._kept.append((value, value.copy()))
+                waiting.extend(value.values() if type(value) is dict else value)
+
+    def restore(self) -> None:
+        for value, before in self._kept:
+            if type(value) is list:
+                value[:] = before
+            else:
+                value.clear()
+                value.update(before)
 
 
 class _State:
@@ -139,9 +201,28 @@ class _State:
         self.markers = list(item.own_markers)
         self.keywords = dict(cast(Any, item.keywords)._markers)
         self.globs = dict(item.dtest.globs) if isinstance(item, DoctestItem) else None
+        self.parameters = _Parameters(item)
+        self.rounds = 0
+        xml = item.config.stash.get(xml_key, None)
+        self.suite: list[tuple[str, str]] = xml.global_properties if xml is not None else []
+        """What ``record_testsuite_property`` recorded until now."""
+        self.first: tuple[list[tuple[str, str, str]], list[tuple[str, object]], int] | None = None
+        """What the first round recorded: captured output, properties, how many properties of the suite."""
+
+    def keep_first(self) -> None:
+        """After the first round's call."""
+        self.first = list(self.item._report_sections), list(self.item.user_properties), len(self.suite)
+
+    def restore_first(self) -> None:
+        """Before the last teardown: what reports show of a test that passed is its first round, as in a plain run."""
+        if self.first is not None:
+            self.item._report_sections[:], self.item.user_properties[:], suite = self.first
+            del self.suite[suite:]
 
     def restore(self) -> None:
+        """Between two rounds."""
         item = self.item
+        self.rounds += 1
         item._report_sections[:] = self.sections
         item.user_properties[:] = self.properties
         item.own_markers[:] = self.markers
@@ -149,6 +230,11 @@ class _State:
         if keywords != self.keywords:
             keywords.clear()
             keywords.update(self.keywords)
+        if self.first is not None:
+            del self.suite[self.first[2] :]
+        self.parameters.restore()
+        if self.rounds > 1:
+            self._remove_tmp_path()
         if isinstance(item, DoctestItem) and self.globs is not None:
             item.dtest.globs.clear()
             item.dtest.globs.update(self.globs)
@@ -161,6 +247,20 @@ class _State:
             del item._instance
             item._obj = None
         _fresh_request(item)
+
+    def _remove_tmp_path(self) -> None:
+        """pytest keeps these directories: twenty rounds would leave twenty. The first and the last round's stay."""
+        path = (getattr(self.item, "funcargs", None) or {}).get("tmp_path")
+        if isinstance(path, Path) and not _inside(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _inside(path: Path) -> bool:
+    """Whether the working directory is in ``path``, or cannot be told."""
+    try:
+        return path.resolve() in (here := Path.cwd(), *here.parents)
+    except OSError:
+        return True
 
 
 def _fresh_request(item: pytest.Item) -> None:
@@ -176,35 +276,43 @@ class _Phase:
     """One phase of one round. Its report is made at once; but where only pytest's own plugins take part and nothing was
     raised, it is known to have passed, and the report is made only if it is wanted: the repeats of a test need none."""
 
-    __slots__ = ("_call", "_hook", "_item", "_report", "passed")
+    __slots__ = ("_hook", "_item", "_report", "call", "passed")
 
-    def __init__(self, item: pytest.Item, call: pytest.CallInfo[object], hook: Any, *, sure: bool) -> None:  # noqa: ANN401 - pluggy's relay
+    def __init__(self, item: pytest.Item, call: pytest.CallInfo[object], hook: Any, *, sure: bool) -> None:  # noqa: ANN401 - pluggy's
         self._item = item
         self._hook = hook
-        self._call = call
+        self.call = call
         self._report: pytest.TestReport | None = None
-        self.passed = (sure and call.excinfo is None and not getattr(item, "_excinfo", None)) or self.report.passed
+        self.passed = sure and call.excinfo is None and not getattr(item, "_excinfo", None)
+        if self.passed:
+            # Making a report would have noted it; tmp_path's teardown asks.
+            item.stash.setdefault(tmppath_result_key, {})[call.when] = True
+        else:
+            self.passed = self.report.passed
 
     @property
     def report(self) -> pytest.TestReport:
         """As pytest's own protocol makes it."""
         if self._report is None:
-            hook = self._hook
-            report: pytest.TestReport = hook.pytest_runtest_makereport(item=self._item, call=self._call)
-            self._report = report
-            if check_interactive_exception(self._call, report):
-                hook.pytest_exception_interact(node=self._item, call=self._call, report=report)
-        return self._report
+            self._report = self._hook.pytest_runtest_makereport(item=self._item, call=self.call)
+        return cast(pytest.TestReport, self._report)
 
 
 class Rounds:
-    """The rounds of one test: :meth:`run` them; the reports of the last one are the test's verdict."""
+    """The rounds of one test: :meth:`run` them.
 
-    def __init__(self, item: pytest.Item, nextitem: pytest.Item | None, course: Course, *, repeat: bool) -> None:
+    Where all pass, the reports of the first one are the test's verdict (with the last teardown), as in a plain run; where one
+    does not, it is the last, and its reports are.
+    """
+
+    def __init__(
+        self, item: pytest.Item, nextitem: pytest.Item | None, course: Course, *, repeat: bool, iterations: int = 1
+    ) -> None:
         self.item = item
         self.nextitem = nextitem
         self.course = course
         self.repeat = repeat
+        self.iterations = iterations
         self.number = 0
         """The round that runs or ran last, from 1."""
         self.expected_failure = False
@@ -214,16 +322,23 @@ class Rounds:
         self.reported = False
         """The test logs reports of its own (subtests): repeating it would multiply them."""
         self._hook = item.ihook  # looked up once: every access walks the conftest files
-        self._reraise = get_reraise_exceptions(item.config)
+        # What ends the run: pytest 8.4 has no function that says it.
+        self._reraise: tuple[type[BaseException], ...] = (pytest.exit.Exception,)
+        if not item.config.getoption("usepdb", False):
+            self._reraise += (KeyboardInterrupt,)
         self._sure = all(
             getattr(found.plugin, "__name__", None) in _HARMLESS
             for found in item.config.hook.pytest_runtest_makereport.get_hookimpls()
         )
+        self._first: _Phase | None = None
+        self._rest: pytest.CallInfo[None] | None = None
+        # Hooks are promised an item as what comes next; of this one only the chain of parents is asked.
+        self._again = copy.copy(item)
 
     def run(self, decide: Callable[[pytest.TestReport], None]) -> None:
         """Run rounds until the course has enough or one does not pass.
 
-        ``decide`` is given the last round's call report before it is logged and before the last teardown, and may change it.
+        ``decide`` is given the call report before it is logged and before the last teardown, and may change it.
         A round is known to be the last one *before* its teardown, so wider fixtures are torn down exactly when they should be.
         """
         item = self.item
@@ -233,13 +348,7 @@ class Rounds:
         try:
             while True:
                 self.number += 1
-                if self.number == 1:
-                    going_on = self._round(decide)
-                else:
-                    # The first round's warnings are those that a plain run shows; the repeats' would only multiply them.
-                    with warnings.catch_warnings(record=True):
-                        going_on = self._round(decide)
-                if not going_on or state is None:
+                if not self._round(state, decide) or state is None:
                     return
                 state.restore()
         finally:
@@ -247,33 +356,79 @@ class Rounds:
                 # As pytest's own protocol leaves it.
                 vars(item).update(_request=False, funcargs=None)
 
-    def _round(self, decide: Callable[[pytest.TestReport], None]) -> bool:
-        """One round; whether another is to follow."""
+    def _round(self, state: _State | None, decide: Callable[[pytest.TestReport], None]) -> bool:
+        """One round; whether another is to follow.
+
+        What a plain run warns of, the first round's setup and call and the last teardown do: the repeats would only multiply it.
+        A fixture may hold a warnings filter from its setup to its teardown, so the whole round is in one context.
+        """
+        with warnings.catch_warnings(record=True) as heard:
+            going_on, torn_down = self._phases(state, decide, heard)
+        for number, entry in enumerate(heard):
+            if (number < torn_down and self.number == 1) or (number >= torn_down and not going_on):
+                _warn_again(entry)
+        return going_on
+
+    def _phases(
+        self, state: _State | None, decide: Callable[[pytest.TestReport], None], heard: Sequence[warnings.WarningMessage]
+    ) -> tuple[bool, int]:
+        """The phases of one round: whether another is to follow, and how many warnings were ``heard`` before the teardown."""
+        again = self.number > 1
         setup = self._phase("setup")
-        phases = [setup]
-        self.expected_failure = bool(self.item.stash.get(xfailed_key, None))
+        self._look_for_xfail()
+        if not again or not setup.passed:
+            self._log(setup)
         if setup.passed:
-            call = self._phase("call")
-            phases.append(call)
-            if call.passed and self.repeat and not self.expected_failure and not self.reported and self.course.another():
-                teardown = self._phase("teardown", nextitem=self.item.parent)
-                if teardown.passed:
-                    return True
-                self._log(*phases, teardown)
-                self._tear_down_the_rest()
-                return False
+            call = self._call()
+            # The body may have marked itself.
+            self._look_for_xfail()
+            if call.passed and state is not None and not self.expected_failure and not self.reported and self.course.another():
+                if not again:
+                    self._first = call
+                    state.keep_first()
+                before = len(heard)
+                return self._between(call), before
+            if call.passed and state is not None and self._first is not None:
+                state.restore_first()
+                call = self._first
             decide(call.report)
-        self._log(*phases)
+            self._log(call)
+        before = len(heard)
         self._log(self._phase("teardown", nextitem=self._next()))
+        return False, before
+
+    def _between(self, call: _Phase) -> bool:
+        """Tear down what belongs to one round; whether that went well."""
+        teardown = self._phase("teardown", nextitem=self._again)
+        if teardown.passed:
+            return True
+        self._log(self._first or call, teardown)
+        if self._rest is not None:
+            self._log(_Phase(self.item, self._rest, self._hook, sure=False))
         return False
+
+    def _look_for_xfail(self) -> None:
+        self.expected_failure = bool(self.item.stash.get(xfailed_key, None))
+
+    def _call(self) -> _Phase:
+        # Set anew each round: the instance whose method it loops over is another one.
+        undo = _iterate(self.item, self.iterations) if self.iterations > 1 and isinstance(self.item, pytest.Function) else None
+        try:
+            return self._phase("call")
+        finally:
+            if undo is not None:
+                undo()
 
     def _phase(self, when: Phase, **kwargs: object) -> _Phase:
         hook = getattr(self._hook, f"pytest_runtest_{when}")
         self.course.begin(when)
-        call = pytest.CallInfo.from_call(lambda: hook(item=self.item, **kwargs), when=when, reraise=self._reraise)
+        # Partial, not a lambda: a frame of ours would show in the traceback of a hook that fails.
+        call = pytest.CallInfo.from_call(partial(hook, item=self.item, **kwargs), when=when, reraise=self._reraise)
         self.course.end(when)
+        if call.excinfo is not None and kwargs.get("nextitem") is self._again:
+            self._tear_down_the_rest()  # before its report is made, which tells what it prints
         phase = _Phase(self.item, call, self._hook, sure=self._sure and self.number > 1)
-        if not phase.passed and self.number > 1:
+        if not phase.passed and self.number > 1 and not (when == "teardown" and self._wider(kwargs["nextitem"])):
             phase.report.sections.append(
                 (
                     "pytest-joules",
@@ -285,30 +440,64 @@ class Rounds:
         return phase
 
     def _log(self, *phases: _Phase) -> None:
-        self.logging = True
-        try:
-            for phase in phases:
-                self._hook.pytest_runtest_logreport(report=phase.report)
-        finally:
-            self.logging = False
+        for phase in phases:
+            report = phase.report
+            self.logging = True
+            try:
+                self._hook.pytest_runtest_logreport(report=report)
+            finally:
+                self.logging = False
+            if check_interactive_exception(phase.call, report):
+                self._hook.pytest_exception_interact(node=self.item, call=phase.call, report=report)
 
     def _next(self) -> pytest.Item | None:
         session = self.item.session
         return None if session.shouldfail or session.shouldstop else self.nextitem
 
+    def _wider(self, nextitem: object) -> bool:
+        """Whether a teardown before ``nextitem`` takes down more than the item: what fails then need not be of this round."""
+        return getattr(nextitem, "parent", None) is not self.item.parent
+
     def _tear_down_the_rest(self) -> None:
         """A teardown between rounds failed: the item is down, but what the next item does not need is still up."""
-        call = pytest.CallInfo.from_call(lambda: self.item.session._setupstate.teardown_exact(self._next()), when="teardown")
+        capture = self.item.config.pluginmanager.get_plugin("capturemanager")
+        with capture.item_capture("teardown", self.item) if capture is not None else nullcontext():
+            down = partial(self.item.session._setupstate.teardown_exact, self._next())
+            call = pytest.CallInfo.from_call(down, when="teardown", reraise=self._reraise)
         if call.excinfo is not None:
-            self._log(_Phase(self.item, call, self._hook, sure=False))
+            self._rest = call
+
+
+def _warn_again(entry: warnings.WarningMessage) -> None:
+    """Hand a recorded warning on to whoever listens outside."""
+    show: Callable[[warnings.WarningMessage], None] | None = getattr(warnings, "_showwarnmsg", None)
+    if show is not None:
+        show(entry)  # with its source, which the public function drops
+    else:
+        warnings.showwarning(entry.message, entry.category, entry.filename, entry.lineno)
 
 
 def time_limit(item: pytest.Item) -> float | None:
-    """Seconds that pytest-timeout allows all rounds of ``item`` together, or ``None``."""
+    """Seconds that all rounds of ``item`` together may take (pytest-timeout, ``faulthandler_timeout``), or ``None``."""
+    faults = item.config.pluginmanager.hasplugin("faulthandler")
+    limits = [_plugin_limit(item), _seconds(item.config.getini("faulthandler_timeout") if faults else None)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _plugin_limit(item: pytest.Item) -> float | None:
+    """The limit of pytest-timeout, which counts from the first setup to the last teardown; with ``func_only``, each body."""
+    if not hasattr(item.config, "_env_timeout"):
+        return None  # not installed
+    value: object = item.config._env_timeout
+    func_only: object = getattr(item.config, "_env_timeout_func_only", False)
     marker = item.get_closest_marker("timeout")
-    value: object = getattr(item.config, "_env_timeout", None)
-    if marker is not None and item.config.pluginmanager.hasplugin("timeout"):
+    if marker is not None:
         value = marker.kwargs.get("timeout", marker.args[0] if marker.args else value)
+        func_only = marker.kwargs.get("func_only", marker.args[2] if len(marker.args) > 2 else func_only)
+    return None if func_only else _seconds(value)
+
+
+def _seconds(value: object) -> float | None:
     try:
         seconds = float(cast(Any, value))
     except (TypeError, ValueError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,8 @@ class Reporting:
         self.settings = settings
         self.ticks = ticks
         self.messages: list[str] = []
+        self.troubles: list[str] = []
+        """What went wrong: said even with ``-q``."""
         self._begun = CLOCKS.wall()
         self._open: dict[str, Record] = {}
         self._store: Store | None = None
@@ -52,7 +56,8 @@ class Reporting:
             sources=[entry.as_record() for entry in facts],
             session={"seconds": None, "joules": None, "idle_watts": None},
         )
-        self._open_store()
+        if not config.option.collectonly:
+            self._open_store()
 
     # The history
 
@@ -60,23 +65,29 @@ class Reporting:
         from pytest_joules.store import StoreError, open_store
 
         try:
-            self._store = open_store(self._store_url())
-            self.messages += self._store.notices
+            url = self._store_url()
+            if url is None:
+                return
+            self._store = open_store(url)
+            self.troubles += self._store.notices
             self._store.begin(self.report)
         except StoreError as error:
             self._store = None
             if self.settings.store is not None:
                 raise pytest.UsageError(f"--energy-store: {error}") from None
-            self.messages.append(f"history is not kept: {error}")
+            self.troubles.append(f"history is not kept: {error}")
 
-    def _store_url(self) -> str:
+    def _store_url(self) -> str | None:
         from pytest_joules.store import StoreError
 
         if self.settings.store is not None:
             return self.settings.store
         cache = getattr(self.config, "cache", None)
         if cache is None:
-            raise StoreError("pytest's cache is switched off (-p no:cacheprovider); name a place with --energy-store=FILE")
+            self.messages.append(
+                "history is not kept: pytest's cache is switched off (-p no:cacheprovider); name a place with --energy-store=FILE"
+            )
+            return None
         try:
             return str(cache.mkdir("joules") / "history.db")
         except OSError as error:
@@ -114,7 +125,8 @@ class Reporting:
             record = self._open[report.nodeid] = measured
         record["outcome"] = _outcome(report, record["outcome"])
         if measured is None and not record["notes"]:
-            record["notes"] += [text for name, text in report.user_properties if name == "energy_note"][:1]
+            notes = [str(text) for name, text in report.user_properties if name == "energy_note"]
+            record["notes"] += [note.removeprefix("not measured: ") for note in notes[:1]]
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         record = self._open.pop(nodeid, None)
@@ -137,9 +149,11 @@ class Reporting:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist's
-        totals = getattr(node, "workeroutput", {}).get("joules")
-        if totals is not None:
-            self.add_totals(totals)
+        output = getattr(node, "workeroutput", {})
+        if "joules_misuse" in output:
+            raise pytest.UsageError(output["joules_misuse"])
+        if "joules" in output:
+            self.add_totals(output["joules"])
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
@@ -149,7 +163,12 @@ class Reporting:
 
     # The end
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        if self.config.option.collectonly or exitstatus == pytest.ExitCode.USAGE_ERROR:
+            # Nothing was run: an older report stays.
+            if self._store is not None:
+                self._store.close()
+            return
         for nodeid in list(self._open):
             self.pytest_runtest_logfinish(nodeid)
         self.report.session["seconds"] = (CLOCKS.wall() - self._begun) / 1e9
@@ -161,19 +180,24 @@ class Reporting:
         if self._store is not None:
             self._store.close()
         if self._unkept:
-            self.messages.append(f"history: {self._unkept} of {len(self.report.tests)} tests could not be kept: {self._trouble}")
+            self.troubles.append(f"history: {self._unkept} of {len(self.report.tests)} tests could not be kept: {self._trouble}")
 
     def _let_others_change_it(self) -> None:
         hook = self.config.hook.pytest_joules_update_report
         if not hook.get_hookimpls():
             return
-        record = self.report.as_record()
+        from pytest_joules.report import json_file
+
+        # A copy: what a hook does before it fails is not to stay.
+        record = json.loads(json_file.text(self.report.as_record()))
         try:
             hook(config=self.config, report=record)
+            self.report.replace(json.loads(json_file.text(record)))
         except Exception as error:
-            self.messages.append(f"a pytest_joules_update_report hook failed, the report is unchanged by it: {error!r}")
-            return
-        self.report.replace(record)
+            self.troubles.append(
+                "a pytest_joules_update_report hook failed, and the report is without its changes: "
+                f"{type(error).__name__}: {error}"
+            )
 
     def _write_files(self) -> None:
         from pytest_joules.report import csv_file, json_file
@@ -187,22 +211,28 @@ class Reporting:
             try:
                 writer(self.report, path)
             except write.ReportPathError as error:
-                self.messages.append(f"{option}: {error}")
+                self.troubles.append(f"{option}: {error}")
             else:
                 self.messages.append(f"written: {path}")
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - pytest's private type
-        if self.config.option.verbose < 0:
+        quiet = self.config.option.verbose < 0
+        if not self.report.tests and not self.troubles:
             return
         from pytest_joules.report import terminal
 
         writer = self.config.get_terminal_writer()
-        lines = terminal.lines(self.report, writer.fullwidth, self.settings.top, _encoding(writer))
-        if not lines and not self.messages:
-            return
-        terminalreporter.section("energy")
-        for line in (*lines, *self.messages):
-            terminalreporter.write_line(line)
+        if not quiet:
+            terminalreporter.section("energy")
+            for line in terminal.lines(self.report, writer.fullwidth, self.settings.top, _encoding(writer)):
+                terminalreporter.write_line(line)
+        for message in self.troubles if quiet else (*self.troubles, *self.messages):
+            text = terminal.printable(f"energy: {message}" if quiet else message, _encoding(writer))
+            # A path or a command that is wider than the terminal stays whole, to be copied.
+            for line in textwrap.wrap(
+                text, writer.fullwidth, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            ):
+                terminalreporter.write_line(line)
 
 
 def _encoding(writer: Any) -> str:  # noqa: ANN401 - pytest's terminal writer

@@ -6,9 +6,11 @@ the controller) has a :class:`pytest_joules.reporting.Reporting`. Between them, 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,12 +21,13 @@ from pytest_joules.clock import CLOCKS
 from pytest_joules.course import Course, Progress
 from pytest_joules.foreign import ForeignLoad
 from pytest_joules.meter import Meter
-from pytest_joules.model import Reading, Record
+from pytest_joules.model import Reading, Record, empty_record
 from pytest_joules.regions import Energy
 from pytest_joules.reporting import Reporting
 from pytest_joules.settings import ItemSettings, Settings, item_settings, read_settings
 from pytest_joules.sources import choose
 from pytest_joules.sources.base import Source, Unavailable
+from pytest_joules.sources.offered import guarded
 from pytest_joules.sources.process_tree import ProcessTree
 from pytest_joules.sources.tsc import TickCounter, open_counter
 from pytest_joules.verdicts import judge_budget
@@ -40,12 +43,10 @@ _LONGEST_WAIT = 600.0
 
 def start(config: pytest.Config) -> None:
     """Begin to measure. Raises ``pytest.UsageError`` for settings that cannot be fulfilled."""
-    from pytest_joules.plugin import add_hookspecs
-
-    add_hookspecs(config.pluginmanager)
     settings = read_settings(config)
     worker = hasattr(config, "workerinput")
-    controller = not worker and getattr(config.option, "dist", "no") != "no"
+    # With --collect-only xdist starts no workers.
+    controller = not worker and getattr(config.option, "dist", "no") != "no" and not config.option.collectonly
     choice = _choose(config, settings)
     ticks = open_counter()
     if not worker:
@@ -62,16 +63,29 @@ def start(config: pytest.Config) -> None:
 
 
 def _choose(config: pytest.Config, settings: Settings) -> choose.Choice:
+    offered, trouble = _offered(config)
     try:
         candidates = choose.builtin(settings.powercap, settings.idle_watts, settings.max_watts)
-        for offered in config.hook.pytest_joules_sources(config=config):
-            candidates.extend(offered or ())
-        return choose.choose(candidates, settings.sources)
+        choice = choose.choose([*candidates, *offered], settings.sources)
     except Unavailable as error:
         remedy = f" To mend it: {error.remedy}" if error.remedy else ""
         raise pytest.UsageError(f"--energy-source={','.join(settings.sources)}: {error.reason}.{remedy}") from None
     except ValueError as error:
-        raise pytest.UsageError(f"--energy-source={','.join(settings.sources)}: {error}") from None
+        reason = f"{error}; {trouble[0].name} were not taken: {trouble[0].reason}" if trouble else str(error)
+        raise pytest.UsageError(f"--energy-source={','.join(settings.sources)}: {reason}") from None
+    return dataclasses.replace(choice, refused=(*choice.refused, *trouble))
+
+
+def _offered(config: pytest.Config) -> tuple[list[Source], list[choose.Refused]]:
+    """The sources of other plugins; and what to say where one of them failed to offer its own, which does not end the run."""
+    try:
+        answers = config.hook.pytest_joules_sources(config=config)
+        return [guarded(source) for answer in answers for source in answer or ()], []
+    except pytest.UsageError:
+        raise
+    except Exception as error:
+        reason = f"a pytest_joules_sources hook failed: {type(error).__name__}: {error}"
+        return [], [choose.Refused("sources of other plugins", reason)]
 
 
 class Turns:
@@ -83,16 +97,24 @@ class Turns:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self) -> Generator[None, object, object]:
         # Outermost, so that no time limit of the test runs while it waits.
-        from filelock import Timeout
+        with _turn(self.lock):
+            return (yield)
 
-        try:
-            self.lock.acquire(timeout=_LONGEST_WAIT)
-        except Timeout:
-            return (yield)
-        try:
-            return (yield)
-        finally:
-            self.lock.release()
+
+@contextmanager
+def _turn(lock: BaseFileLock) -> Iterator[None]:
+    """Hold the lock; where it is not to be had, go on without: what others do meanwhile shows as ``shared``."""
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=_LONGEST_WAIT)
+    except (Timeout, OSError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def machine_lock() -> BaseFileLock:
@@ -119,7 +141,8 @@ class Measuring:
         self.foreign: ForeignLoad | None = None
         self.idle_watts: float | None = None
         self.joules: float | None = 0.0
-        """What the session drew from its first test on."""
+        """What the session drew from its first test on; of a worker, what was drawn in its turns."""
+        self._turns = hasattr(config, "workerinput")
         self._mark: Reading | None = None
         self._course: Course | None = None
         self._rounds: repeat.Rounds | None = None
@@ -132,14 +155,31 @@ class Measuring:
 
     # The session
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        for item in items:
-            item.stash[_SETTINGS] = item_settings(item, self.settings)
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        # Only now all markers are there: pytest_collection_modifyitems of a conftest may add some.
+        try:
+            for item in session.items:
+                item.stash[_SETTINGS] = self._settings_of(item)
+        except pytest.UsageError as error:
+            if not self._turns:
+                raise
+            # A worker cannot end the run with a usage error: the controller does, see Reporting.
+            self.config.workeroutput["joules_misuse"] = str(error)  # type: ignore[attr-defined]  # xdist's
+            pytest.exit(str(error))
+
+    def _settings_of(self, item: pytest.Item) -> ItemSettings:
+        own = item_settings(item, self.settings)
+        if own.effort.iterations > 1 and not repeat.can_iterate(item):
+            raise pytest.UsageError(
+                f"{item.nodeid}: @pytest.mark.energy: iterations= needs a test function; leave it out or use rounds="
+            )
+        return own
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         if session.items and not session.config.option.collectonly and not session.testsfailed:
-            with machine_lock().acquire(timeout=_LONGEST_WAIT) if hasattr(self.config, "workerinput") else _Nothing():
+            with _turn(machine_lock()) if self._turns else nullcontext():
                 self._calibrate()
         return (yield)
 
@@ -147,7 +187,7 @@ class Measuring:
         self.meter.calibrate()
         hook = self.config.hook.pytest_joules_quiesce
         if hook.get_hookimpls():
-            self._quiesce = lambda: hook(config=self.config)
+            self._quiesce = self._quiesce_all
         if any(source.provenance == "measured" and source.domains for source in self.sources):
             self.foreign = ForeignLoad(ProcessTree().seconds)
         if self.settings.measure_idle:
@@ -155,11 +195,21 @@ class Measuring:
             self.idle_watts = self.meter.total(watts)
         self._mark = self.meter.read()
 
+    def _quiesce_all(self) -> None:
+        try:
+            self.config.hook.pytest_joules_quiesce(config=self.config)
+        except Exception as error:
+            # The test has done its work: its outcome is not to change.
+            note = f"a pytest_joules_quiesce hook failed: {type(error).__name__}: {error}"
+            if self._course is not None and note not in self._course.tally.notes:
+                self._course.tally.notes.append(note)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        self._account(final=True)
+        if not self._turns:
+            self._account(final=True)
         output = getattr(self.config, "workeroutput", None)
-        totals = {"joules": self.joules if self._mark is not None else None, "idle_watts": self.idle_watts}
+        totals = {"joules": self.joules or None, "idle_watts": self.idle_watts}
         if output is not None:
             output["joules"] = totals
         reporting = cast("Reporting | None", self.config.pluginmanager.get_plugin("joules-reporting"))
@@ -175,10 +225,16 @@ class Measuring:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         plan = repeat.plan(item)
-        own = item.stash.get(_SETTINGS, ItemSettings())
+        own = item.stash.get(_SETTINGS, None) or self._settings_of(item)
         if own.skip or not plan.measure:
             item.user_properties.append(("energy_note", f"not measured: {'marked skip' if own.skip else plan.why}"))
             return None
+        note = ("energy_note", "not measured: another plugin runs it")
+        item.user_properties.append(note)
+        result = repeat.run_by_others(item, nextitem, self)
+        if result is not None:
+            return True
+        item.user_properties.remove(note)
         hook = item.ihook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         self._run(item, nextitem, own, plan)
@@ -192,13 +248,12 @@ class Measuring:
             # The limit covers all rounds: leave the last one room to end.
             effort = effort.within(0.6 * limit)
         repeating = plan.repeat and not (effort.rounds == 1 and effort.warmup == 0 and not self.meter.tick)
-        undo = repeat.iterate(item, effort.iterations) if effort.iterations > 1 else None
         course = Course(
             self.meter,
             effort,
             foreign=self.foreign,
             quiesce=self._quiesce,
-            progress=self._progress() if self.config.option.verbose > 0 else None,
+            progress=self._progress() if self.config.getoption("verbose", 0) > 0 else None,
             idle_watts=self.idle_watts,
             repeatable=repeating,
             around_runtest=repeat.body_hook(item) == "runtest",
@@ -207,7 +262,9 @@ class Measuring:
             course.tally.notes.append(plan.why)
         if plan.random:
             course.tally.notes.append("random examples (Hypothesis): not judged; seed or derandomize it")
-        rounds = repeat.Rounds(item, nextitem, course, repeat=repeating)
+        rounds = repeat.Rounds(item, nextitem, course, repeat=repeating, iterations=effort.iterations)
+        if self._turns:
+            self._mark = self.meter.read()
         self.energy.new_test()
         self._course, self._rounds = course, rounds
         decided = False
@@ -217,6 +274,10 @@ class Measuring:
             decided = True
             if not report.skipped and not rounds.expected_failure:
                 self._decide(item, report, course, own, plan)
+            elif not report.skipped:
+                note = ("energy_note", "not measured: marked xfail")
+                item.user_properties.append(note)
+                report.user_properties.append(note)
 
         try:
             rounds.run(decide)
@@ -229,16 +290,15 @@ class Measuring:
             raise
         finally:
             self._course = self._rounds = None
-            if undo is not None:
-                undo()
-            self._account()
+            self._account(final=self._turns)
 
     def _decide(self, item: pytest.Item, report: pytest.TestReport, course: Course, own: ItemSettings, plan: repeat.Plan) -> None:
         """Measure, judge, and send it off with the call report."""
         measurement = course.measurement(item.nodeid)
         if measurement is None:
+            report.user_properties.append(("energy_note", "not measured: its body was not seen"))
             return
-        self.energy.add_to(measurement)
+        self.energy.add_to(measurement, counted=report.passed and course.measuring)
         record = measurement.as_record()
         if own.budget is not None and report.passed:
             verdict = judge_budget(measurement, own.budget, trust_estimates=self.settings.trust_estimates, random=plan.random)
@@ -256,11 +316,14 @@ class Measuring:
         report.user_properties.extend(properties)
 
     def _account(self, *, final: bool = False) -> None:
-        """Add what was drawn since this was last done to the session's total, ten times a second at most."""
-        if not final and self._mark is not None and CLOCKS.wall() - self._mark.wall < 100_000_000:
+        """Add what was drawn since this was last done to the session's total, ten times a second at most.
+
+        ``final``: the next stretch, if there is one, does not begin where this one ends.
+        """
+        if self._mark is None or (not final and CLOCKS.wall() - self._mark.wall < 100_000_000):
             return
         now = self.meter.read()
-        if self._mark is not None and self.joules is not None:
+        if self.joules is not None:
             seconds = (now.wall - self._mark.wall) / 1e9
             joules = [
                 value
@@ -271,18 +334,25 @@ class Measuring:
                 self.joules = None
             elif (total := self.meter.total(joules)) is not None:
                 self.joules += total
-            else:
+            elif not final:
                 return  # a stretch too short for the counter: it is part of the next one
+            elif seconds > 1:
+                self.joules = None  # the counter failed: a part is no total
         self._mark = now
 
     # The body
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        # Fixtures may measure regions too.
+        if self._course is not None:
+            self.energy.new_round(measured=self._course.measuring)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         course = self._course
         if course is None or course.around_runtest:
             return (yield)
-        self.energy.new_round(measured=course.measuring)
         function = pyfuncitem.obj
         watched = repeat.watched(function, course.enter, course.leave)
         if watched is None:
@@ -298,7 +368,6 @@ class Measuring:
         course = self._course
         if course is None or not course.around_runtest:
             return (yield)
-        self.energy.new_round(measured=course.measuring)
         return (yield from self._around(course))
 
     @staticmethod
@@ -309,9 +378,13 @@ class Measuring:
         finally:
             course.leave()
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self._rounds is not None and not self._rounds.logging:
             self._rounds.reported = True
+        # The JUnit file takes its properties from this report.
+        if report.when == "teardown" and not any(name == "energy_joules" for name, _ in report.user_properties):
+            report.user_properties.extend(_properties(empty_record(report.nodeid)))
 
     # For a person who waits
 
@@ -345,17 +418,12 @@ class _Synchronise:
         self._synchronise()
 
 
-class _Nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
-
-
 def _properties(record: Record) -> list[tuple[str, object]]:
     """The JUnit properties of a test."""
     energy = record["energy"]
     return [
         ("energy_joules", energy["median"] if energy else "unavailable"),
-        ("energy_source", record["source"]),
+        ("energy_source", record["source"] or "unavailable"),
         ("energy_provenance", record["provenance"]),
         ("energy_rounds", record["rounds"]),
     ]

@@ -6,6 +6,7 @@ The command line beats the marker, the marker beats the ini file.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,9 @@ UNITS = {
     "kWh": 3.6e6,
 }
 
-_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf\w*))\s*([^\d\s]*)\s*", re.IGNORECASE)
+_QUANTITY = re.compile(
+    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)(?![a-z]))\s*([^\d\s]*)\s*", re.IGNORECASE
+)
 
 
 class SettingError(ValueError):
@@ -53,7 +56,7 @@ def joules(value: object) -> float:
             raise SettingError(f"{value!r} is not an energy: write a number and a unit, such as '500 mJ' or '2.5 J'")
         number, unit = float(match[1]), match[2] or "J"
     else:
-        number = float(value)
+        number = _float(value)
     if unit not in UNITS:
         raise SettingError(f"{value!r}: {unit!r} is not a unit of energy; known are {', '.join(u for u in UNITS if u != 'μJ')}")
     result = number * UNITS[unit]
@@ -62,16 +65,24 @@ def joules(value: object) -> float:
     return result
 
 
+def _float(value: float) -> float:
+    """Also of whole numbers beyond all floats."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def _number(least: float, what: str, *, above: bool = False) -> Callable[[object], float]:
     def parse(value: object) -> float:
         try:
             if isinstance(value, bool):
                 raise TypeError
-            number = float(value)  # type: ignore[arg-type]  # whatever a person wrote; the error is caught
+            number = _float(value)  # type: ignore[arg-type]  # whatever a person wrote; the error is caught
         except (TypeError, ValueError):
             raise SettingError(f"{value!r} is not a number of {what}") from None
         if not math.isfinite(number) or number < least or (above and number == least):
-            raise SettingError(f"{value!r}: must be {'above' if above else 'at least'} {least:g} {what}")
+            raise SettingError(f"{value!r}: must be finite and {'above' if above else 'at least'} {least:g} {what}")
         return number
 
     return parse
@@ -130,8 +141,9 @@ class BudgetRule:
         return sum(character not in "*?[]" for character in self.pattern)
 
     def matches(self, nodeid: str) -> bool:
-        # Brackets are common in node ids: a pattern that is one, letter by letter, matches it.
-        return self.pattern == nodeid or re.match(translate(self.pattern), nodeid) is not None
+        # Node ids have brackets of their own: besides a set of letters a pair of them also means itself, as in test_it[*].
+        patterns = (self.pattern, self.pattern.replace("[", "[[]"))
+        return self.pattern == nodeid or any(re.match(translate(pattern), nodeid) for pattern in patterns)
 
 
 def budget_rule(text: str) -> BudgetRule:
@@ -142,6 +154,10 @@ def budget_rule(text: str) -> BudgetRule:
         raise SettingError(f"{text!r} is not PATTERN=JOULES, such as 'tests/test_io.py::*=2 J'")
     if pattern.count("[") != pattern.count("]"):
         raise SettingError(f"{pattern!r} is a malformed pattern: a bracket is not closed (for a literal one write '[[]')")
+    try:
+        re.compile(translate(pattern))
+    except re.error as error:
+        raise SettingError(f"{pattern!r} is a malformed pattern: {error}") from None
     return BudgetRule(pattern, joules(amount))
 
 
@@ -215,7 +231,7 @@ def read_settings(config: pytest.Config) -> Settings:
     here = config.invocation_params.dir
     settings = Settings(
         sources=value("source", _sources, ("auto",)),
-        powercap=value("powercap", _directory, Path("/sys/class/powercap")),
+        powercap=value("powercap", lambda path: here / _text(path), Path("/sys/class/powercap")),
         rounds=value("rounds", rounds, None),
         warmup=value("warmup", whole_warmups, 1),
         max_time=value("max_time", seconds, 10.0),
@@ -228,8 +244,8 @@ def read_settings(config: pytest.Config) -> Settings:
         trust_estimates=value("trust_estimates", _truth, False),
         idle_watts=value("estimate_idle_watts", watts, None),
         max_watts=value("estimate_max_watts", watts, None),
-        json=value("json", lambda path: here / _text(path), None),
-        csv=value("csv", lambda path: here / _text(path), None),
+        json=value("json", lambda path: here / _file(path), None),
+        csv=value("csv", lambda path: here / _file(path), None),
         store=value("store", _text, None),
         top=value("top", _whole(0, "rows"), 20) or None,
     )
@@ -238,6 +254,8 @@ def read_settings(config: pytest.Config) -> Settings:
             f"energy_estimate_idle_watts ({settings.idle_watts:g} W) must be below energy_estimate_max_watts "
             f"({settings.max_watts:g} W)"
         )
+    if settings.json is not None and settings.json == settings.csv:
+        raise pytest.UsageError(f"--energy-json and --energy-csv both name {settings.json}: give each a file of its own")
     return settings
 
 
@@ -248,8 +266,11 @@ def _text(value: object) -> str:
     return text
 
 
-def _directory(value: object) -> Path:
-    return Path(_text(value))
+def _file(value: object) -> str:
+    text = _text(value)
+    if text.endswith(("/", os.sep)):  # a Path forgets that
+        raise SettingError(f"{text!r} names a folder, not a file")
+    return text
 
 
 def _sources(value: object) -> tuple[str, ...]:

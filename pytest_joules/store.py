@@ -166,7 +166,7 @@ def _open(place: URL, lite: _SQLite | None, shown: str, *, write: bool, timeout:
     except (ImportError, sa.exc.NoSuchModuleError) as error:
         raise StoreError(
             f"the history {shown} needs a database driver that is not installed ({error}): "
-            "for PostgreSQL, pip install 'psycopg[binary]'"
+            "for PostgreSQL, pip install 'psycopg[binary]' and write postgresql+psycopg://..."
         ) from None
     connection = None
     try:

@@ -24,6 +24,16 @@ class BudgetVerdict:
         return {"joules": self.budget.joules, "verdict": self.verdict, "why": self.why}
 
 
+def excess(ratio: float) -> str:
+    """How far above its limit something is: ``28 % over``, from twice on ``157 times the limit``."""
+    if ratio >= 2:
+        return f"{float(f'{ratio:.3g}'):,.15g} times the limit"
+    percent = 100 * (ratio - 1)
+    if percent < 0.1:
+        return "less than 0.1 % over"
+    return f"{percent:.0f} % over" if percent >= 9.95 else f"{percent:.1f} % over"
+
+
 def judge_budget(measurement: Measurement, budget: Budget, *, trust_estimates: bool, random: bool) -> BudgetVerdict:
     """Over budget is what costs more than the limit even at the lower end of its 95 % interval.
 
@@ -35,12 +45,12 @@ def judge_budget(measurement: Measurement, budget: Budget, *, trust_estimates: b
         return BudgetVerdict(budget, "cannot tell", why)
 
     summary = measurement.energy
+    if measurement.resolution == "below":
+        return cannot("below the counter's resolution: @pytest.mark.energy(iterations=N) makes the work longer")
     if summary is None:
         reason = "; ".join(measurement.notes) or "nothing was measured"
         return cannot(f"no energy to hold against the budget: {reason}")
     limit = budget.joules
-    if measurement.resolution == "below":
-        return cannot("below the counter's resolution: iterations= makes the work longer")
     if summary["ci95"] is None:
         if summary["median"] <= limit:
             return BudgetVerdict(budget, "ok")
@@ -50,7 +60,7 @@ def judge_budget(measurement: Measurement, budget: Budget, *, trust_estimates: b
         return BudgetVerdict(budget, "ok")
     sentence = (
         f"over energy budget: {show(summary['median'])} (95 % interval {show(low)} to {show(high)}, {measurement.rounds} rounds, "
-        f"{measurement.source}) against a limit of {show(limit)}: {100 * (summary['median'] / limit - 1):.3g} % over"
+        f"{measurement.source}) against a limit of {show(limit)}: {excess(summary['median'] / limit)}"
     )
     if random:
         return cannot(f"would be {sentence}; its examples are random: derandomize or seed it")
@@ -63,7 +73,7 @@ def judge_budget(measurement: Measurement, budget: Budget, *, trust_estimates: b
             f"interval  {show(low)} to {show(high)}  (95 %)",
             f"rounds    {measurement.rounds}",
             f"source    {measurement.source}, {measurement.provenance}, resolution {measurement.resolution}",
-            f"over by   {show(summary['median'] - limit)}  ({100 * (summary['median'] / limit - 1):.3g} %)",
+            f"over by   {show(summary['median'] - limit)}  ({excess(summary['median'] / limit)})",
         )
     )
     return BudgetVerdict(budget, "over budget", sentence, details)

@@ -4,8 +4,9 @@
 
 Makes fresh virtual environments: ``plain`` with pytest alone, ``joules`` with this project (a wheel of it, dependencies
 included, as pip installs it), and one with pytest-benchmark for comparison, if it can be installed. The same command runs in
-each of them in turn (A B C A B C ...). The cost is the median of the differences between neighbours, with its 95 % interval; the same of CPU time, which a busy machine disturbs less.
-``joules, -p no:joules`` is an installed plugin that is not loaded: what is left is pytest looking through more distributions.
+each of them in turn (A B C A B C ...). The cost is the median of the differences between neighbours, with its 95 % interval, and
+the same of CPU time, which a busy machine disturbs less. ``joules, -p no:joules`` is an installed plugin that is not loaded: what
+is left is pytest looking through more distributions.
 
 Bar: at most 8 ms for ``joules``. Exit code 1 where it is missed.
 """

@@ -241,7 +241,15 @@ def test_disk(pytester):
 # Rounds that do not pass
 
 SHARED = {
-    "call": "seen = []\ndef test():\n    print('said')\n    tell('run')\n    seen.append(1)\n    assert len(seen) < 2",
+    "call": """
+        seen = []
+        def test(record_property):
+            print("said")
+            record_property("said", "once")
+            tell("run")
+            seen.append(1)
+            assert len(seen) < 2
+        """,
     "setup": """
         seen = []
         @pytest.fixture
@@ -278,6 +286,7 @@ def test_shared_state(pytester, phase):
     if phase == "call":
         result.assert_outcomes(failed=1)
         assert result.stdout.str().count("\nsaid\n") == 1
+        assert (pytester.path / "junit.xml").read_text().count('name="said"') == 1
     elif phase == "setup":
         result.assert_outcomes(errors=1)
     else:
@@ -289,7 +298,7 @@ def test_shared_state(pytester, phase):
 
 
 def test_shared_state_is_allowed_to_who_says_so(pytester):
-    make(pytester, "pytestmark = pytest.mark.energy(rounds=1, warmup=0)\n" + SHARED["call"])
+    make(pytester, "pytestmark = pytest.mark.energy(rounds=1, warmup=0)\n" + textwrap.dedent(SHARED["call"]))
     pytester.runpytest_inprocess(*ENERGY, "-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 

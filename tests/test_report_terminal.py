@@ -266,3 +266,12 @@ def test_control_characters_do_not_reach_the_terminal():
     shown = text_of(report_of(record_of("t.py::x[\x1b[31m\n\u202e\ud800]", 1.0)))
     assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in shown.replace("\n", ""))
     assert "\\x1b[31m\\n\\u202e\\ud800" in shown
+
+
+def test_the_net_energy_stands_beside_the_total_where_idle_power_was_measured():
+    plain, net = record_of("t.py::test_a", 2.0), record_of("t.py::test_a", 2.0)
+    net["net_energy"] = 0.5
+    assert " net " not in text_of(report_of(plain))
+    shown = text_of(report_of(net, session={"seconds": 1.0, "joules": None, "idle_watts": 4.0}))
+    assert " net " in shown
+    assert "500 mJ" in shown

@@ -66,6 +66,8 @@ def _tests(records: Sequence[Record], width: int, encoding: str) -> tuple[list[s
         Column("time", [quantity.seconds(_median(record["duration"])) for record in records], "right", drop=3),
         Column("rounds", [str(record["rounds"]) for record in records], "right", drop=1),
     ]
+    if any(record["net_energy"] is not None for record in records):  # idle power was measured: what is above it
+        columns.insert(2, Column("net", [quantity.joules(record["net_energy"]) for record in records], "right", drop=6))
     words = Column("note", [", ".join(notes) for notes in noted], drop=4)
     letters = Column("note", ["".join(letter for letter, word, _ in _NOTES if word in notes) for notes in noted], drop=4)
     if not occurring:

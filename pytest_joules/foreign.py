@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+import psutil
+
 from pytest_joules.clock import CLOCKS
 
 #: The share of the machine's CPU time above which a sample counts as shared.
@@ -40,7 +42,12 @@ class ForeignLoad:
         """Note the machine's and our own CPU time now, unless that was just done."""
         now = self._wall()
         if not self._marks or now - self._marks[-1][0] >= _APART:
-            self._marks.append((now, self._busy(), self._own()))
+            try:
+                self._marks.append((now, self._busy(), self._own()))
+            except Exception:
+                # The test that has just run has patched files or imports, and its fixtures are still up: the next mark tells.
+                if not self._marks:
+                    raise
 
     def share(self, begun: int) -> float:
         """The foreign share (0 to 1) since the wall time ``begun`` (ns), over 0.2 s at least; 0 where it cannot be told yet."""
@@ -56,8 +63,6 @@ class ForeignLoad:
 
 def _busy_seconds() -> float:
     """CPU seconds that all processors spent working since boot (waiting for I/O is no work)."""
-    import psutil
-
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
     # guest time is contained in user, guest_nice in nice
@@ -67,6 +72,4 @@ def _busy_seconds() -> float:
 
 
 def _processors() -> int:
-    import psutil
-
     return psutil.cpu_count() or 1

@@ -1,7 +1,7 @@
 """Running a test again, correctly. The only place that touches pytest's private parts.
 
 Every round is a complete one: setup, call, teardown, with fresh function-scoped fixtures; wider fixtures stay up between
-rounds because each teardown but the last names the item's parent as what comes next.
+rounds because each teardown but the last names the item once more (a copy of it) as what comes next.
 """
 
 from __future__ import annotations
@@ -213,11 +213,14 @@ class _State:
         """After the first round's call."""
         self.first = list(self.item._report_sections), list(self.item.user_properties), len(self.suite)
 
-    def restore_first(self) -> None:
+    def forget_repeats(self, *, passed: bool) -> None:
         """Before the last teardown: what reports show of a test that passed is its first round, as in a plain run."""
         if self.first is not None:
-            self.item._report_sections[:], self.item.user_properties[:], suite = self.first
+            sections, properties, suite = self.first
             del self.suite[suite:]
+            if passed:
+                self.item._report_sections[:] = sections
+                self.item.user_properties[:] = properties
 
     def restore(self) -> None:
         """Between two rounds."""
@@ -230,8 +233,6 @@ class _State:
         if keywords != self.keywords:
             keywords.clear()
             keywords.update(self.keywords)
-        if self.first is not None:
-            del self.suite[self.first[2] :]
         self.parameters.restore()
         if self.rounds > 1:
             self._remove_tmp_path()
@@ -388,8 +389,9 @@ class Rounds:
                     state.keep_first()
                 before = len(heard)
                 return self._between(call), before
-            if call.passed and state is not None and self._first is not None:
-                state.restore_first()
+            if state is not None:
+                state.forget_repeats(passed=call.passed)
+            if call.passed and self._first is not None:
                 call = self._first
             decide(call.report)
             self._log(call)

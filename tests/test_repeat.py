@@ -225,6 +225,7 @@ def test_disk(pytester):
             (tmp_path / "big").write_text("x")
         def test_elsewhere(tmp_path):
             import os
+            os.getcwd()
             os.chdir(tmp_path)
         def test_back():
             import os
@@ -243,9 +244,10 @@ def test_disk(pytester):
 SHARED = {
     "call": """
         seen = []
-        def test(record_property):
+        def test(record_property, record_testsuite_property):
             print("said")
             record_property("said", "once")
+            record_testsuite_property("suite", "once")
             tell("run")
             seen.append(1)
             assert len(seen) < 2
@@ -287,6 +289,7 @@ def test_shared_state(pytester, phase):
         result.assert_outcomes(failed=1)
         assert result.stdout.str().count("\nsaid\n") == 1
         assert (pytester.path / "junit.xml").read_text().count('name="said"') == 1
+        assert (pytester.path / "junit.xml").read_text().count('name="suite"') == 1
     elif phase == "setup":
         result.assert_outcomes(errors=1)
     else:
@@ -512,9 +515,9 @@ def test_disable_beats_addopts(pytester):
 
 
 def test_said(pytester):
-    pytester.makepyfile(
+    make(
+        pytester,
         """
-        import pytest
         @pytest.mark.xfail
         def test_xfail(): assert 0
         @pytest.mark.skip
@@ -522,9 +525,12 @@ def test_said(pytester):
         @pytest.mark.energy(skip=True)
         def test_marked(): pass
         def test_measured(): pass
+        def test_marks_itself(request):
+            tell("run")
+            request.applymarker(pytest.mark.xfail)
         @pytest.mark.elsewhere
         def test_elsewhere(): pass
-        """
+        """,
     )
     pytester.makeconftest(
         """
@@ -535,7 +541,8 @@ def test_said(pytester):
                 return True
         """
     )
-    pytester.runpytest_inprocess(*ROUNDS, "--energy-json=report.json").assert_outcomes(passed=3, skipped=1, xfailed=1)
+    pytester.runpytest_inprocess(*ROUNDS, "--energy-json=report.json").assert_outcomes(passed=3, skipped=1, xfailed=1, xpassed=1)
+    assert told(pytester) == ["run"]
     tests = {
         entry["nodeid"].rpartition("::")[2]: entry for entry in json.loads((pytester.path / "report.json").read_text())["tests"]
     }
@@ -543,6 +550,7 @@ def test_said(pytester):
     assert tests["test_measured"]["notes"] == []
     assert {name: entry["outcome"] for name, entry in tests.items()} == {
         "test_xfail": "xfailed",
+        "test_marks_itself": "xpassed",
         "test_skip": "skipped",
         "test_marked": "passed",
         "test_measured": "passed",

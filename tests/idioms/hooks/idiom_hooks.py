@@ -71,3 +71,14 @@ class TestBroken:
 
     def test_two(self):
         pass
+
+
+@pytest.fixture(scope="module")
+def speaks_once():
+    print("module up")
+    yield
+    print("module down")
+
+
+def test_output_of_wide_fixtures(speaks_once):
+    print("called")

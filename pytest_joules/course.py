@@ -24,8 +24,8 @@ from pytest_joules.tally import LEAST, MOST, Round, Tally
 
 #: ``auto`` stops when the median's 95 % interval is within this of the median.
 PRECISION = 0.02
-#: Setup and teardown are read in this many rounds: they stand beside the test's energy, not for it.
-PHASES = 2
+#: Setup and teardown are read in so many measured rounds: they stand beside the test's energy, not for it.
+PHASES = 1
 #: Rounds in a row without a number before a test is given up.
 GIVE_UP = 3
 

@@ -12,13 +12,13 @@ import pytest
 from pytest_joules import fingerprint
 from pytest_joules.clock import CLOCKS
 from pytest_joules.model import Record, Report, SourceFacts, empty_record
-from pytest_joules.report import write
+from pytest_joules.report import csv_file, json_file, terminal, write
 from pytest_joules.settings import Settings
 from pytest_joules.sources import choose
+from pytest_joules.store import Store, StoreError, open_store
 
 if TYPE_CHECKING:
     from pytest_joules.sources.tsc import TickCounter
-    from pytest_joules.store import Store
 
 
 class Reporting:
@@ -62,7 +62,6 @@ class Reporting:
     # The history
 
     def _open_store(self) -> None:
-        from pytest_joules.store import StoreError, open_store
 
         try:
             url = self._store_url()
@@ -78,7 +77,6 @@ class Reporting:
             self.troubles.append(f"history is not kept: {error}")
 
     def _store_url(self) -> str | None:
-        from pytest_joules.store import StoreError
 
         if self.settings.store is not None:
             return self.settings.store
@@ -96,7 +94,6 @@ class Reporting:
             ) from None
 
     def _keep(self, record: Record) -> None:
-        from pytest_joules.store import StoreError
 
         self.report.tests.append(record)
         if self._store is None or not record["samples"]:
@@ -186,7 +183,6 @@ class Reporting:
         hook = self.config.hook.pytest_joules_update_report
         if not hook.get_hookimpls():
             return
-        from pytest_joules.report import json_file
 
         # A copy: what a hook does before it fails is not to stay.
         record = json.loads(json_file.text(self.report.as_record()))
@@ -200,7 +196,6 @@ class Reporting:
             )
 
     def _write_files(self) -> None:
-        from pytest_joules.report import csv_file, json_file
 
         for path, option, writer in (
             (self.settings.json, "--energy-json", json_file.write),
@@ -219,7 +214,6 @@ class Reporting:
         quiet = self.config.option.verbose < 0
         if not self.report.tests and not self.troubles:
             return
-        from pytest_joules.report import terminal
 
         writer = self.config.get_terminal_writer()
         if not quiet:

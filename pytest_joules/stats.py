@@ -42,7 +42,8 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """The 95 % interval of the median.
 
     From 6 values on by order statistics, which assumes no distribution (David and Nagaraja 2003, section 7.1). For 2 to 5
-    there is no such interval: Student's t with the standard error of a normal sample's median, 1.2533 s/√n. ``None`` for fewer.
+    there is no such interval: Student's t with the standard error of a normal sample's median, 1.2533 s/√n; of the logarithms
+    where all values are positive, as costs are, so that it never reaches zero. ``None`` for fewer.
     """
     return _interval(sorted(values))
 
@@ -54,10 +55,17 @@ def _interval(ordered: Sequence[float]) -> tuple[float, float] | None:
     k = _rank95(n) if n <= 1000 else max(1, math.floor((n - 1.96 * math.sqrt(n)) / 2))
     if k:
         return ordered[k - 1], ordered[n - k]
-    _, deviation = _moments(ordered)
-    half = _T95[n - 1] * 1.2533 * deviation / math.sqrt(n)
-    centre = _middle(ordered)
-    return centre - half, centre + half
+    if ordered[0] <= 0:
+        centre, half = _middle(ordered), _half_width(ordered)
+        return centre - half, centre + half
+    logarithms = [math.log(value) for value in ordered]
+    centre, factor = _middle(ordered), math.exp(_half_width(logarithms))
+    return centre / factor, centre * factor
+
+
+def _half_width(ordered: Sequence[float]) -> float:
+    n = len(ordered)
+    return _T95[n - 1] * 1.2533 * _moments(ordered)[1] / math.sqrt(n)
 
 
 def _middle(ordered: Sequence[float]) -> float:

@@ -45,8 +45,16 @@ def test_the_order_statistics_are_the_tightest_that_hold_95_percent(n):
 def test_few_values_use_students_t(n):
     data = [1.0 + 0.1 * number**2 for number in range(n)]
     low, high = stats.median_interval(data) or (0, 0)
+    half = scipy.stats.t.ppf(0.975, n - 1) * 1.2533 * np.std(np.log(data), ddof=1) / math.sqrt(n)
+    assert math.log(high / low) / 2 == pytest.approx(half, rel=1e-3)
+    low, high = stats.median_interval([value - 2 for value in data]) or (0, 0)  # below zero there are no logarithms
     half = scipy.stats.t.ppf(0.975, n - 1) * 1.2533 * np.std(data, ddof=1) / math.sqrt(n)
     assert (high - low) / 2 == pytest.approx(half, rel=1e-3)
+
+
+def test_a_cost_is_never_below_zero_however_few_and_wild_its_values():
+    low, high = stats.median_interval([9.0, 1.0, 1.1]) or (0, 0)
+    assert 0 < low < 1.1 < high
 
 
 @pytest.mark.parametrize("n", [5, 6, 10, 20])

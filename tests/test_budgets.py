@@ -279,6 +279,8 @@ def test_random_examples_are_not_judged(inner):
         test_a="""
 from hypothesis import given, seed, settings, strategies as st
 
+settings.load_profile("default")  # on CI Hypothesis derandomizes by itself
+
 @pytest.mark.energy_budget(joules='1 nJ')
 @settings(max_examples=2, database=None, deadline=None)
 @given(st.integers())

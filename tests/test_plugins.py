@@ -240,6 +240,8 @@ import unittest
 import pytest
 from hypothesis import HealthCheck, given, seed, settings, strategies as st
 
+settings.load_profile("default")  # on CI Hypothesis derandomizes by itself
+
 @pytest.fixture
 def thing(): return []
 

@@ -294,6 +294,8 @@ class Measuring:
 
     def _decide(self, item: pytest.Item, report: pytest.TestReport, course: Course, own: ItemSettings, plan: repeat.Plan) -> None:
         """Measure, judge, and send it off with the call report."""
+        if self._rounds is not None and self._rounds.reported and not plan.why:
+            course.tally.notes.append("one round: subtests")
         measurement = course.measurement(item.nodeid)
         if measurement is None:
             report.user_properties.append(("energy_note", "not measured: its body was not seen"))

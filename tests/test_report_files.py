@@ -294,7 +294,7 @@ def test_a_real_limit_on_file_size_leaves_the_old_file(tmp_path):
         except write.ReportPathError as error:
             sys.exit(3 if "File too large" in str(error) else 4)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), path], preexec_fn=limit, check=False)
+    done = subprocess.run([sys.executable, "-B", "-c", textwrap.dedent(code), path], preexec_fn=limit, check=False)
     assert done.returncode == 3
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 

@@ -41,7 +41,8 @@ class Sampler:
     """
 
     def __init__(self, indices: Sequence[int], library: ModuleType) -> None:
-        paths = [str(Path(__file__).parents[2]), str(Path(str(library.__file__)).parent)]
+        # The library first: it must be the very one that this process uses.
+        paths = [str(Path(str(library.__file__)).parent), str(Path(__file__).parents[2])]
         descriptor, self._file = tempfile.mkstemp(prefix="joules-")
         self._owner = os.getpid()
         self._count = len(indices)

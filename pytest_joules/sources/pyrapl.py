@@ -18,12 +18,12 @@ from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 from pytest_joules.model import Counters
-from pytest_joules.sources.base import Domain, Source, Unavailable
+from pytest_joules.sources.base import Domain, Unavailable
 from pytest_joules.sources.rapl import (
     POWERCAP,
     TICK,
     NamedZone,
-    corrected,
+    PowercapSource,
     counting,
     grant,
     is_package,
@@ -35,7 +35,7 @@ from pytest_joules.sources.rapl import (
 )
 
 
-class PyRapl(Source):
+class PyRapl(PowercapSource):
     """Packages and DRAM as pyRAPL reads them; taken only when named, because the ``rapl`` source reads the same and more.
 
     Args:
@@ -58,8 +58,6 @@ class PyRapl(Source):
         self._apis: list[Any] = []
         self._sockets: list[tuple[int, int]] = []
         self._zones: list[NamedZone] = []
-        self._spans: list[int | None] = []
-        self._watts: list[float] = []
 
     def open(self) -> None:
         if self._apis:
@@ -97,22 +95,6 @@ class PyRapl(Source):
             for domain in self.domains:
                 self.trouble[domain.name] = said or type(error).__name__
             return (None,) * len(self._sockets)
-
-    def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
-        result: list[float | None] = []
-        for domain, first, last, span, watts in zip(self.domains, before, after, self._spans, self._watts, strict=True):
-            if first is None or last is None:
-                self.trouble.setdefault(domain.name, "the counter could not be read")
-                result.append(None)
-                continue
-            change = corrected(first, last, span, seconds, watts)
-            if isinstance(change, str):
-                self.trouble[domain.name] = change
-                result.append(None)
-            else:
-                self.trouble.pop(domain.name, None)
-                result.append(change / 1e6)
-        return tuple(result)
 
     def close(self) -> None:
         _release(self._apis)

@@ -212,7 +212,32 @@ def corrected(before: float, after: float, span: int | None, seconds: float, wat
     return change
 
 
-class Rapl(Source):
+class PowercapSource(Source):
+    """Joules of powercap's counters, whoever reads them: wrap-around corrected, resets and stand-stills told apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spans: list[int | None] = []
+        self._watts: list[float] = []
+
+    def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
+        result: list[float | None] = []
+        for domain, first, last, span, watts in zip(self.domains, before, after, self._spans, self._watts, strict=True):
+            if first is None or last is None:
+                self.trouble.setdefault(domain.name, "the counter could not be read")
+                result.append(None)
+                continue
+            change = corrected(first, last, span, seconds, watts)
+            if isinstance(change, str):
+                self.trouble[domain.name] = change
+                result.append(None)
+            else:
+                self.trouble.pop(domain.name, None)
+                result.append(change / 1e6)
+        return tuple(result)
+
+
+class Rapl(PowercapSource):
     """Packages, ``core``, ``uncore``, ``dram`` and ``psys`` as the powercap tree shows them; wrap-around corrected.
 
     Args:
@@ -228,8 +253,6 @@ class Rapl(Source):
         self.tick = TICK
         self._root = powercap
         self._zones: list[Zone] = []
-        self._spans: list[int | None] = []
-        self._watts: list[float] = []
         self._descriptors: list[int] = []
         self._identities: list[tuple[int, int]] = []
         self._opened = False
@@ -278,22 +301,6 @@ class Rapl(Source):
             return tuple([int(pread(descriptor, 32, 0)) for descriptor in self._descriptors])
         except (OSError, ValueError):
             return self._read_each()
-
-    def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
-        result: list[float | None] = []
-        for domain, first, last, span, watts in zip(self.domains, before, after, self._spans, self._watts, strict=True):
-            if first is None or last is None:
-                self.trouble.setdefault(domain.name, "the counter could not be read")
-                result.append(None)
-                continue
-            change = corrected(first, last, span, seconds, watts)
-            if isinstance(change, str):
-                self.trouble[domain.name] = change
-                result.append(None)
-            else:
-                self.trouble.pop(domain.name, None)
-                result.append(change / 1e6)
-        return tuple(result)
 
     def close(self) -> None:
         for descriptor, identity in zip(self._descriptors, self._identities, strict=True):

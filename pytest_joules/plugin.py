@@ -94,24 +94,12 @@ def pytest_configure(config: pytest.Config) -> None:
             start(config)
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if config.stash.get(_FROZEN, False):
-        import gc
-
-        gc.unfreeze()
-
-
-#: What was loaded until the tests is kept from the collector.
-_FROZEN = pytest.StashKey[bool]()
-
-
 @contextmanager
 def _quick_imports(config: pytest.Config) -> Iterator[None]:
     """Import our own modules as Python does, from their bytecode.
 
     pytest would rewrite the assertions of every module of a plugin, at each run anew where it may not write bytecode: 0.1 s. And
-    imports make objects by the ten thousand but no garbage: without the collector they take a fifth less time. Afterwards what
-    is loaded is frozen: else it would make a full collection that hits a test twice as dear as in a plain run.
+    imports make objects by the ten thousand but no garbage: without the collector they take a fifth less time.
     """
     import gc
     import sys
@@ -129,8 +117,6 @@ def _quick_imports(config: pytest.Config) -> Iterator[None]:
         if place is not None:
             finders.insert(place, rewriting)
         if collecting:
-            gc.freeze()
-            config.stash[_FROZEN] = True
             gc.enable()
 
 

@@ -69,3 +69,9 @@ def test_world_with_counters(pytester, monkeypatch, tmp_path):
         measured = parity.run(pytester, *THREE, f"--energy-powercap={tree.root}", "--energy-source=rapl")
     assert measured.seen == plain.seen
     assert measured.exit == plain.exit == 0
+
+
+def test_objects_loaded_before_the_tests_stay_visible_to_the_collector(pytester):
+    """``gc.get_referrers`` is what Hypothesis (and leak tests) ask: nothing may be frozen."""
+    pytester.makepyfile("import gc\nimport pytest\ndef test_a():\n    assert gc.get_freeze_count() == 0\n")
+    pytester.runpytest_subprocess("--energy", "--energy-rounds=2", "-p", "no:cacheprovider").assert_outcomes(passed=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_joules.clock import CLOCKS, Clocks
 from pytest_joules.model import Counters, Reading
@@ -144,7 +144,7 @@ class Meter:
         """The channel with its tick and spin power; without, if it did not step at least three times."""
         source = self.sources[channel.source]
         if len(steps) < 3 or not source.tick:
-            return Channel(channel.source, channel.index, channel.domain, 0.0, 0.0, 0.0)
+            return replace(channel, tick=0.0, spin_watts=0.0, idle_watts=0.0)
         (first, before), (final, after) = steps[0], steps[-1]
         seconds = (final - first) / 1e9
         joules = source.joules(before[channel.source], after[channel.source], seconds)[channel.index]
@@ -152,20 +152,13 @@ class Meter:
         tick = gaps[len(gaps) // 2] / 1e9
         # A counter that moves at every look is continuous for our purpose.
         if joules is None or tick < 50e-6:
-            return Channel(channel.source, channel.index, channel.domain, 0.0, 0.0, 0.0)
-        return Channel(channel.source, channel.index, channel.domain, tick, joules / seconds, 0.0)
+            return replace(channel, tick=0.0, spin_watts=0.0, idle_watts=0.0)
+        return replace(channel, tick=tick, spin_watts=joules / seconds, idle_watts=0.0)
 
     def _learn_idle(self, seconds: float) -> None:
         watts = self.idle_watts(seconds)
         self.channels = tuple(
-            Channel(
-                channel.source,
-                channel.index,
-                channel.domain,
-                channel.tick,
-                channel.spin_watts,
-                min(max(idle or 0.0, 0.0), channel.spin_watts),
-            )
+            replace(channel, idle_watts=min(max(idle or 0.0, 0.0), channel.spin_watts))
             for channel, idle in zip(self.channels, watts, strict=True)
         )
 
@@ -186,9 +179,7 @@ class Meter:
                 before, after = first.counters[channel.source], last.counters[channel.source]
                 joules = self.sources[channel.source].joules(before, after, seconds)[channel.index]
                 watts = joules / seconds if joules is not None else watts
-            channels.append(
-                Channel(channel.source, channel.index, channel.domain, channel.tick, watts, min(channel.idle_watts, watts))
-            )
+            channels.append(replace(channel, spin_watts=watts, idle_watts=min(channel.idle_watts, watts)))
         self.channels = tuple(channels)
 
     def idle_watts(self, seconds: float) -> list[float | None]:

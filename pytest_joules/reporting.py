@@ -62,7 +62,6 @@ class Reporting:
     # The history
 
     def _open_store(self) -> None:
-
         try:
             url = self._store_url()
             if url is None:
@@ -77,7 +76,6 @@ class Reporting:
             self.troubles.append(f"history is not kept: {error}")
 
     def _store_url(self) -> str | None:
-
         if self.settings.store is not None:
             return self.settings.store
         cache = getattr(self.config, "cache", None)
@@ -94,7 +92,6 @@ class Reporting:
             ) from None
 
     def _keep(self, record: Record) -> None:
-
         self.report.tests.append(record)
         if self._store is None or not record["samples"]:
             return
@@ -196,7 +193,6 @@ class Reporting:
             )
 
     def _write_files(self) -> None:
-
         for path, option, writer in (
             (self.settings.json, "--energy-json", json_file.write),
             (self.settings.csv, "--energy-csv", csv_file.write),

@@ -212,9 +212,12 @@ class Measuring:
         totals = {"joules": self.joules or None, "idle_watts": self.idle_watts}
         if output is not None:
             output["joules"] = totals
-        reporting = cast("Reporting | None", self.config.pluginmanager.get_plugin("joules-reporting"))
-        if reporting is not None:
+        if (reporting := self._reporting()) is not None:
             reporting.add_totals(totals)
+
+    def _reporting(self) -> Reporting | None:
+        """Where measurements go in this process; ``None`` in a worker, whose controller has it."""
+        return cast("Reporting | None", self.config.pluginmanager.get_plugin("joules-reporting"))
 
     def pytest_unconfigure(self) -> None:
         for source in self.sources:
@@ -283,7 +286,7 @@ class Measuring:
             rounds.run(decide)
         except BaseException:
             # Interrupted: what was measured until now is reported all the same.
-            reporting = cast("Reporting | None", self.config.pluginmanager.get_plugin("joules-reporting"))
+            reporting = self._reporting()
             if not decided and reporting is not None and (measurement := course.measurement(item.nodeid)) is not None:
                 measurement.notes.append("interrupted")
                 reporting.add_interrupted(measurement.as_record())

@@ -90,3 +90,35 @@ class Source(ABC):
             uncertainty=self.uncertainty,
             why="; ".join(part for part in (self.why, why) if part),
         )
+
+
+class RisingSource(Source):
+    """Counters that only rise, and whose maker handles the wrap: joules are a difference times a scale."""
+
+    backwards: ClassVar[str] = "the counter went backwards"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._scales: list[float] = []
+
+    def missing(self, difference: float) -> str | None:
+        """Why so large a difference means that something was missed in between; ``None`` where it does not."""
+        return None
+
+    def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
+        result: list[float | None] = []
+        for domain, first, last, scale in zip(self.domains, before, after, self._scales, strict=True):
+            joules = None
+            if first is None or last is None:
+                self.trouble.setdefault(domain.name, "the counter could not be read")
+            elif last < first:
+                self.trouble[domain.name] = self.backwards
+            elif (gap := self.missing(last - first)) is not None:
+                self.trouble[domain.name] = gap
+            elif last == first:
+                self.trouble[domain.name] = f"the counter did not move in {seconds:.3g} s"
+            else:
+                joules = (last - first) * scale
+                self.trouble.pop(domain.name, None)
+            result.append(joules)
+        return tuple(result)

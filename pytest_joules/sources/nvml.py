@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from pytest_joules.clock import CLOCKS
 from pytest_joules.model import Counters
-from pytest_joules.sources.base import Domain, Source, Unavailable
+from pytest_joules.sources.base import Domain, RisingSource, Unavailable
 from pytest_joules.sources.power_sampling import GAP, INTERVAL, Sampler
 
 #: Codes of ``nvmlReturn_t`` that mean: this board has no such counter.
@@ -40,20 +40,20 @@ class NoGpu(Unavailable):
     quiet = True
 
 
-class Nvml(Source):
+class Nvml(RisingSource):
     """Every GPU that ``CUDA_VISIBLE_DEVICES`` leaves visible, as ``gpu-N`` by its NVML index; taken beside a CPU source."""
 
     name: ClassVar[str] = "nvml"
     provenance: ClassVar[Literal["measured", "estimated"]] = "measured"
     rank: ClassVar[int | None] = 80
     beside: ClassVar[bool] = True
+    backwards: ClassVar[str] = "the counter went backwards (was the driver loaded again?)"
 
     def __init__(self) -> None:
         super().__init__()
         self.tick = _TICK
         self._library: ModuleType | None = None
         self._readers: list[Callable[[], int]] = []
-        self._scales: list[float] = []
         self._sampler: Sampler | None = None
 
     def open(self) -> None:
@@ -77,23 +77,8 @@ class Nvml(Source):
         except Exception:
             return self._read_each()
 
-    def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
-        result: list[float | None] = []
-        for domain, first, last, scale in zip(self.domains, before, after, self._scales, strict=True):
-            joules = None
-            if first is None or last is None:
-                self.trouble.setdefault(domain.name, "the counter could not be read")
-            elif last < first:
-                self.trouble[domain.name] = "the counter went backwards (was the driver loaded again?)"
-            elif last - first >= GAP:
-                self.trouble[domain.name] = "samples of the power are missing in between"
-            elif last == first:
-                self.trouble[domain.name] = f"the counter did not move in {seconds:.3g} s"
-            else:
-                joules = (last - first) * scale
-                self.trouble.pop(domain.name, None)
-            result.append(joules)
-        return tuple(result)
+    def missing(self, difference: float) -> str | None:
+        return "samples of the power are missing in between" if difference >= GAP else None
 
     def close(self) -> None:
         if self._sampler is not None:

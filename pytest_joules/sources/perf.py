@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from pytest_joules.model import Counters
-from pytest_joules.sources.base import Domain, Source, Unavailable
+from pytest_joules.sources.base import Domain, RisingSource, Unavailable
 from pytest_joules.sources.rapl import TICK, counting, suffixed
 
 #: The PMU's events and the names of their domains; that of a package is made from its number.
@@ -85,7 +85,7 @@ def open_event(type: int, config: int, cpu: int) -> int:
     return descriptor
 
 
-class Perf(Source):
+class Perf(RisingSource):
     """The same domains as ``rapl``, by the same names, from the kernel's ``power`` PMU.
 
     Args:
@@ -104,7 +104,6 @@ class Perf(Source):
         self._cpus = sysfs / "devices/system/cpu"
         self._open_event = open_event
         self._descriptors: list[int] = []
-        self._scales: list[float] = []
         self._read = os.read
 
     def open(self) -> None:
@@ -151,22 +150,6 @@ class Perf(Source):
             return tuple([value(read(descriptor, 8))[0] for descriptor in self._descriptors])
         except (OSError, struct.error):
             return self._read_each()
-
-    def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
-        result: list[float | None] = []
-        for domain, first, last, scale in zip(self.domains, before, after, self._scales, strict=True):
-            joules = None
-            if first is None or last is None:
-                self.trouble.setdefault(domain.name, "the counter could not be read")
-            elif last < first:
-                self.trouble[domain.name] = "the counter went backwards"
-            elif last == first:
-                self.trouble[domain.name] = f"the counter did not move in {seconds:.3g} s"
-            else:
-                joules = (last - first) * scale
-                self.trouble.pop(domain.name, None)
-            result.append(joules)
-        return tuple(result)
 
     def close(self) -> None:
         for descriptor in self._descriptors:

@@ -1,3 +1,3 @@
-"""Energy-aware testing for pytest. Nothing is imported here, so that a run without ``--energy`` pays nothing."""
+"""Energy-aware testing for pytest. Nothing is imported here, so that a run without ``--energy`` pays nothing. PYTEST_DONT_REWRITE"""
 
 __version__ = "0.1.0"

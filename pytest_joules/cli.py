@@ -1,23 +1,20 @@
-"""The ``joules`` command: what this machine can measure, and what was measured.
+"""The ``joules`` command: what this machine can measure, what was measured, and baselines against each other.
 
-Exit codes: 0; 1 where nothing was found or the history cannot be read; 2 for a command line that is not understood.
+Exit codes: 0; 1 where nothing was found, the history cannot be read, or a compared test regressed; 2 for a command line that is
+not understood, and for baselines that cannot be read or written.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pytest_joules import __version__
-
-if TYPE_CHECKING:
-    from pytest_joules.report.terminal import Column
+from pytest_joules import __version__, cli_baselines
+from pytest_joules.cli_output import print_json, print_table, refuse, say, width
 
 _HISTORY = Path("d", "joules", "history.db")
 
@@ -56,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     history.add_argument("--limit", type=_positive, metavar="N", help="at most N entries")
     history.add_argument("--json", action="store_true", help="as JSON, samples included")
     history.set_defaults(command=_history)
+    cli_baselines.add_commands(commands)
     return parser
 
 
@@ -70,21 +68,21 @@ def _doctor(given: argparse.Namespace) -> int:
 
     findings = doctor.examine(given.powercap, None, None)
     if given.json:
-        _print_json(findings)
+        print_json(findings)
     else:
-        _print(doctor.render(findings, _width()))
+        say(doctor.render(findings, width()))
     return 0
 
 
 def _history(given: argparse.Namespace) -> int:
     place = given.store or _find(given.cache_dir)
     if place is None:
-        return _nothing(
+        return refuse(
             "no history here: neither this folder nor one above it has .pytest_cache/d/joules/history.db. "
             "Run pytest --energy first, or name the cache with --cache-dir=DIR or the history with --store=URL."
         )
 
-    from pytest_joules.report.terminal import printable
+    from pytest_joules.report.text import printable
     from pytest_joules.store import StoreError, open_store
 
     try:
@@ -99,13 +97,13 @@ def _history(given: argparse.Namespace) -> int:
         finally:
             store.close()
     except StoreError as error:
-        return _nothing(str(error))
+        return refuse(str(error))
     if not candidates:
-        return _nothing(f"nothing was measured of {given.nodeid}. joules history lists the tests that were.")
+        return refuse(f"nothing was measured of {given.nodeid}. joules history lists the tests that were.")
     shown = candidates[: given.limit]
-    _print("\n".join(map(printable, shown)))
+    say("\n".join(map(printable, shown)))
     more = f", of which {len(shown)} are shown" if len(shown) < len(candidates) else ""
-    return _nothing(f"{given.nodeid} is in the names of these {len(candidates)} tests{more}: name one.")
+    return refuse(f"{given.nodeid} is in the names of these {len(candidates)} tests{more}: name one.")
 
 
 def _find(cache: Path | None) -> Path | None:
@@ -118,31 +116,33 @@ def _find(cache: Path | None) -> Path | None:
 
 def _overview(tests: list[dict[str, Any]], as_json: bool) -> int:
     from pytest_joules.report import quantity
-    from pytest_joules.report.terminal import Column, shorten_nodeid
+    from pytest_joules.report.table import Column
+    from pytest_joules.report.text import shorten_nodeid
 
     if as_json:
-        _print_json(tests)
+        print_json(tests)
     elif tests:
-        _print_table(
+        print_table(
             Column("test", [test["nodeid"] for test in tests], shorten=shorten_nodeid),
             Column("measured", [f"{test['count']}×" for test in tests], "right", drop=1),
             Column("last", [_date(test["created"]) for test in tests], drop=2),
             Column("energy", [quantity.joules(test["energy_median"]) for test in tests], "right"),
             Column("provenance", [test["provenance"] for test in tests], drop=3),
         )
-    return 0 if tests else _nothing("the history holds no measurements yet: run pytest --energy first.")
+    return 0 if tests else refuse("the history holds no measurements yet: run pytest --energy first.")
 
 
 def _of_one(nodeid: str, entries: list[dict[str, Any]], as_json: bool) -> int:
     from pytest_joules.report import quantity
-    from pytest_joules.report.terminal import Column, printable
+    from pytest_joules.report.table import Column
+    from pytest_joules.report.text import printable
 
     if as_json:
-        _print_json(entries)
+        print_json(entries)
         return 0
     shares = [quantity.relative_half_width(entry["energy"]) for entry in entries]
-    _print(printable(nodeid))
-    _print_table(
+    say(printable(nodeid))
+    print_table(
         Column("date", [_date(entry["created"]) for entry in entries]),
         Column("commit", [_commit(entry["commit"]) for entry in entries], drop=3),
         Column("energy", [quantity.joules((entry["energy"] or {}).get("median")) for entry in entries], "right"),
@@ -160,33 +160,6 @@ def _date(created: str) -> str:
 
 def _commit(commit: dict[str, Any] | None) -> str:
     return f"{commit['id'][:10]}{'+' if commit['dirty'] else ''}" if commit else "-"
-
-
-def _width() -> int:
-    """Columns of the terminal; a pipe or a file gets whole names."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000
-
-
-def _print_table(*columns: Column) -> None:
-    from pytest_joules.report.terminal import table
-
-    _print("\n".join(table(columns, _width(), sys.stdout.encoding or "utf-8")))
-
-
-def _print_json(value: object) -> None:
-    _print(json.dumps(value, indent=2))
-
-
-def _print(text: str) -> None:
-    from pytest_joules.report.terminal import encodable
-
-    print("\n".join(encodable(line, sys.stdout.encoding or "utf-8") for line in text.split("\n")))
-
-
-def _nothing(message: str) -> int:
-    sys.stdout.flush()
-    print(f"joules: {message}", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

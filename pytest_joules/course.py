@@ -15,6 +15,7 @@ from typing import Literal
 
 from pytest_joules import stats
 from pytest_joules.collector import Collector
+from pytest_joules.dependencies.tracking import Tracking
 from pytest_joules.foreign import LIMIT, ForeignLoad
 from pytest_joules.meter import ALIGNED_TICKS, Edge, Meter, Window
 from pytest_joules.model import Measurement, Reading
@@ -54,6 +55,7 @@ class Course:
         idle_watts: float | None = None,
         repeatable: bool = True,
         around_runtest: bool = False,
+        tracking: Tracking | None = None,
     ) -> None:
         self.meter = meter
         self.effort = effort
@@ -67,6 +69,8 @@ class Course:
         self._collector = Collector()
         self._begun = self._wall()
         self._warmups_left = effort.warmup if repeatable else 0
+        # What the first warm-up round executes is recorded, and nothing that is measured.
+        self._recording = tracking if self._warmups_left else None
         self._mode: Literal["plain", "aligned", "block"] = "aligned" if meter.tick else "plain"
         self._current = Round()
         self._before: Reading | None = None
@@ -87,6 +91,8 @@ class Course:
 
     def begin(self, phase: Phase) -> None:
         if phase == "setup":
+            if self._recording is not None:
+                self._recording.begin()
             self._round_begun = self._wall()
             self._current = Round()
             last = self._rounds[-1] if self._rounds else self._spare
@@ -97,6 +103,9 @@ class Course:
             self._phase_begun = self.meter.glance_before() if self._block is not None else self.meter.read()
 
     def end(self, phase: Phase) -> None:
+        if self._recording is not None and phase == "teardown":
+            self._recording.end()
+            self._recording = None
         if phase == "call" or self._phase_begun is None:
             return
         ended = self.meter.glance_after() if self._block is not None else self.meter.read_after()
@@ -110,6 +119,8 @@ class Course:
 
     def enter(self) -> None:
         """The body begins."""
+        if self._recording is not None:
+            self._recording.enter()
         if self._block is not None:
             self._before, self._start = self.meter.glance_before(), None
         else:
@@ -119,6 +130,8 @@ class Course:
         """The body has ended."""
         if self._before is None:
             return
+        if self._recording is not None:
+            self._recording.leave()
         if self._quiesce is not None:
             self._quiesce()
         if self._block is not None:

@@ -1,7 +1,8 @@
 """What machine, what code.
 
 The machine's id is made of facts that stay the same until somebody changes the hardware: a baseline must not be lost because
-a clock frequency, a host name or a Python version moved.
+a clock frequency, a host name or a Python version moved. Governor and turbo are conditions of a measurement, not another
+machine: they are facts of the record, compared when two measurements are (:func:`differences`), and not part of the id.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -179,22 +181,70 @@ def _memory_class() -> int:
     return 2 ** max(0, round(math.log2(gibibytes))) if gibibytes > 0 else 0
 
 
-def machine() -> dict[str, Any]:
-    """The ``machine`` entry of the report: ``id``, ``cpu``, ``cores``, ``os``, ``python``, ``virtual``.
+def governor(root: Path = ROOT) -> str | None:
+    """What steers the clock frequency (``performance``, ``powersave``, …; several joined by ``+``); ``None`` where unreadable."""
+    # One policy holds for several CPUs; before Linux 4.3 the files of the CPUs are all there is.
+    cpus = root / "sys/devices/system/cpu"
+    paths = [*cpus.glob("cpufreq/policy*/scaling_governor")] or [*cpus.glob("cpu[0-9]*/cpufreq/scaling_governor")]
+    return "+".join(sorted({_text(path) for path in paths} - {""})) or None
 
-    The id is a hash of CPU model, logical CPUs, architecture, memory class and virtual or not; the system's and Python's
-    versions are reported, but are not part of it.
+
+def turbo(root: Path = ROOT) -> str | None:
+    """``on``, ``off`` or, where the CPUs differ, ``mixed``: frequencies above the nominal one; ``None`` where unreadable."""
+    cpus = root / "sys/devices/system/cpu"
+    disabled = _text(cpus / "intel_pstate/no_turbo")
+    if disabled in ("0", "1"):
+        return "off" if disabled == "1" else "on"
+    paths = [path for path in (cpus / "cpufreq/boost", *cpus.glob("cpufreq/policy*/boost")) if path.exists()]
+    states = {_text(path) for path in paths} & {"0", "1"}
+    if not states:
+        return None
+    return "mixed" if len(states) > 1 else "on" if states == {"1"} else "off"
+
+
+def machine() -> dict[str, Any]:
+    """The ``machine`` entry of the report: ``id``, ``cpu``, ``cores``, ``os``, ``python``, ``virtual``, ``facts``.
+
+    ``facts`` are what a comparison asks about, readable, in the order in which they are said; ``None`` where unknown. The id
+    is a hash of CPU model, logical CPUs, architecture, memory class and virtual or not. Governor and turbo are facts beside
+    it; the system's and Python's versions are reported only.
     """
-    model, count, virtual = cpu_model(), cores(), is_virtual()
-    facts = (model, str(count), platform.machine(), str(_memory_class()), str(virtual))
+    model, count, virtual, memory = cpu_model(), cores(), is_virtual(), _memory_class()
+    identity = (model, str(count), platform.machine(), str(memory), str(virtual))
     return {
-        "id": hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12],
+        "id": hashlib.sha256("\n".join(identity).encode()).hexdigest()[:12],
         "cpu": model,
         "cores": count,
         "os": f"{platform.system()} {platform.release()}".strip(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "virtual": virtual,
+        "facts": {
+            "CPU": model,
+            "logical CPUs": str(count),
+            "architecture": platform.machine() or None,
+            "memory": f"about {memory} GiB" if memory else None,
+            "virtual": None if virtual is None else "yes" if virtual else "no",
+            "governor": governor(),
+            "turbo": turbo(),
+        },
     }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two ``machine`` entries so that their joules cannot be compared: ``turbo: on, now off``.
+
+    Empty for the same machine in the same condition. A condition that only one of the two knows is no difference: it may
+    have become readable in between.
+    """
+    known, seen = before.get("facts") or {}, now.get("facts") or {}
+    found = [
+        f"{name}: {known[name]}, now {seen[name]}"
+        for name in known
+        if known[name] is not None and seen.get(name) is not None and known[name] != seen[name]
+    ]
+    if not found and before.get("id") != now.get("id"):
+        return [f"machine: {before.get('id') or 'unknown'}, now {now.get('id') or 'unknown'}"]
+    return found
 
 
 def commit(root: Path) -> dict[str, Any] | None:

@@ -142,6 +142,8 @@ def empty_record(nodeid: str) -> Record:
         "budget": None,
         "comparison": None,
         "prediction": None,
+        "code": None,
+        "cached": None,
         "notes": [],
     }
 
@@ -184,6 +186,10 @@ class Report:
     tests: list[Record] = field(default_factory=list)
     session: Record = field(default_factory=dict)
     """Totals of the session: ``seconds`` and ``joules`` spent, ``idle_watts`` where measured."""
+    comparison: Record | None = None
+    """What the session was compared with: ``baseline``, ``created``, ``commit``, ``threshold``, ``counts`` by verdict, node ids
+    that are ``new`` or ``gone``, ``renamed`` ones (before: now), ``why`` there are no verdicts, and ``notes`` of what else differs;
+    ``None`` where it was not."""
 
     extra: Record = field(default_factory=dict)
     """Whatever third parties add."""
@@ -197,6 +203,7 @@ class Report:
             "settings": self.settings,
             "sources": self.sources,
             "session": self.session,
+            "comparison": self.comparison,
             "tests": self.tests,
         }
         if self.extra:
@@ -209,7 +216,7 @@ class Report:
         Raises:
             ValueError: it has not the form of a report any more; nothing was taken over.
         """
-        names = ("created", "machine", "commit", "settings", "sources", "session", "tests")
+        names = ("created", "machine", "commit", "settings", "sources", "session", "comparison", "tests")
         strange = record.keys() - {"schema", "extra", *names}
         if strange:
             raise ValueError(f"{', '.join(sorted(strange))}: things of your own belong under extra")

@@ -21,9 +21,23 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "json": ("FILE", "write the report as JSON"),
     "csv": ("FILE", "write the samples as CSV"),
     "store": ("URL", "history (default: history.db in pytest's cache directory)"),
+    "against": ("GITREF", "measure this tree and that revision in turn, and compare the two"),
+    "threshold": ("PERCENT", "smallest change that can be a regression (default 5%%)"),
+    "fail-on": ("WHAT", "what fails the run: budget,regression (default: both) or none"),
     "powercap": ("DIR", "root of the powercap tree (default /sys/class/powercap)"),
     "estimate-idle-watts": ("WATTS", "idle power of this machine's processors, for the estimate"),
     "estimate-max-watts": ("WATTS", "their power under full load"),
+}
+
+_NAMED = {
+    "save": "keep this session as a baseline (without NAME: by date and commit)",
+    "compare": "judge every test against a baseline (without NAME: the latest of this machine)",
+}
+
+_FLAGS = {
+    "trust-estimates": "let a budget fail on an estimate or on a shared machine",
+    "update": "with --energy-compare: accept the new values of the tests that run as their baseline",
+    "changed-only": "measure only tests whose code has changed since they were measured; run the others once",
 }
 
 _MARKERS = (
@@ -43,17 +57,16 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         metavar="PATTERN=JOULES",
         help="upper limit for the tests that match, such as 'tests/test_io.py::*=2 J' (repeatable)",
     )
-    group.addoption(
-        "--energy-trust-estimates",
-        action="store_true",
-        default=None,
-        help="let a budget fail on an estimate or on a shared machine",
-    )
+    for name, text in _NAMED.items():
+        # const: the option without a name, which is not the same as without the option.
+        group.addoption(f"--energy-{name}", nargs="?", const="", metavar="NAME", help=text)
+    for name, text in _FLAGS.items():
+        group.addoption(f"--energy-{name}", action="store_true", default=None, help=text)
+        parser.addini(f"energy_{name.replace('-', '_')}", f"as --energy-{name}", default=None)
     for name, (metavar, text) in _OPTIONS.items():
         group.addoption(f"--energy-{name}", metavar=metavar, help=text)
         parser.addini(f"energy_{name.replace('-', '_')}", f"as --energy-{name}", default=None)
     parser.addini("energy", "as --energy", type="bool", default=False)
-    parser.addini("energy_trust_estimates", "as --energy-trust-estimates", default=None)
     parser.addini("energy_budgets", "budgets, one PATTERN = JOULES a line", type="linelist", default=[])
 
 
@@ -87,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
     if wanted(config):
-        with _quick_imports(config):
+        with quick_imports(config):
             from pytest_joules.session import start
 
             add_hookspecs(config.pluginmanager)
@@ -95,7 +108,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @contextmanager
-def _quick_imports(config: pytest.Config) -> Iterator[None]:
+def quick_imports(config: pytest.Config) -> Iterator[None]:
     """Import our own modules as Python does, from their bytecode.
 
     pytest would rewrite the assertions of every module of a plugin, at each run anew where it may not write bytecode: 0.1 s. And

@@ -1,4 +1,4 @@
-"""Running a test again, correctly. The only place that touches pytest's private parts.
+"""Running a test again, correctly. With :mod:`pytest_joules.leftovers` the only place that touches pytest's private parts.
 
 Every round is a complete one: setup, call, teardown, with fresh function-scoped fixtures; wider fixtures stay up between
 rounds because each teardown but the last names the item once more (a copy of it) as what comes next.
@@ -9,22 +9,21 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import pytest
 from _pytest.doctest import DoctestItem
-from _pytest.junitxml import xml_key
 from _pytest.runner import check_interactive_exception
 from _pytest.skipping import xfailed_key
 from _pytest.tmpdir import tmppath_result_key
 from _pytest.unittest import TestCaseFunction
+
+from pytest_joules.leftovers import Leftovers, fresh_request
 
 Phase = Literal["setup", "call", "teardown"]
 
@@ -69,6 +68,39 @@ def plan(item: pytest.Item) -> Plan:
         once = isinstance(item, TestCaseFunction)
         return Plan(True, not once, "one round: Hypothesis in a TestCase" if once else "", random=_draws(item, function))
     return Plan(True, True)
+
+
+def fixtures_up(item: pytest.Item) -> Iterable[object]:
+    """The fixtures that the round of ``item`` that runs has used until now, wider ones among them: pytest's definitions."""
+    definitions: dict[str, object] = getattr(getattr(item, "_request", None), "_fixture_defs", {})
+    return definitions.values()
+
+
+def fixtures_of(item: pytest.Item) -> tuple[str, ...]:
+    """The fixtures that ``item`` is known to need before it runs, each with where it is defined."""
+    info = getattr(item, "_fixtureinfo", None)
+    if info is None:
+        return ()
+    found = []
+    for name in info.names_closure:
+        for definition in info.name2fixturedefs.get(name, ())[-1:]:
+            function = definition.func
+            place = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
+            found.append(f"{name} {definition.baseid} {place} {definition.scope}")
+    return tuple(found)
+
+
+def ini_values(config: pytest.Config) -> dict[str, str]:
+    """What the ini file says, key by key, as it stands there."""
+    values: dict[str, Any] = vars(config).get("_inicfg") or vars(config).get("inicfg") or {}  # pytest 9 and later; before
+    return {key: str(getattr(value, "value", value)) for key, value in values.items()}
+
+
+def doctest_source(item: pytest.Item) -> str | None:
+    """The examples of a doctest; ``None`` for any other test."""
+    if not isinstance(item, DoctestItem):
+        return None
+    return "".join(f"{example.source}{sorted(example.options.items())}" for example in item.dtest.examples)
 
 
 def _draws(item: pytest.Item, function: object) -> bool:
@@ -161,118 +193,6 @@ def _iterate(item: pytest.Function, times: int) -> Callable[[], None]:
     return undo
 
 
-#: A parameter with more elements than this is not put back between rounds: it would cost more than most tests.
-_MOST_ELEMENTS = 10_000
-
-
-class _Parameters:
-    """The lists, dicts and sets among a test's parameters. They are made once, at collection: what a test does to them in one
-    round its next would meet. Put back in place, so that whoever else holds them sees what a plain run leaves."""
-
-    def __init__(self, item: pytest.Item) -> None:
-        self._kept: list[tuple[Any, Any]] = []
-        callspec = getattr(item, "callspec", None)
-        if callspec is not None:
-            left = _MOST_ELEMENTS
-            waiting = list(callspec.params.values())
-            while waiting:
-                value = waiting.pop()
-                if type(value) not in (list, dict, set, tuple) or any(value is known for known, _ in self._kept):
-                    continue
-                left -= len(value) + 1
-                if left < 0:
-                    break
-                if type(value) is not tuple:
-                    self._kept.append((value, value.copy()))
-                waiting.extend(value.values() if type(value) is dict else value)
-
-    def restore(self) -> None:
-        for value, before in self._kept:
-            if type(value) is list:
-                value[:] = before
-            else:
-                value.clear()
-                value.update(before)
-
-
-class _State:
-    """What a round leaves on its item, as it was before the first one."""
-
-    def __init__(self, item: pytest.Item) -> None:
-        self.item = item
-        self.sections = list(item._report_sections)
-        self.properties = list(item.user_properties)
-        self.markers = list(item.own_markers)
-        self.keywords = dict(cast(Any, item.keywords)._markers)
-        self.globs = dict(item.dtest.globs) if isinstance(item, DoctestItem) else None
-        self.parameters = _Parameters(item)
-        self.rounds = 0
-        xml = item.config.stash.get(xml_key, None)
-        self.suite: list[tuple[str, str]] = xml.global_properties if xml is not None else []
-        """What ``record_testsuite_property`` recorded until now."""
-        self.first: tuple[list[tuple[str, str, str]], list[tuple[str, object]], int] | None = None
-        """What the first round recorded: captured output, properties, how many properties of the suite."""
-
-    def keep_first(self) -> None:
-        """After the first round's call."""
-        self.first = list(self.item._report_sections), list(self.item.user_properties), len(self.suite)
-
-    def forget_repeats(self, *, passed: bool) -> None:
-        """Before the last teardown: what reports show of a test that passed is its first round, as in a plain run."""
-        if self.first is not None:
-            sections, properties, suite = self.first
-            del self.suite[suite:]
-            if passed:
-                self.item._report_sections[:] = sections
-                self.item.user_properties[:] = properties
-
-    def restore(self) -> None:
-        """Between two rounds."""
-        item = self.item
-        self.rounds += 1
-        item._report_sections[:] = self.sections
-        item.user_properties[:] = self.properties
-        item.own_markers[:] = self.markers
-        keywords = cast(Any, item.keywords)._markers
-        if keywords != self.keywords:
-            keywords.clear()
-            keywords.update(self.keywords)
-        self.parameters.restore()
-        if self.rounds > 1:
-            self._remove_tmp_path()
-        if isinstance(item, DoctestItem) and self.globs is not None:
-            item.dtest.globs.clear()
-            item.dtest.globs.update(self.globs)
-        elif (
-            isinstance(item, pytest.Function)
-            and not isinstance(item, TestCaseFunction)
-            and getattr(item, "_instance", None) is not None
-            and not getattr(item.obj, "is_hypothesis_test", False)
-        ):
-            del item._instance
-            item._obj = None
-        _fresh_request(item)
-
-    def _remove_tmp_path(self) -> None:
-        """pytest keeps these directories: twenty rounds would leave twenty. The first and the last round's stay."""
-        path = (getattr(self.item, "funcargs", None) or {}).get("tmp_path")
-        if isinstance(path, Path) and not _inside(path):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _inside(path: Path) -> bool:
-    """Whether the working directory is in ``path``, or cannot be told."""
-    try:
-        return path.resolve() in (here := Path.cwd(), *here.parents)
-    except OSError:
-        return True
-
-
-def _fresh_request(item: pytest.Item) -> None:
-    if hasattr(item, "_initrequest"):
-        item._initrequest()
-
-
 #: What these make of a phase without an exception is a passed report, whatever the test did.
 _HARMLESS = ("_pytest.runner", "_pytest.skipping", "_pytest.tmpdir", "_pytest.unittest", "_pytest.subtests")
 
@@ -307,13 +227,21 @@ class Rounds:
     """The rounds of one test: :meth:`run` them.
 
     Where all pass, the reports of the first one are the test's verdict (with the last teardown), as in a plain run; where one
-    does not, it is the last, and its reports are.
+    does not, it is the last, and its reports are. ``silent`` rounds are reported to nobody.
     """
 
     def __init__(
-        self, item: pytest.Item, nextitem: pytest.Item | None, course: Course, *, repeat: bool, iterations: int = 1
+        self,
+        item: pytest.Item,
+        nextitem: pytest.Item | None,
+        course: Course,
+        *,
+        repeat: bool,
+        iterations: int = 1,
+        silent: bool = False,
     ) -> None:
         self.item = item
+        self._silent = silent
         self.nextitem = nextitem
         self.course = course
         self.repeat = repeat
@@ -337,19 +265,21 @@ class Rounds:
         )
         self._first: _Phase | None = None
         self._rest: pytest.CallInfo[None] | None = None
+        self._held: list[_Phase] = []
         # Hooks are promised an item as what comes next; of this one only the chain of parents is asked.
         self._again = copy.copy(item)
 
-    def run(self, decide: Callable[[pytest.TestReport], None]) -> None:
+    def run(self, decide: Callable[[pytest.TestReport], bool]) -> None:
         """Run rounds until the course has enough or one does not pass.
 
-        ``decide`` is given the call report before it is logged and before the last teardown, and may change it.
+        ``decide`` is given the call report before it is logged and before the last teardown, and may change it. Where it returns
+        true, this report and the last teardown's are held back until :meth:`release`.
         A round is known to be the last one *before* its teardown, so wider fixtures are torn down exactly when they should be.
         """
         item = self.item
         if hasattr(item, "_request") and not item._request:
-            _fresh_request(item)  # somebody ran the item before us
-        state = _State(item) if self.repeat else None
+            fresh_request(item)  # somebody ran the item before us
+        state = Leftovers(item) if self.repeat else None
         try:
             while True:
                 self.number += 1
@@ -361,7 +291,7 @@ class Rounds:
                 # As pytest's own protocol leaves it.
                 vars(item).update(_request=False, funcargs=None)
 
-    def _round(self, state: _State | None, decide: Callable[[pytest.TestReport], None]) -> bool:
+    def _round(self, state: Leftovers | None, decide: Callable[[pytest.TestReport], bool]) -> bool:
         """One round; whether another is to follow.
 
         What a plain run warns of, the first round's setup and call and the last teardown do: the repeats would only multiply it.
@@ -375,7 +305,7 @@ class Rounds:
         return going_on
 
     def _phases(
-        self, state: _State | None, decide: Callable[[pytest.TestReport], None], heard: Sequence[warnings.WarningMessage]
+        self, state: Leftovers | None, decide: Callable[[pytest.TestReport], bool], heard: Sequence[warnings.WarningMessage]
     ) -> tuple[bool, int]:
         """The phases of one round: whether another is to follow, and how many warnings were ``heard`` before the teardown."""
         again = self.number > 1
@@ -397,11 +327,23 @@ class Rounds:
                 state.forget_repeats(passed=call.passed)
             if call.passed and self._first is not None:
                 call = self._first
-            decide(call.report)
-            self._log(call)
+            if decide(call.report):
+                self._held.append(call)
+            else:
+                self._log(call)
         before = len(heard)
-        self._log(self._phase("teardown", nextitem=self._next()))
+        teardown = self._phase("teardown", nextitem=self._next())
+        if self._held:
+            assert teardown.report  # made now, while the item has what it tells
+            self._held.append(teardown)
+        else:
+            self._log(teardown)
         return False, before
+
+    def release(self) -> None:
+        """Log the reports that were held back."""
+        held, self._held = self._held, []
+        self._log(*held)
 
     def _between(self, call: _Phase) -> bool:
         """Tear down what belongs to one round; whether that went well."""
@@ -446,7 +388,7 @@ class Rounds:
         return phase
 
     def _log(self, *phases: _Phase) -> None:
-        for phase in phases:
+        for phase in phases if not self._silent else ():
             report = phase.report
             self.logging = True
             try:
@@ -481,6 +423,18 @@ def _warn_again(entry: warnings.WarningMessage) -> None:
         show(entry)  # with its source, which the public function drops
     else:
         warnings.showwarning(entry.message, entry.category, entry.filename, entry.lineno)
+
+
+def tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestReport | None:
+    """Take down what was kept up for another run of ``item`` that does not come. The report, where that fails."""
+    call = pytest.CallInfo.from_call(
+        partial(item.session._setupstate.teardown_exact, nextitem),
+        when="teardown",
+        reraise=(pytest.exit.Exception, KeyboardInterrupt),
+    )
+    if call.excinfo is None:
+        return None
+    return cast(pytest.TestReport, item.ihook.pytest_runtest_makereport(item=item, call=call))
 
 
 def time_limit(item: pytest.Item) -> float | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Mapping
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,11 +15,13 @@ from pytest_joules import fingerprint
 from pytest_joules.clock import CLOCKS
 from pytest_joules.model import Record, Report, SourceFacts, empty_record
 from pytest_joules.report import csv_file, json_file, terminal, write
+from pytest_joules.report.text import printable
 from pytest_joules.settings import Settings
 from pytest_joules.sources import choose
-from pytest_joules.store import Store, StoreError, open_store
+from pytest_joules.store import Spooled, Store, StoreError, open_for_run
 
 if TYPE_CHECKING:
+    from pytest_joules.comparing import OtherSide
     from pytest_joules.sources.tsc import TickCounter
 
 
@@ -27,7 +31,10 @@ class Reporting:
     def __init__(
         self, config: pytest.Config, settings: Settings, choice: choose.Choice, ticks: TickCounter, *, turns: bool
     ) -> None:
-        for path, option in ((settings.json, "--energy-json"), (settings.csv, "--energy-csv")):
+        baseline = None
+        if settings.save is not None:
+            baseline = config.rootpath / ".joules" / (settings.save or "baseline")
+        for path, option in ((settings.json, "--energy-json"), (settings.csv, "--energy-csv"), (baseline, "--energy-save")):
             if path is not None:
                 try:
                     write.check(path, option)
@@ -41,9 +48,16 @@ class Reporting:
         """What went wrong: said even with ``-q``."""
         self._begun = CLOCKS.wall()
         self._open: dict[str, Record] = {}
-        self._store: Store | None = None
+        self.store: Store | Spooled | None = None
         self._unkept = 0
         self._trouble = ""
+        self._early: set[str] = set()
+        self._functions: dict[str, Mapping[str, str]] = {}
+        self._accepting = settings.save is not None or settings.update
+        self._collected: set[str] = set()
+        self._comparisons: dict[str, Record] = {}
+        self.other: OtherSide | None = None
+        """What the tests are compared with."""
         self._header = choose.header_lines(choice)
         self._header += [f"energy: {line}" for line in _cautions(config, turns)]
         refused = "; ".join(f"{entry.name} not taken: {entry.reason}" for entry in choice.refused if not entry.quiet)
@@ -66,11 +80,10 @@ class Reporting:
             url = self._store_url()
             if url is None:
                 return
-            self._store = open_store(url)
-            self.troubles += self._store.notices
-            self._store.begin(self.report)
+            self.store = open_for_run(url, self._spool_folder)
+            self.store.begin(self.report)
         except StoreError as error:
-            self._store = None
+            self.store = None
             if self.settings.store is not None:
                 raise pytest.UsageError(f"--energy-store: {error}") from None
             self.troubles.append(f"history is not kept: {error}")
@@ -91,12 +104,34 @@ class Reporting:
                 f"pytest's cache directory cannot be written: {error}; set cache_dir or --energy-store=FILE"
             ) from None
 
+    def _spool_folder(self) -> Path | None:
+        """Where measurements wait for a server that does not answer."""
+        cache = getattr(self.config, "cache", None)
+        try:
+            return Path(cache.mkdir("joules")) if cache is not None else None
+        except OSError:
+            return None
+
+    def keep_early(self, record: Record) -> None:
+        """Into the history at once: what is reported later must not be lost meanwhile."""
+        self._early.add(record["nodeid"])
+        self._store_it(record)
+
     def _keep(self, record: Record) -> None:
         self.report.tests.append(record)
-        if self._store is None or not record["samples"]:
+        if record["nodeid"] not in self._early:
+            self._store_it(record)
+        if record["code"] is not None:
+            # The history and a baseline have what a test executes, function by function; for a report it is too much.
+            functions = record["code"].pop("functions", {})
+            if self._accepting:
+                self._functions[record["nodeid"]] = functions
+
+    def _store_it(self, record: Record) -> None:
+        if self.store is None or not record["samples"] or record["cached"] is not None:
             return
         try:
-            self._store.add(record)
+            self.store.add(record)
         except StoreError as error:
             # The next one may go through again: a lock is passed on, room is made.
             self._unkept += 1
@@ -141,6 +176,26 @@ class Reporting:
         if totals["idle_watts"] is not None:
             session["idle_watts"] = totals["idle_watts"]
 
+    def all_measured(self, why: str) -> None:
+        """Why ``--energy-changed-only`` left no test out."""
+        message = f"--energy-changed-only: every test was measured: {why}"
+        if message not in self.messages:
+            self.messages.append(message)
+
+    def add_judged(self, judged: Record) -> None:
+        """The verdicts of a process that ran tests."""
+        self._comparisons.update(judged.get("comparisons", {}))
+        self.troubles += [text for text in judged.get("troubles", ()) if text not in self.troubles]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        # Before others deselect some: those are not gone.
+        self._collected.update(item.nodeid for item in items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        self._collected.update(ids)
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist's
         output = getattr(node, "workeroutput", {})
@@ -148,11 +203,16 @@ class Reporting:
             raise pytest.UsageError(output["joules_misuse"])
         if "joules" in output:
             self.add_totals(output["joules"])
+        if "joules_not_cached" in output:
+            self.all_measured(output["joules_not_cached"])
+        if "joules_judged" in output:
+            self.add_judged(json.loads(output["joules_judged"]))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
         if getattr(report, "joules_breach", None) is not None and report.when == "call":
-            return "failed", "J", ("OVER BUDGET", {"red": True})
+            word = "OVER BUDGET" if report.joules_breach == "budget" else "REGRESSED"
+            return "failed", "J", (word, {"red": True})
         return None
 
     # The end
@@ -160,8 +220,8 @@ class Reporting:
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         if self.config.option.collectonly or exitstatus == pytest.ExitCode.USAGE_ERROR:
             # Nothing was run: an older report stays.
-            if self._store is not None:
-                self._store.close()
+            if self.store is not None:
+                self.store.close()
             return
         for nodeid in list(self._open):
             self.pytest_runtest_logfinish(nodeid)
@@ -169,12 +229,41 @@ class Reporting:
         self.report.sources.append(
             SourceFacts("tsc", "measured", (), 1 / self.ticks.frequency(), None, self.ticks.describe()).as_record()
         )
+        self._compare()
+        self._accept(exitstatus)
         self._let_others_change_it()
         self._write_files()
-        if self._store is not None:
-            self._store.close()
+        if self.store is not None:
+            self.store.close()
+            self.troubles += self.store.notices
         if self._unkept:
             self.troubles.append(f"history: {self._unkept} of {len(self.report.tests)} tests could not be kept: {self._trouble}")
+
+    def _compare(self) -> None:
+        if self.other is None:
+            return
+        from pytest_joules import reference
+
+        for record in self.report.tests:
+            record["comparison"] = self._comparisons.get(record["nodeid"], record["comparison"])
+        whole = not any("::" in argument for argument in self.config.args)
+        self.report.comparison = reference.overview(
+            self.other, self.report, self.settings.threshold, self._collected if whole else set(self.other.tests)
+        )
+
+    def _accept(self, exitstatus: int) -> None:
+        """Write or mend the baseline."""
+        if not self._accepting:
+            return
+        from pytest_joules import reference
+
+        try:
+            if exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
+                self.troubles.append("no baseline was written: the run did not come to its end")
+            else:
+                self.messages += reference.accept(self.config, self.settings, self.report, self._functions)
+        except reference.BaselineError as error:
+            self.troubles.append(str(error))
 
     def _let_others_change_it(self) -> None:
         hook = self.config.hook.pytest_joules_update_report
@@ -217,7 +306,7 @@ class Reporting:
             for line in terminal.lines(self.report, writer.fullwidth, self.settings.top, _encoding(writer)):
                 terminalreporter.write_line(line)
         for message in self.troubles if quiet else (*self.troubles, *self.messages):
-            text = terminal.printable(f"energy: {message}" if quiet else message, _encoding(writer))
+            text = printable(f"energy: {message}" if quiet else message, _encoding(writer))
             # A path or a command that is wider than the terminal stays whole, to be copied.
             for line in textwrap.wrap(
                 text, writer.fullwidth, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False

@@ -7,11 +7,9 @@ the controller) has a :class:`pytest_joules.reporting.Reporting`. Between them, 
 from __future__ import annotations
 
 import dataclasses
-import os
-import tempfile
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+import json
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -19,9 +17,10 @@ import pytest
 from pytest_joules import repeat
 from pytest_joules.clock import CLOCKS
 from pytest_joules.course import Course, Progress
+from pytest_joules.dependencies.tracking import Tracking
 from pytest_joules.foreign import ForeignLoad
 from pytest_joules.meter import Meter
-from pytest_joules.model import Reading, Record, empty_record
+from pytest_joules.model import Measurement, Reading, Record, Sample, empty_record
 from pytest_joules.regions import Energy
 from pytest_joules.reporting import Reporting
 from pytest_joules.settings import ItemSettings, Settings, item_settings, read_settings
@@ -30,36 +29,85 @@ from pytest_joules.sources.base import Source, Unavailable
 from pytest_joules.sources.offered import guarded
 from pytest_joules.sources.process_tree import ProcessTree
 from pytest_joules.sources.tsc import TickCounter, open_counter
+from pytest_joules.turns import Turns, machine_lock, reported_by_worker, turn
 from pytest_joules.verdicts import judge_budget
 
 if TYPE_CHECKING:
-    from filelock import BaseFileLock
+    from pytest_joules.comparing import OtherSide
+    from pytest_joules.dependencies.cached import Cached
+    from pytest_joules.judging import Judging
 
-_SETTINGS = pytest.StashKey[ItemSettings]()
-
-#: A worker waits no longer than this for its turn, in seconds, and then measures beside the other.
-_LONGEST_WAIT = 600.0
+SETTINGS = pytest.StashKey[ItemSettings]()
 
 
 def start(config: pytest.Config) -> None:
     """Begin to measure. Raises ``pytest.UsageError`` for settings that cannot be fulfilled."""
-    settings = read_settings(config)
+    # A companion of another run: what it does, that run says.
+    stepper: Any = config.pluginmanager.get_plugin("joules-stepping")
+    settings = read_settings(config) if stepper is None else stepper.settings
     worker = hasattr(config, "workerinput")
     # With --collect-only xdist starts no workers.
     controller = not worker and getattr(config.option, "dist", "no") != "no" and not config.option.collectonly
     choice = _choose(config, settings)
     ticks = open_counter()
-    if not worker:
+    reporting: Reporting | None = None
+    if not worker and stepper is None:
         reporting = Reporting(config, settings, choice, ticks, turns=controller)
         config.pluginmanager.register(reporting, "joules-reporting")
+    if settings.against is not None and reporting is not None and not config.option.collectonly:
+        from pytest_joules.against.interleave import begin
+
+        for source in choice.sources:
+            source.close()
+        begin(config, settings, reporting)
+        return
+    other = _other_side(config, settings, choice, reporting)
+    if reporting is not None:
+        reporting.other = other
     if controller:
         for source in choice.sources:
             source.close()
+        if other is not None:
+            from pytest_joules.companion import Passing
+
+            config.pluginmanager.register(Passing(), "joules-passing")
     else:
         measuring = Measuring(config, settings, choice.sources, ticks)
         config.pluginmanager.register(measuring, "joules-measuring")
+        config.pluginmanager.register(measuring.tracking, "joules-tracking")
+        if measuring.cached is not None:
+            config.pluginmanager.register(measuring.cached, "joules-cached")
+        if other is not None:
+            measuring.judging = _judging(config, settings, other, measuring)
+            config.pluginmanager.register(measuring.judging, "joules-judging")
     if worker:
         config.pluginmanager.register(Turns(), "joules-turns")
+
+
+def _other_side(
+    config: pytest.Config, settings: Settings, choice: choose.Choice, reporting: Reporting | None
+) -> OtherSide | None:
+    """The baseline that was asked for."""
+    if settings.compare is None:
+        return None
+    from pytest_joules.reference import baseline_side
+
+    sources = [source.facts("").as_record() for source in choice.sources]
+    return baseline_side(config, settings, sources, reporting.store if reporting is not None else None)
+
+
+def _judging(config: pytest.Config, settings: Settings, other: OtherSide, measuring: Measuring) -> Judging:
+    from pytest_joules.comparing import Comparing
+    from pytest_joules.judging import Judging
+
+    lock = machine_lock() if hasattr(config, "workerinput") else None
+    return Judging(
+        config,
+        settings,
+        Comparing(other, settings.threshold),
+        here=measuring.measure_again,
+        turn=lambda: turn(lock) if lock is not None else nullcontext(),
+    )
 
 
 def _choose(config: pytest.Config, settings: Settings) -> choose.Choice:
@@ -88,46 +136,6 @@ def _offered(config: pytest.Config) -> tuple[list[Source], list[choose.Refused]]
         return [], [choose.Refused("sources of other plugins", reason)]
 
 
-class Turns:
-    """Workers on one machine take turns: its counters see all of them at once."""
-
-    def __init__(self) -> None:
-        self.lock = machine_lock()
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self) -> Generator[None, object, object]:
-        # Outermost, so that no time limit of the test runs while it waits.
-        with _turn(self.lock):
-            return (yield)
-
-
-@contextmanager
-def _turn(lock: BaseFileLock) -> Iterator[None]:
-    """Hold the lock; where it is not to be had, go on without: what others do meanwhile shows as ``shared``."""
-    from filelock import Timeout
-
-    try:
-        lock.acquire(timeout=_LONGEST_WAIT)
-    except (Timeout, OSError):
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def machine_lock() -> BaseFileLock:
-    """The lock that all measuring workers on this machine take; where another user owns its file, one of this user's own."""
-    from filelock import FileLock
-
-    folder = Path(tempfile.gettempdir())
-    path = folder / "pytest-joules.lock"
-    if path.exists() and not os.access(path, os.W_OK):
-        path = folder / f"pytest-joules-{os.getuid() if hasattr(os, 'getuid') else 'user'}.lock"
-    return FileLock(path, mode=0o666)
-
-
 class Measuring:
     """Runs tests in rounds under the meter."""
 
@@ -140,6 +148,13 @@ class Measuring:
         self.energy = Energy(self.meter)
         self.foreign: ForeignLoad | None = None
         self.idle_watts: float | None = None
+        self.judging: Judging | None = None
+        self.tracking = Tracking(config, settings)
+        self.cached: Cached | None = None
+        if settings.changed_only:
+            from pytest_joules.dependencies.cached import Cached
+
+            self.cached = Cached(config, settings, self.tracking, "+".join(source.name for source in sources), self._from_cache)
         self.joules: float | None = 0.0
         """What the session drew from its first test on; of a worker, what was drawn in its turns."""
         self._turns = hasattr(config, "workerinput")
@@ -160,7 +175,7 @@ class Measuring:
         # Only now all markers are there: pytest_collection_modifyitems of a conftest may add some.
         try:
             for item in session.items:
-                item.stash[_SETTINGS] = self._settings_of(item)
+                item.stash[SETTINGS] = self._settings_of(item)
         except pytest.UsageError as error:
             if not self._turns:
                 raise
@@ -179,7 +194,7 @@ class Measuring:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         if session.items and not session.config.option.collectonly and not session.testsfailed:
-            with _turn(machine_lock()) if self._turns else nullcontext():
+            with turn(machine_lock()) if self._turns else nullcontext():
                 self._calibrate()
         return (yield)
 
@@ -210,10 +225,15 @@ class Measuring:
             self._account(final=True)
         output = getattr(self.config, "workeroutput", None)
         totals = {"joules": self.joules or None, "idle_watts": self.idle_watts}
+        judged: Record = {}
+        if self.judging is not None:
+            judged = {"comparisons": self.judging.comparing.comparisons, "troubles": self.judging.comparing.troubles}
         if output is not None:
             output["joules"] = totals
+            output["joules_judged"] = json.dumps(judged)
         if (reporting := self._reporting()) is not None:
             reporting.add_totals(totals)
+            reporting.add_judged(judged)
 
     def _reporting(self) -> Reporting | None:
         """Where measurements go in this process; ``None`` in a worker, whose controller has it."""
@@ -228,9 +248,11 @@ class Measuring:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         plan = repeat.plan(item)
-        own = item.stash.get(_SETTINGS, None) or self._settings_of(item)
+        own = item.stash.get(SETTINGS, None) or self._settings_of(item)
         if own.skip or not plan.measure:
             item.user_properties.append(("energy_note", f"not measured: {'marked skip' if own.skip else plan.why}"))
+            return None
+        if self.cached is not None and self.cached.stands_for(item):
             return None
         note = ("energy_note", "not measured: another plugin runs it")
         item.user_properties.append(note)
@@ -240,11 +262,13 @@ class Measuring:
         item.user_properties.remove(note)
         hook = item.ihook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        self._run(item, nextitem, own, plan)
-        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        if not self._run(item, nextitem, own, plan):
+            hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
-    def _run(self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: repeat.Plan) -> None:
+    def _rounds_of(
+        self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: repeat.Plan, *, silent: bool = False
+    ) -> tuple[Course, repeat.Rounds]:
         effort = own.effort
         limit = repeat.time_limit(item)
         if limit is not None:
@@ -260,27 +284,57 @@ class Measuring:
             idle_watts=self.idle_watts,
             repeatable=repeating,
             around_runtest=repeat.body_hook(item) == "runtest",
+            tracking=self.tracking,
         )
         if plan.why:
             course.tally.notes.append(plan.why)
         if plan.random:
             course.tally.notes.append("random examples (Hypothesis): not judged; seed or derandomize it")
-        rounds = repeat.Rounds(item, nextitem, course, repeat=repeating, iterations=effort.iterations)
+        rounds = repeat.Rounds(item, nextitem, course, repeat=repeating, iterations=effort.iterations, silent=silent)
+        return course, rounds
+
+    def measure_again(self, item: pytest.Item) -> Record | None:
+        """One more block of rounds of a test that has run already; nobody is told of it. ``None`` where it did not pass."""
+        own = item.stash[SETTINGS]
+        plan = repeat.plan(item)
+        course, rounds = self._rounds_of(item, None, own, plan, silent=True)
+        properties = list(item.user_properties)
+        found: list[Record] = []
+
+        def decide(report: pytest.TestReport) -> bool:
+            if report.passed and (measurement := course.measurement(item.nodeid)) is not None:
+                found.append(measurement.as_record())
+            return False
+
+        self._course, self._rounds = course, rounds
+        try:
+            rounds.run(decide)
+        finally:
+            self.tracking.end()
+            self._course = self._rounds = None
+            item.user_properties[:] = properties
+        return found[0] if found else None
+
+    def _run(self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: repeat.Plan) -> bool:
+        """Run a test in rounds; whether its reports are held back for now."""
+        course, rounds = self._rounds_of(item, nextitem, own, plan)
         if self._turns:
             self._mark = self.meter.read()
         self.energy.new_test()
         self._course, self._rounds = course, rounds
-        decided = False
+        decided = held = False
 
-        def decide(report: pytest.TestReport) -> None:
-            nonlocal decided
+        def decide(report: pytest.TestReport) -> bool:
+            nonlocal decided, held
             decided = True
             if not report.skipped and not rounds.expected_failure:
                 self._decide(item, report, course, own, plan)
+                held = self._suspect(item, report, rounds, plan)
             elif not report.skipped:
                 note = ("energy_note", "not measured: marked xfail")
                 item.user_properties.append(note)
                 report.user_properties.append(note)
+            return held
 
         try:
             rounds.run(decide)
@@ -292,8 +346,29 @@ class Measuring:
                 reporting.add_interrupted(measurement.as_record())
             raise
         finally:
+            self.tracking.end()
             self._course = self._rounds = None
             self._account(final=self._turns)
+        return held
+
+    def _suspect(self, item: pytest.Item, report: pytest.TestReport, rounds: repeat.Rounds, plan: repeat.Plan) -> bool:
+        """Whether a test looks dearer than before: then it is reported when it was measured again."""
+        record: Record | None = getattr(report, "joules", None)
+        if self.judging is None or record is None or not report.passed:
+            return False
+        if not self.judging.suspects(record, random=plan.random):
+            return False
+
+        def release() -> None:
+            with reported_by_worker(item):
+                item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+                rounds.release()
+                item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+        self.judging.hold(report, record, release)
+        if (reporting := self._reporting()) is not None:
+            reporting.keep_early(record)
+        return True
 
     def _decide(self, item: pytest.Item, report: pytest.TestReport, course: Course, own: ItemSettings, plan: repeat.Plan) -> None:
         """Measure, judge, and send it off with the call report."""
@@ -305,20 +380,15 @@ class Measuring:
             return
         self.energy.add_to(measurement, counted=report.passed and course.measuring)
         record = measurement.as_record()
-        if own.budget is not None and report.passed:
-            verdict = judge_budget(measurement, own.budget, trust_estimates=self.settings.trust_estimates, random=plan.random)
-            record["budget"] = verdict.as_record()
-            if verdict.verdict == "over budget":
-                report.outcome = "failed"
-                report.longrepr = verdict.why
-                report.sections.append(("energy budget", verdict.details))
-                report.joules_breach = "budget"  # type: ignore[attr-defined]  # a report takes attributes and xdist carries them
-        elif own.budget is not None:
-            record["budget"] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": "the test did not pass"}
-        report.joules = record  # type: ignore[attr-defined]  # a report takes attributes and xdist carries them
-        properties = _properties(record)
-        item.user_properties.extend(properties)
-        report.user_properties.extend(properties)
+        record["code"] = self.tracking.code(item, plan)
+        hold_to_budget(measurement, record, report, own, random=plan.random, settings=self.settings)
+        send(item, report, record)
+
+    def _from_cache(self, item: pytest.Item, report: pytest.TestReport, record: Record) -> None:
+        """An earlier measurement stands for a test that has just run once: the same code's joules, so judged as usual."""
+        random = repeat.plan(item).random
+        hold_to_budget(measured(record), record, report, item.stash[SETTINGS], random=random, settings=self.settings)
+        send(item, report, record)
 
     def _account(self, *, final: bool = False) -> None:
         """Add what was drawn since this was last done to the session's total, ten times a second at most.
@@ -389,7 +459,7 @@ class Measuring:
             self._rounds.reported = True
         # The JUnit file takes its properties from this report.
         if report.when == "teardown" and not any(name == "energy_joules" for name, _ in report.user_properties):
-            report.user_properties.extend(_properties(empty_record(report.nodeid)))
+            report.user_properties.extend(properties_of(empty_record(report.nodeid)))
 
     # For a person who waits
 
@@ -423,7 +493,46 @@ class _Synchronise:
         self._synchronise()
 
 
-def _properties(record: Record) -> list[tuple[str, object]]:
+def measured(record: Record) -> Measurement:
+    """A measurement that travelled as a record."""
+    return Measurement(
+        **{name: record[name] for name in ("nodeid", "source", "provenance", "resolution", "rounds", "iterations")},
+        **{name: record[name] for name in ("energy", "duration", "power", "tsc", "domains", "notes")},
+        samples=[Sample(**sample) for sample in record["samples"]],
+    )
+
+
+def hold_to_budget(
+    measurement: Measurement,
+    record: Record,
+    report: pytest.TestReport,
+    own: ItemSettings,
+    *,
+    random: bool,
+    settings: Settings,
+) -> None:
+    """Judge the test's budget; over it, the report becomes that of a failure."""
+    if own.budget is not None and report.passed:
+        verdict = judge_budget(measurement, own.budget, trust_estimates=settings.trust_estimates, random=random)
+        record["budget"] = verdict.as_record()
+        if verdict.verdict == "over budget":
+            report.outcome = "failed"
+            report.longrepr = verdict.why
+            report.sections.append(("energy budget", verdict.details))
+            report.joules_breach = "budget"  # type: ignore[attr-defined]  # a report takes attributes and xdist carries them
+    elif own.budget is not None:
+        record["budget"] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": "the test did not pass"}
+
+
+def send(item: pytest.Item, report: pytest.TestReport, record: Record) -> None:
+    """Let a record go with its test's call report."""
+    report.joules = record  # type: ignore[attr-defined]  # a report takes attributes and xdist carries them
+    properties = properties_of(record)
+    item.user_properties.extend(properties)
+    report.user_properties.extend(properties)
+
+
+def properties_of(record: Record) -> list[tuple[str, object]]:
     """The JUnit properties of a test."""
     energy = record["energy"]
     return [

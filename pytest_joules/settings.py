@@ -35,6 +35,9 @@ UNITS = {
     "kWh": 3.6e6,
 }
 
+#: What a baseline may be called.
+BASELINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
 _QUANTITY = re.compile(
     r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)(?![a-z]))\s*([^\d\s]*)\s*", re.IGNORECASE
 )
@@ -190,6 +193,17 @@ class Settings:
     csv: Path | None = None
     store: str | None = None
     top: int | None = 20
+    save: str | None = None
+    """Name of the baseline to write; an empty one: to be made up."""
+    compare: str | None = None
+    """Name of the baseline to judge against; an empty one: the latest."""
+    update: bool = False
+    against: str | None = None
+    """The git revision to measure in turn with this tree."""
+    threshold: float = 0.05
+    """The smallest relative change that can be a regression."""
+    fail_on: frozenset[str] = frozenset(("budget", "regression"))
+    changed_only: bool = False
 
     def as_record(self) -> Record:
         """For the report."""
@@ -204,6 +218,9 @@ class Settings:
             "estimate_idle_watts": self.idle_watts,
             "estimate_max_watts": self.max_watts,
             "budgets": {rule.pattern: rule.joules for rule in (*self.ini_budgets, *self.budgets)},
+            "threshold": self.threshold,
+            "fail_on": sorted(self.fail_on),
+            "changed_only": self.changed_only,
         }
 
 
@@ -248,7 +265,19 @@ def read_settings(config: pytest.Config) -> Settings:
         csv=value("csv", lambda path: here / _file(path), None),
         store=value("store", _text, None),
         top=value("top", _whole(0, "rows"), 20) or None,
+        save=_name(config, "save"),
+        compare=_name(config, "compare"),
+        update=value("update", _truth, False),
+        against=value("against", _revision, None),
+        threshold=value("threshold", threshold, 0.05),
+        fail_on=value("fail_on", _failures, frozenset(_FAILURES)),
+        changed_only=value("changed_only", _truth, False),
     )
+    _fit_together(settings)
+    return settings
+
+
+def _fit_together(settings: Settings) -> None:
     if settings.idle_watts is not None and settings.max_watts is not None and settings.idle_watts >= settings.max_watts:
         raise pytest.UsageError(
             f"energy_estimate_idle_watts ({settings.idle_watts:g} W) must be below energy_estimate_max_watts "
@@ -256,7 +285,66 @@ def read_settings(config: pytest.Config) -> Settings:
         )
     if settings.json is not None and settings.json == settings.csv:
         raise pytest.UsageError(f"--energy-json and --energy-csv both name {settings.json}: give each a file of its own")
-    return settings
+    if settings.against is not None and (settings.compare is not None or settings.save is not None):
+        other = "compare" if settings.compare is not None else "save"
+        raise pytest.UsageError(f"--energy-against and --energy-{other} do not go together: each is a session of its own")
+    if settings.against is not None and settings.changed_only:
+        raise pytest.UsageError("--energy-against and --energy-changed-only do not go together: the one measures every test anew")
+    if settings.update and settings.compare is None:
+        raise pytest.UsageError("--energy-update needs --energy-compare=NAME: it changes that baseline")
+    if settings.save is not None and settings.update:
+        raise pytest.UsageError("--energy-save and --energy-update do not go together: the one writes a baseline, the other mends one")
+
+
+def _name(config: pytest.Config, option: str) -> str | None:
+    """The name of a baseline; empty where the option stands without one."""
+    given = config.getoption(f"energy_{option}", None)
+    if not given:
+        return None if given is None else ""
+    if (config.invocation_params.dir / given).exists():
+        raise pytest.UsageError(
+            f"--energy-{option}: {given!r} is a file or a folder here, not the name of a baseline: write --energy-{option}=NAME, "
+            f"or put --energy-{option} last to leave the name out"
+        )
+    if not BASELINE_NAME.fullmatch(given):
+        raise pytest.UsageError(
+            f"--energy-{option}: {given!r} is not the name of a baseline: write letters, digits, '.', '_' and '-'"
+        )
+    return str(given)
+
+
+def _revision(value: object) -> str:
+    text = _text(value)
+    if text.startswith("-"):
+        raise SettingError(f"{text!r} is not a git revision: write a branch, a tag or a commit, such as origin/main")
+    return text
+
+
+def threshold(value: object) -> float:
+    """``5%`` or ``0.05`` as a share."""
+    text = str(value).strip()
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise SettingError(f"{value!r} is not a share: write 5% or 0.05") from None
+    if not 0 <= share <= 10:
+        raise SettingError(f"{value!r}: must be from 0% to 1000%")
+    if share >= 1 and not text.endswith("%"):
+        raise SettingError(f"{value!r} would mean {100 * share:g} %: write {text}% or {share / 100:g}")
+    return share
+
+
+_FAILURES = ("budget", "regression")
+
+
+def _failures(value: object) -> frozenset[str]:
+    words = [word.strip() for word in str(value).split(",")]
+    if words == ["none"]:
+        return frozenset()
+    for word in words:
+        if word not in _FAILURES:
+            raise SettingError(f"{word!r}: choose from {', '.join(_FAILURES)} with commas between them, or none")
+    return frozenset(words)
 
 
 def _text(value: object) -> str:

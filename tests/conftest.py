@@ -1,1 +1,1 @@
-pytest_plugins = ["pytester", "inner"]
+pytest_plugins = ["pytester", "inner", "servers"]

@@ -15,12 +15,16 @@ import jsonschema
 import pytest
 
 # Imported before pytester notes which modules there are: otherwise every inner run would load them anew.
+import scipy.stats
 import sqlalchemy.dialects.postgresql
 import sqlalchemy.dialects.sqlite
 import tabulate
 from powercap import Tree, Zone, make_tree
 
 import pytest_joules.doctor
+import pytest_joules.evidence
+import pytest_joules.judging
+import pytest_joules.reference
 import pytest_joules.report.csv_file
 import pytest_joules.report.json_file
 import pytest_joules.report.terminal
@@ -28,7 +32,7 @@ import pytest_joules.session
 import pytest_joules.sources.estimate
 import pytest_joules.store
 
-assert sqlalchemy.dialects and tabulate and pytest_joules
+assert sqlalchemy.dialects and scipy.stats and tabulate and pytest_joules
 
 #: What others do on this machine must not decide what these tests see.
 QUIET = """
@@ -164,7 +168,10 @@ class Inner:
     def history(self, path: str = ".pytest_cache/d/joules/history.db") -> list:
         """What was kept, in order: node id, outcome, median joules."""
         with closing(sqlite3.connect(self.path / path)) as connection:
-            return connection.execute("SELECT nodeid, outcome, energy_median FROM measurements ORDER BY id").fetchall()
+            return connection.execute(
+                "SELECT nodeid, outcome, energy_median FROM measurements "
+                "JOIN tests ON tests.id = test_id ORDER BY measurements.id"
+            ).fetchall()
 
 
 @pytest.fixture

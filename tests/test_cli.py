@@ -66,8 +66,8 @@ def test_history_of_all_tests(project, history, capsys):
     fill(history, 2.5, nodeid="tests/test_b.py::test_two")
     assert cli.main(["history"]) == 0
     rows = capsys.readouterr().out.splitlines()[2:]
-    assert rows[0].split() == ["tests/test_b.py::test_two", "1×", "2026-01-01", "10:20", "2.50", "J", "measured"]
-    assert rows[1].split() == ["tests/test_a.py::test_one", "2×", "2026-01-02", "10:20", "1.60", "J", "measured"]
+    assert rows[0].split() == ["tests/test_a.py::test_one", "2×", "2026-01-02", "10:20", "1.60", "J", "measured"]
+    assert rows[1].split() == ["tests/test_b.py::test_two", "1×", "2026-01-01", "10:20", "2.50", "J", "measured"]
 
 
 def test_part_of_a_name(project, history, capsys):

@@ -86,6 +86,37 @@ class TestLinux:
         assert fingerprint.sockets(tmp_path) == 1
         assert fingerprint.is_virtual(tmp_path) is None
 
+    @pytest.mark.parametrize(
+        ("files", "governor"),
+        [
+            ({"cpufreq__policy0": "performance", "cpufreq__policy1": "performance"}, "performance"),
+            ({"cpufreq__policy0": "powersave", "cpufreq__policy4": "performance"}, "performance+powersave"),
+            ({"cpu0__cpufreq": "schedutil", "cpu1__cpufreq": "schedutil"}, "schedutil"),
+            ({"cpufreq__policy0": ""}, None),
+            ({}, None),
+        ],
+    )
+    def test_governor(self, tmp_path, files, governor):
+        tree(tmp_path, **{f"sys__devices__system__cpu__{name}__scaling_governor": f"{text}\n" for name, text in files.items()})
+        assert fingerprint.governor(tmp_path) == governor
+
+    @pytest.mark.parametrize(
+        ("files", "turbo"),
+        [
+            ({"intel_pstate__no_turbo": "0"}, "on"),
+            ({"intel_pstate__no_turbo": "1"}, "off"),
+            ({"cpufreq__boost": "1"}, "on"),
+            ({"cpufreq__boost": "0"}, "off"),
+            ({"intel_pstate__no_turbo": "1", "cpufreq__boost": "1"}, "off"),
+            ({"cpufreq__policy0__boost": "1", "cpufreq__policy1__boost": "0"}, "mixed"),
+            ({"cpufreq__boost": "rubbish"}, None),
+            ({}, None),
+        ],
+    )
+    def test_turbo(self, tmp_path, files, turbo):
+        tree(tmp_path, **{f"sys__devices__system__cpu__{name}": f"{text}\n" for name, text in files.items()})
+        assert fingerprint.turbo(tmp_path) == turbo
+
     def test_sockets_from_the_topology(self, tmp_path):
         for number, package in enumerate(("0", "0", "1", "-1")):
             tree(tmp_path, **{f"sys__devices__system__cpu__cpu{number}__topology__physical_package_id": package})
@@ -94,7 +125,8 @@ class TestLinux:
 
 def test_machine_has_the_reports_fields():
     machine = fingerprint.machine()
-    assert list(machine) == ["id", "cpu", "cores", "os", "python", "virtual"]
+    assert list(machine) == ["id", "cpu", "cores", "os", "python", "virtual", "facts"]
+    assert all(value is None or isinstance(value, str) for value in machine["facts"].values())
     assert json.loads(json.dumps(machine)) == machine
     assert machine["cores"] >= 1
     assert machine["cpu"]
@@ -103,9 +135,9 @@ def test_machine_has_the_reports_fields():
 
 @pytest.fixture
 def pretend(monkeypatch):
-    """The machine's id with some facts replaced."""
+    """The machine with some facts replaced."""
 
-    def machine_id(memory=16.0, model="CPU", cores=8, virtual=False, **others):
+    def machine(memory=16.0, model="CPU", cores=8, virtual=False, **others):
         total = psutil.virtual_memory()._replace(total=int(memory * 2**30))
         monkeypatch.setattr(psutil, "virtual_memory", lambda: total)
         monkeypatch.setattr(fingerprint, "cpu_model", lambda: model)
@@ -113,19 +145,51 @@ def pretend(monkeypatch):
         monkeypatch.setattr(fingerprint, "is_virtual", lambda: virtual)
         for name, value in others.items():
             monkeypatch.setattr(platform, name, lambda value=value: value)
-        return fingerprint.machine()["id"]
+        return fingerprint.machine()
 
-    return machine_id
+    return machine
 
 
 @pytest.mark.parametrize("change", [{"memory": 15.4}, {"python_version": "9.9"}, {"node": "elsewhere"}, {"release": "99"}])
-def test_the_id_does_not_twitch(pretend, change):
-    assert pretend() == pretend(**change)
+def test_nothing_twitches(pretend, change):
+    before, now = pretend(), pretend(**change)
+    assert (before["id"], before["facts"]) == (now["id"], now["facts"])
+    assert fingerprint.differences(before, now) == []
 
 
-@pytest.mark.parametrize("change", [{"memory": 32}, {"model": "other"}, {"cores": 16}, {"virtual": True}, {"machine": "riscv64"}])
-def test_another_machine_has_another_id(pretend, change):
-    assert pretend() != pretend(**change)
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"memory": 32}, "memory: about 16 GiB, now about 32 GiB"),
+        ({"model": "other"}, "CPU: CPU, now other"),
+        ({"cores": 16}, "logical CPUs: 8, now 16"),
+        ({"virtual": True}, "virtual: no, now yes"),
+        ({"machine": "riscv64"}, "architecture: x86_64, now riscv64"),
+    ],
+)
+def test_another_machine_has_another_id_and_says_what_differs(pretend, change, says):
+    before = pretend(**{"machine": "x86_64"})
+    now = pretend(**{"machine": "x86_64"} | change)
+    assert before["id"] != now["id"]
+    assert fingerprint.differences(before, now) == [says]
+
+
+def test_governor_and_turbo_are_conditions_of_the_same_machine(monkeypatch):
+    found = []
+    for governor, turbo in (("performance", "on"), ("powersave", "off"), (None, None)):
+        monkeypatch.setattr(fingerprint, "governor", lambda governor=governor: governor)
+        monkeypatch.setattr(fingerprint, "turbo", lambda turbo=turbo: turbo)
+        found.append(fingerprint.machine())
+    fixed, saving, unreadable = found
+    assert fixed["id"] == saving["id"] == unreadable["id"], "its baselines stay in one folder"
+    assert fingerprint.differences(fixed, saving) == ["governor: performance, now powersave", "turbo: on, now off"]
+    assert fingerprint.differences(fixed, unreadable) == fingerprint.differences(unreadable, fixed) == []
+
+
+def test_machines_of_which_no_facts_are_known():
+    assert fingerprint.differences({"id": "a"}, {"id": "a", "facts": {"CPU": "x"}}) == []
+    assert fingerprint.differences({"id": "a"}, {"id": "b", "facts": {"CPU": "x"}}) == ["machine: a, now b"]
+    assert fingerprint.differences({"id": None}, {"id": "b", "facts": {}}) == ["machine: unknown, now b"]
 
 
 def test_cores_ignores_python_cpu_count():

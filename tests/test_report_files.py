@@ -40,6 +40,7 @@ def strict(path):
 
 def report_of(*tests, **other):
     machine = {"id": "0a1b", "cpu": "Some CPU", "cores": 8, "os": "Linux", "python": "3.12.1", "virtual": False}
+    machine["facts"] = {"CPU": "Some CPU", "governor": None}
     facts = SourceFacts("rapl", "measured", ("package-0", "dram"), 0.001, None, "powercap")
     values = {
         "created": "2026-01-01T00:00:00+00:00",
@@ -70,7 +71,11 @@ def test_json_is_the_report_and_fits_the_schema(tmp_path):
     report = report_of(
         measured(
             budget={"joules": 2.0, "verdict": "ok", "why": None},
-            comparison={"baseline": "main", "ratio": 1.3, "ci95": [1.2, 1.4], "p": 0.01, "verdict": "regressed", "why": None},
+            comparison={
+                **{"baseline": "main", "ratio": 1.3, "ci95": [1.2, 1.4], "p": 0.01, "verdict": "regressed", "why": None},
+                **{"floor": 0.02, "sessions": 7, "blocks": 2, "changed": ["src/a.py::f"]},
+            },
+            code={"fingerprint": "f00d", "unknown": ["threads"]},
             prediction={"model": "builtin", "joules": 1.0, "interval": [0.5, 2.0], "flagged": True, "why": "new loop"},
             regions={"parse": {"energy": stats.summarise([0.5, 0.6]), "duration": stats.summarise([0.1])}},
             work={"tokens": {"amount": 128.0, "joules_per_unit": None}},
@@ -78,12 +83,17 @@ def test_json_is_the_report_and_fits_the_schema(tmp_path):
             extra={"anything": [1]},
         ),
         empty_record("tests/t.py::test_b") | {"outcome": "skipped"},
+        measured("tests/t.py::test_c", cached="2025-12-31T00:00:00+00:00"),
+        comparison={
+            **{"baseline": "main", "created": "2026-01-01T00:00:00+00:00", "commit": "c" * 40, "threshold": 0.05, "why": None},
+            **{"counts": {"regressed": 1}, "new": ["a"], "gone": [], "renamed": {"b": "c"}, "notes": ["another Python"]},
+        },
     )
     json_file.write(report, tmp_path / "r.json")
     found = strict(tmp_path / "r.json")
     VALIDATOR.validate(found)
     assert found == json.loads(json.dumps(report.as_record()))
-    assert sum(line.startswith('{"nodeid"') for line in (tmp_path / "r.json").read_text("utf-8").splitlines()) == 2
+    assert sum(line.startswith('{"nodeid"') for line in (tmp_path / "r.json").read_text("utf-8").splitlines()) == 3
 
 
 def test_an_empty_report_fits_the_schema(tmp_path):
@@ -178,6 +188,16 @@ def test_csv_names_units_and_circumstances(tmp_path):
     )
     assert first.startswith("tests/t.py::test_a,passed,rapl,measured,ok,1,1,1.5,0.075,150000000.0,1.5,,0a1b,Some CPU,cccc")
     assert second.startswith("tests/t.py::test_a,passed,rapl,measured,ok,2,1,,,,,,0a1b")
+
+
+def test_csv_says_when_a_cached_test_was_measured(tmp_path):
+    report = report_of(measured("now", joules=(1.0,)), measured("then", joules=(1.0,), cached="2025-12-31T00:00:00+00:00"))
+    csv_file.write(report, tmp_path / "r.csv")
+    with (tmp_path / "r.csv").open(encoding="utf-8", newline="") as file:
+        now, then = csv.DictReader(file)
+    assert (now["created"], now["commit"]) == ("2026-01-01T00:00:00+00:00", "c" * 40)
+    assert (then["created"], then["commit"]) == ("2025-12-31T00:00:00+00:00", ""), "not the revision of this session"
+    assert then["machine_id"] == "0a1b"
 
 
 def put(text):

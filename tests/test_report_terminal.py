@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pytest_joules import stats
 from pytest_joules.model import Report, empty_record
 from pytest_joules.report import quantity, terminal
+from pytest_joules.report.text import display_width, printable, shorten_nodeid
 
 #: Shared machines are slow at times, and Hypothesis' own tables take a second to make on a fresh checkout.
 calmly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -154,25 +155,25 @@ def test_no_line_is_wider_than_the_terminal(tests, width, rows, encoding):
 @calmly
 @given(TEXT)
 def test_widths_are_pytests(text):
-    shown = terminal.printable(text)
-    assert terminal.display_width(shown) == wcswidth(shown)
+    shown = printable(text)
+    assert display_width(shown) == wcswidth(shown)
 
 
 @calmly
 @given(TEXT, st.integers(0, 60))
 def test_shortened_node_ids_fit(text, width):
-    shown = terminal.printable(text)
-    short = terminal.shorten_nodeid(shown, width)
-    assert terminal.display_width(short) <= width
-    if terminal.display_width(shown) <= width:
+    shown = printable(text)
+    short = shorten_nodeid(shown, width)
+    assert display_width(short) <= width
+    if display_width(shown) <= width:
         assert short == shown
 
 
 def test_shortening_keeps_the_files_tail_and_the_test():
     nodeid = "tests/unit/deep/test_parser.py::TestParser::test_it[a]"
-    assert terminal.shorten_nodeid(nodeid, 45) == "…/deep/test_parser.py::TestParser::test_it[a]"
-    assert terminal.shorten_nodeid(nodeid, 30) == "…er.py::TestParser::test_it[a]"
-    short = terminal.shorten_nodeid(nodeid, 15)
+    assert shorten_nodeid(nodeid, 45) == "…/deep/test_parser.py::TestParser::test_it[a]"
+    assert shorten_nodeid(nodeid, 30) == "…er.py::TestParser::test_it[a]"
+    short = shorten_nodeid(nodeid, 15)
     assert short.startswith("TestPar") and short.endswith("_it[a]") and "…" in short
 
 

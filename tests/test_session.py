@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_joules import cli
-from pytest_joules.report.terminal import display_width
+from pytest_joules.report.text import display_width
 
 EVERYTHING = """
 @pytest.fixture

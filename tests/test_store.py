@@ -12,11 +12,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import text
 
 from pytest_joules import stats, store
 from pytest_joules.model import Measurement, Report, Sample, empty_record
-from pytest_joules.store import StoreError, open_store
+from pytest_joules.store import StoreError, migrations, open_store, tables
 
 
 def report_of(**other):
@@ -206,7 +208,9 @@ def test_a_newer_file_is_set_aside_whole(tmp_path):
     assert "newer" in opened.notices[0]
     (aside,) = (entry for entry in tmp_path.glob("history.db.newer-*") if not entry.name.endswith(("-wal", "-shm")))
     with closing(sqlite3.connect(aside)) as connection:
-        assert connection.execute("SELECT nodeid FROM measurements").fetchall() == [("tests/t.py::test_a",)]
+        assert connection.execute("SELECT nodeid FROM measurements JOIN tests ON tests.id = test_id").fetchall() == [
+            ("tests/t.py::test_a",)
+        ]
     assert version_in(aside) == "99" and version_in(path) == str(store.schema_version())
 
 
@@ -241,7 +245,7 @@ def _fail(connection):
 def test_a_migration_keeps_the_data(tmp_path, monkeypatch):
     path = tmp_path / "history.db"
     fill(path, measured())
-    monkeypatch.setattr(store, "MIGRATIONS", [*store.MIGRATIONS, _add_column])
+    monkeypatch.setattr(migrations, "MIGRATIONS", [*migrations.MIGRATIONS, _add_column])
     with pytest.raises(StoreError, match="older schema"):
         open_store(path, write=False)
     fill(path, measured())
@@ -259,13 +263,208 @@ def test_a_failing_migration_changes_nothing(tmp_path, monkeypatch):
     with closing(sqlite3.connect(path)) as connection:
         before = list(connection.iterdump())
     with monkeypatch.context() as patch:
-        patch.setattr(store, "MIGRATIONS", [*store.MIGRATIONS, _add_column, _fail])
+        patch.setattr(migrations, "MIGRATIONS", [*migrations.MIGRATIONS, _add_column, _fail])
         with pytest.raises(StoreError, match=r"left as it was \(a bug\)"):
             open_store(path)
     with closing(sqlite3.connect(path)) as connection:
         assert list(connection.iterdump()) == before
     assert names(tmp_path) == ["history.db"]
     fill(path, measured())
+
+
+V1 = (Path(__file__).parent / "history_v1.sql").read_text("utf-8")
+
+
+def version_1(path):
+    """A file as version 0.1.0 of the plugin made it: two sessions of three tests."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(V1)
+
+
+def schema_of(path):
+    with closing(sqlite3.connect(path)) as connection:
+        shapes = {}
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+            foreign = connection.execute(f"PRAGMA foreign_key_list({table})").fetchall()
+            indices = connection.execute(f"PRAGMA index_list({table})").fetchall()
+            shapes[table] = (
+                sorted(column[1:] for column in columns),
+                sorted(key[2:] for key in foreign),
+                sorted((row[1:3], connection.execute(f"PRAGMA index_info({row[1]})").fetchall()) for row in indices),
+            )
+        return shapes
+
+
+def test_a_file_of_version_1_keeps_its_data(tmp_path):
+    path = tmp_path / "history.db"
+    version_1(path)
+    with pytest.raises(StoreError, match="older schema"):
+        open_store(path, write=False)
+    fill(path, measured(joules=7.0))
+    opened = open_store(path)
+    assert opened.notices == []
+    assert opened.nodeids() == ["tests/t.py::test_a", "tests/t.py::test_b[ü]", "tests/t.py::test_c"]
+    # What version 1 was given: 1 J and 1.5 J in rounds that rise by 1/97.
+    old = [entry for entry in opened.history("tests/t.py::test_a") if entry["rounds"] == 3]
+    assert [entry["created"][:10] for entry in old] == ["2026-01-02", "2026-01-01"]
+    assert [entry["energy"]["median"] for entry in old] == pytest.approx([1.5 + 1 / 97 * 1.5, 1 + 1 / 97])
+    assert old[1]["samples"]["energy"] == pytest.approx([1, 1 + 1 / 97, 1 + 2 / 97])
+    assert old[0]["machine"] == report_of().machine and old[0]["commit"] == {"id": "c" * 40, "dirty": True}
+    assert old[0]["code"] is None and old[0]["notes"] == ["a note"]
+    (first, _) = reversed(opened.history("tests/t.py::test_b[ü]"))
+    assert first["net_energy"] == 0.5
+    assert opened.history("tests/t.py::test_c")[0]["outcome"] == "skipped"
+    assert len(opened.sessions_of(["tests/t.py::test_a"], "0a1b", "rapl")["tests/t.py::test_a"]) == 3
+    opened.close()
+    open_store(tmp_path / "new.db").close()
+    assert schema_of(path) == schema_of(tmp_path / "new.db")
+
+
+def _open_at(path, moment):
+    time.sleep(max(0.0, moment - time.time()))
+    _write_many(path, f"p{os.getpid()}", 5)
+
+
+def test_two_runs_may_migrate_at_once(tmp_path):
+    path = tmp_path / "history.db"
+    version_1(path)
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_open_at, args=(path, time.time() + 1.5)) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    opened = open_store(path)
+    assert opened.notices == [] and len(opened.nodeids()) == 3 + 15
+    opened.close()
+    assert names(tmp_path) == ["history.db"]
+
+
+def coded(nodeid, functions, fingerprint="f", **other):
+    return measured(nodeid, code={"fingerprint": fingerprint, "functions": functions, "unknown": []}, **other)
+
+
+def test_what_a_test_executes_is_kept(tmp_path):
+    path = tmp_path / "history.db"
+    shared = {f"src/shop.py::f{number}": f"h{number}" for number in range(200)}
+    first = {**shared, "tests/t.py::a": "1"}
+    odd = {"fingerprint": None, "functions": {"x\udc80.py::<lambda>\0": "9"}, "unknown": ["a thread"]}
+    fill(path, coded("a", first), coded("b", shared, "g"), measured("c", code=odd), measured("d"))
+    changed = {**first, "src/shop.py::f7": "new"}
+    fill(path, coded("a", changed, "f2"), coded("b", shared, "g"))
+    opened = open_store(path)
+    assert [entry["code"]["functions"] for entry in opened.history("a")] == [changed, first]
+    assert [entry["code"]["fingerprint"] for entry in opened.history("a")] == ["f2", "f"]
+    assert [entry["code"]["functions"] for entry in opened.history("b")] == [shared, shared]
+    assert opened.history("c")[0]["code"] == {
+        "fingerprint": None,
+        "functions": {"x\\udc80.py::<lambda>\\x00": "9"},
+        "unknown": ["a thread"],
+    }
+    assert opened.history("d")[0]["code"] is None
+    latest = opened.latest_code("0a1b", "rapl")
+    assert latest["a"]["code"]["functions"] == changed and set(latest) == {"a", "b", "c"}
+    opened.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM functions").fetchone() == (203,)
+        assert connection.execute("SELECT count(*) FROM codes").fetchone() == (4,)
+        assert connection.execute("SELECT max(length(functions)) FROM codes").fetchone()[0] < 20
+
+
+def test_a_failed_write_leaves_no_half_of_it_to_others(tmp_path):
+    """The second test's functions are the first's, whose transaction was undone."""
+    path = tmp_path / "history.db"
+    opened = open_store(path)
+    opened.begin(report_of())
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TRIGGER no BEFORE INSERT ON measurements BEGIN SELECT RAISE(ABORT, 'no'); END")
+    functions = {f"a.py::{number}": "h" for number in range(5)}
+    with pytest.raises(StoreError, match=r"\(no\)"):
+        opened.add(coded("a", functions))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TRIGGER no")
+    opened.add(coded("a", functions))
+    assert opened.history("a")[0]["code"]["functions"] == functions
+    opened.close()
+
+
+def test_earlier_sessions_of_a_test(tmp_path):
+    path = tmp_path / "history.db"
+    other = report_of().machine | {"id": "ffff"}
+    for day, records, report in (
+        (3, [coded("a", {}, "f3", joules=3.0), measured("b"), coded("c", {}, outcome="failed")], {}),
+        (1, [coded("a", {}, "f1", joules=1.0), measured("b", provenance="shared"), measured("c", energy=None)], {}),
+        (2, [measured("a", joules=2.0, provenance="estimated"), measured("b", source="estimate")], {}),
+        (4, [coded("a", {}, "f4", joules=4.0)], {"machine": other}),
+    ):
+        opened = open_store(path)
+        opened.begin(report_of(created=f"2026-01-0{day}T00:00:00+00:00", **report))
+        for record in records:
+            opened.add(record)
+        opened.close()
+    opened = open_store(path)
+    opened.begin(report_of(created="2026-01-05T00:00:00+00:00"))
+    opened.add(coded("a", {}, "now"))
+    found = opened.sessions_of(["a", "b", "c", "no such"], "0a1b", "rapl")
+    assert set(found) == {"a", "b"} and len(found["b"]) == 1
+    assert [entry["fingerprint"] for entry in found["a"]] == ["f1", None, "f3"]
+    assert [entry["median"] for entry in found["a"]] == pytest.approx([1 + 2 / 97, 2 + 4 / 97, 3 + 6 / 97])
+    assert [entry["created"][8:10] for entry in found["a"]] == ["01", "02", "03"]
+    few = opened.sessions_of(["a"], "0a1b", "rapl", limit=1)
+    assert [entry["fingerprint"] for entry in few["a"]] == ["f3"]
+    earlier = opened.sessions_of(["a"], "0a1b", "rapl", before="2026-01-03T00:00:00+00:00")
+    assert [entry["fingerprint"] for entry in earlier["a"]] == ["f1", None]
+    assert opened.sessions_of([], "0a1b", "rapl") == {}
+    assert opened.sessions_of(["a"], "0a1b", "rapl+nvml") == {}
+    latest = opened.latest_code("0a1b", "rapl")
+    assert set(latest) == {"a"} and latest["a"]["code"]["fingerprint"] == "f3"
+    assert latest["a"]["created"] == "2026-01-03T00:00:00+00:00"
+    many = opened.sessions_of([f"t{number}" for number in range(5000)] + ["a"], "0a1b", "rapl")
+    assert set(many) == {"a"}
+    opened.close()
+
+
+def test_the_newest_record_comes_back_as_it_was(tmp_path):
+    record = coded("a", {"p.py::f": "1"}, regions={"load": {"energy": 1.0, "duration": 2.0}}, net_energy=0.5)
+    record["energy"]["ci95"] = [0.1, 9.0]  # wider than the samples say
+    fill(tmp_path / "history.db", record)
+    opened = open_store(tmp_path / "history.db")
+    found = opened.latest_code("0a1b", "rapl")["a"]
+    opened.close()
+    assert found.pop("created") == report_of().created
+    assert found.keys() == record.keys()
+    for key in ("nodeid", "outcome", "source", "provenance", "rounds", "code", "regions", "net_energy", "notes", "cached"):
+        assert found[key] == record[key]
+    assert found["energy"].pop("ci95") == record["energy"].pop("ci95")
+    assert found["energy"] == pytest.approx(record["energy"])
+    assert found["duration"]["mean"] == pytest.approx(stats.summarise([s["duration"] for s in record["samples"]])["mean"])
+    assert [sample["energy"] for sample in found["samples"]] == pytest.approx([s["energy"] for s in record["samples"]])
+    assert found["samples"][0]["domains"] == {"package-0": 1.0, "dram": None}
+    assert found["power"]["median"] == pytest.approx(20)
+
+
+def test_cached_joules_are_not_kept_again(tmp_path):
+    fill(tmp_path / "history.db", measured("a"), measured("b", cached="2026-01-01"))
+    opened = open_store(tmp_path / "history.db")
+    assert opened.nodeids() == ["a"]
+    opened.close()
+
+
+@given(st.sets(st.integers(1, 300)))
+@settings(derandomize=True)
+def test_ranges_there_and_back(numbers):
+    text = tables.ranges(numbers)
+    assert tables.unranged(text) == sorted(numbers)
+    assert len(text.split()) <= len(numbers)
+
+
+@given(st.lists(st.lists(st.text(max_size=3), max_size=4), max_size=8))
+@settings(derandomize=True)
+def test_other_texts_have_another_number(lists):
+    distinct = set(map(tuple, lists))
+    assert len({tables.number_of(*parts) for parts in distinct}) == len(distinct)
 
 
 def test_a_locked_file_is_an_error_and_the_store_goes_on(tmp_path):
@@ -368,20 +567,19 @@ def test_urls_and_names_with_odd_characters(tmp_path):
     memory.close()
 
 
-def test_only_sqlite_knows_sqlite():
-    """A server is later only a URL: no PRAGMA and no raw SQL outside the one class, and types every database has."""
+def test_only_one_file_knows_sqlite():
+    """A server is only a URL: no PRAGMA and no raw SQL outside the one file, and types every database has."""
     from sqlalchemy.dialects import postgresql
     from sqlalchemy.schema import CreateTable
 
-    for table in store._tables().metadata.sorted_tables:
+    for table in tables.tables().metadata.sorted_tables:
         assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=postgresql.dialect()))
-    source = Path(store.__file__).read_text("utf-8")
-    before, _, after = source.partition("class _SQLite:")
-    after = after.partition("\ndef ")[2]
-    elsewhere = before + after
-    assert "PRAGMA" not in elsewhere
-    # The one statement that is sent as text was compiled for the database in use.
-    assert elsewhere.count("exec_driver_sql(") == elsewhere.count("exec_driver_sql(self._insert,") == 1
+    sources = {path.name: path.read_text("utf-8") for path in Path(store.__file__).parent.glob("*.py")}
+    del sources["sqlite.py"]
+    assert not [name for name, source in sources.items() if "PRAGMA" in source]
+    # The one place that sends text: it was compiled for the database in use.
+    assert [name for name, source in sources.items() if "exec_driver_sql(" in source] == ["history.py"]
+    assert sources["history.py"].count("exec_driver_sql(") == 1
 
 
 def test_importing_the_module_does_not_import_sqlalchemy():

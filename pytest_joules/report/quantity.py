@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 from pytest_joules.model import Record
 
@@ -10,6 +11,16 @@ UNAVAILABLE = "unavailable"
 """What is written for ``None``, NaN and infinity: never a zero."""
 
 _PREFIXES = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M"}
+
+
+def age(then: str, now: str) -> str:
+    """How long before ``now`` something was, of two ISO dates: ``3 days ago``."""
+    passed = (datetime.fromisoformat(now) - datetime.fromisoformat(then)).total_seconds()
+    for seconds, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if passed >= seconds:
+            count = int(passed // seconds)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "less than a minute ago"
 
 
 def joules(value: float | None) -> str:
@@ -47,6 +58,21 @@ def plus_minus(share: float | None) -> str:
         return "±<0.1 %"
     # Rounded first: 9.96 is ±10 %, not ±10.0 %.
     return f"±{percent:.1f} %" if float(f"{percent:.2g}") < 10 else f"±{percent:.0f} %"
+
+
+def ratio(value: float | None) -> str:
+    """A ratio with two places, such as ``1.30``; with three significant digits where it is far from 1."""
+    if value is None or not math.isfinite(value):
+        return UNAVAILABLE
+    return f"{value:.2f}" if 0.0995 <= value < 9.995 else f"{float(f'{value:.3g}'):,.15g}"
+
+
+def change(ratio: float) -> str:
+    """A ratio as a change in per cent: 1.12 is ``+12 %``; from twice on as a multiple: ``3.1×``."""
+    if ratio >= 2:
+        return f"{float(f'{ratio:.3g}'):,.15g}×"
+    percent = 100 * (ratio - 1)
+    return f"{percent:+.0f} %" if abs(percent) >= 9.95 else f"{percent:+.1f} %"
 
 
 def _prefixed(value: float | None, unit: str, lowest: int, highest: int) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 
 from pytest_joules.model import Record, Report
-from pytest_joules.report import quantity
+from pytest_joules.report import comparison, quantity
+from pytest_joules.report.table import Column, fits, table
+from pytest_joules.report.text import sentence, shorten_nodeid
 
 #: Letter (for narrow terminals), word, explanation.
 _NOTES = (
@@ -18,15 +17,13 @@ _NOTES = (
     ("F", "failed", "measured until it failed"),
     ("R", "regressed", "costs more than its baseline"),
     ("I", "improved", "costs less than its baseline"),
+    ("c", "cached", "measured in an earlier session; its code is the same"),
     ("e", "estimated", "a model, not a counter"),
     ("s", "shared", "other processes used the machine meanwhile"),
     ("a", "apportioned", "too short to read alone: a share of a block of rounds, by CPU time; ± includes that"),
     ("b", "below", "too short for this source to tell: give it @pytest.mark.energy(iterations=N)"),
     ("1", "one round", "no interval without a second round: give it more with --energy-rounds"),
 )
-
-#: What an encoding without these characters gets instead.
-_ASCII = str.maketrans({"µ": "u", "±": "+-", "…": "~", "×": "x"})
 
 
 def lines(report: Report, width: int, rows: int | None = 20, encoding: str = "utf-8") -> list[str]:
@@ -44,10 +41,11 @@ def lines(report: Report, width: int, rows: int | None = 20, encoding: str = "ut
         grid, legend = _tests(shown, width, encoding)
         result += grid
         if len(shown) < len(measured):
-            result += _sentence(f"… and {len(measured) - len(shown)} more, each less: --energy-top=0 shows all", width, encoding)
+            result += sentence(f"… and {len(measured) - len(shown)} more, each less: --energy-top=0 shows all", width, encoding)
         result += legend
-    for sentence in _sentences(report, measured):
-        result += _sentence(sentence, width, encoding)
+    for text in _sentences(report, measured):
+        result += sentence(text, width, encoding)
+    result += comparison.lines(report, width, rows, encoding)
     result += _undecided(report.tests, width, rows, encoding)
     return result
 
@@ -76,19 +74,20 @@ def _tests(records: Sequence[Record], width: int, encoding: str) -> tuple[list[s
     grid = table([*columns, words if spelt else letters], width, encoding)
     legend: list[str] = []
     for letter, word, explanation in occurring:
-        legend += _sentence(f"{word if spelt else f'{letter} {word}'}: {explanation}", width, encoding)
+        legend += sentence(f"{word if spelt else f'{letter} {word}'}: {explanation}", width, encoding)
     return grid, legend
 
 
 def _notes(record: Record, every_estimated: bool) -> list[str]:
-    budget, comparison = record["budget"] or {}, record["comparison"] or {}
-    over = budget.get("verdict") == "over budget"
+    over = (record["budget"] or {}).get("verdict") == "over budget"
+    verdict = (record["comparison"] or {}).get("verdict")
     failed = record["outcome"] in ("failed", "error", "crashed", "interrupted")
     occurs = {
         "over budget": over,
-        "failed": failed and not over and comparison.get("verdict") != "regressed",
-        "regressed": comparison.get("verdict") == "regressed",
-        "improved": comparison.get("verdict") == "improved",
+        "failed": failed and not over and verdict != "regressed",
+        "regressed": verdict == "regressed",
+        "improved": verdict == "improved",
+        "cached": record["cached"] is not None,
         "estimated": record["provenance"] == "estimated" and not every_estimated,
         "shared": record["provenance"] == "shared",
         "apportioned": record["resolution"] == "apportioned",
@@ -109,6 +108,7 @@ def _sentences(report: Report, measured: Sequence[Record]) -> Iterable[str]:
     reasons = Counter(_why_not(record) for record in report.tests if _median(record["energy"]) is None)
     if reasons:
         yield "not measured: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    yield from _cached(report)
     cost = [
         text
         for text, value in (
@@ -126,6 +126,22 @@ def _sentences(report: Report, measured: Sequence[Record]) -> Iterable[str]:
         known = [value for value in declared if value is not None]
         about = f", ±{max(known) * 100:.0f} %" if known else ""
         yield f"estimated: CPU time × a power model{about}; good for comparing on this machine, not as an absolute value"
+
+
+def _cached(report: Report) -> Iterable[str]:
+    """What ``--energy-changed-only`` saved, and what it could not."""
+    dates = sorted(record["cached"] for record in report.tests if record["cached"] is not None)
+    if dates:
+        ages = [quantity.age(dates[-1], report.created), quantity.age(dates[0], report.created)]
+        when = " to ".join(dict.fromkeys(ages))
+        yield f"cached: {len(dates)} of {len(report.tests)} tests, measured {when}; their code has not changed since"
+    if report.settings.get("changed_only"):
+        reasons = Counter(
+            reason for record in report.tests if record["cached"] is None for reason in (record["code"] or {}).get("unknown", ())
+        )
+        if reasons:
+            told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+            yield f"measured every time, because not all of their code is known: {told}"
 
 
 def _why_not(record: Record) -> str:
@@ -148,9 +164,9 @@ def _undecided(records: Iterable[Record], width: int, rows: int | None, encoding
     result: list[str] = []
     for record in shown:
         limit = quantity.joules(record["budget"]["joules"])
-        result += _sentence(f"budget of {limit} for {record['nodeid']}: cannot tell: {record['budget']['why']}", width, encoding)
+        result += sentence(f"budget of {limit} for {record['nodeid']}: cannot tell: {record['budget']['why']}", width, encoding)
     if len(shown) < len(undecided):
-        result += _sentence(f"… and {len(undecided) - len(shown)} more such budgets", width, encoding)
+        result += sentence(f"… and {len(undecided) - len(shown)} more such budgets", width, encoding)
     return result
 
 
@@ -162,165 +178,3 @@ def _median(summary: Record | None) -> float | None:
 def _interval(summary: Record | None) -> str:
     share = quantity.relative_half_width(summary)
     return "-" if share is None else quantity.plus_minus(share)
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of :func:`table`."""
-
-    header: str
-    cells: Sequence[str]
-    align: str = "left"
-    drop: int | None = None
-    """Left out when the table is too wide, the smallest number first; ``None``: never."""
-    shorten: Callable[[str, int], str] | None = None
-    """How a cell is brought down to a number of columns; only for the first column."""
-
-
-def fits(columns: Sequence[Column], width: int, encoding: str = "utf-8") -> bool:
-    """Whether all columns fit, three eighths of ``width`` left for the first where it needs them."""
-    first, *others = columns
-    room = width - sum(2 + _natural(column, encoding) for column in others)
-    return room >= min(_natural(first, encoding), width * 3 // 8)
-
-
-def table(columns: Sequence[Column], width: int, encoding: str = "utf-8") -> list[str]:
-    """A table no wider than ``width``: columns are dropped until it fits, then the first column's cells are shortened."""
-    from tabulate import tabulate  # 45 ms, paid only where a table is printed
-
-    kept = list(columns)
-    while not fits(kept, width, encoding):
-        droppable = [column for column in kept if column.drop is not None]
-        if not droppable:
-            break
-        kept.remove(min(droppable, key=lambda column: column.drop or 0))
-    first, *others = kept
-    room = max(1, width - sum(2 + _natural(column, encoding) for column in others))
-    shorten = first.shorten or shorten_end
-    names = [encodable(shorten(printable(text, encoding), room), encoding) for text in (first.header, *first.cells)]
-    # tabulate counts columns by a library that may be missing or differ from pytest's count, so it lays out
-    # stand-ins of the right width, and the names take their place.
-    stand_ins = ["x" * display_width(name) for name in names]
-    cells = [[printable(text, encoding) for text in (column.header, *column.cells)] for column in others]
-    laid_out = tabulate(
-        list(zip(stand_ins, *cells, strict=True)),
-        tablefmt="plain",
-        disable_numparse=True,
-        colalign=[column.align for column in kept],
-    ).split("\n")
-    result = [name + line[len(stand_in) :] for name, stand_in, line in zip(names, stand_ins, laid_out, strict=True)]
-    widths = [max(map(len, stand_ins)), *(_natural(column, encoding) for column in others)]
-    result.insert(1, "  ".join("-" * columns for columns in widths))
-    return [encodable(shorten_end(line.rstrip(), width), encoding) for line in result]
-
-
-def _natural(column: Column, encoding: str) -> int:
-    return max(display_width(printable(text, encoding)) for text in (column.header, *column.cells))
-
-
-@lru_cache(maxsize=1024)
-def _character_width(character: str) -> int:
-    if character.isascii():
-        return 1
-    if character in "\u200c\u200d" or unicodedata.category(character) in ("Me", "Mn"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "FW" else 1
-
-
-def display_width(text: str) -> int:
-    """How many columns a terminal needs for a printable text, counted as pytest counts them."""
-    return len(text) if text.isascii() else sum(map(_character_width, text))
-
-
-def encodable(text: str, encoding: str) -> str:
-    """The text in characters that the encoding has: its nearest ones, or backslash escapes."""
-    try:
-        text.encode(encoding)
-    except LookupError:
-        encoding = "ascii"
-    except UnicodeEncodeError:
-        pass
-    else:
-        return text
-    return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
-
-
-def printable(text: str, encoding: str = "utf-8") -> str:
-    """The text on one line: composed, with control characters, lone surrogates and the like escaped."""
-    if not (text.isascii() and text.isprintable()):
-        text = unicodedata.normalize("NFC", text)
-        text = "".join(
-            character
-            if character.isprintable() or character in "\u200c\u200d"
-            else character.encode("unicode-escape").decode("ascii")
-            for character in text
-        )
-    return encodable(text, encoding)
-
-
-def shorten_nodeid(nodeid: str, width: int) -> str:
-    """A node id in at most ``width`` columns: the directories go first, then the file's head, then the middle of the test."""
-    if display_width(nodeid) <= width:
-        return nodeid
-    path, colons, test = nodeid.partition("::")
-    room = width - 1 - display_width(colons + test)
-    if not colons or room < 0:
-        return _shorten_middle(test or path, width)
-    return "…" + _tail(path, room) + colons + test
-
-
-def shorten_end(text: str, width: int) -> str:
-    """A text in at most ``width`` columns, its end left out."""
-    if display_width(text) <= width:
-        return text
-    return _head(text, width - 1) + "…" if width > 0 else ""
-
-
-def _shorten_middle(text: str, width: int) -> str:
-    if display_width(text) <= width:
-        return text
-    if width < 1:
-        return ""
-    tail = (width - 1) // 2
-    return _head(text, width - 1 - tail) + "…" + _tail(text, tail)
-
-
-def _head(text: str, width: int) -> str:
-    used = 0
-    for place, character in enumerate(text):
-        used += _character_width(character)
-        if used > width:
-            return text[:place]
-    return text
-
-
-def _tail(text: str, width: int) -> str:
-    used = 0
-    for place in range(len(text) - 1, -1, -1):
-        used += _character_width(text[place])
-        if used > width:
-            return text[place + 1 :]
-    return text
-
-
-def _sentence(text: str, width: int, encoding: str) -> list[str]:
-    """A sentence wrapped at spaces; a word wider than the terminal is broken."""
-    indent = "  " if width >= 20 else ""
-    result: list[str] = []
-    line = ""
-    for word in printable(text, encoding).split(" "):
-        rest = word
-        while True:
-            joined = f"{line} {rest}" if line.strip() else line + rest
-            if display_width(joined) <= width:
-                line = joined
-                break
-            if line.strip():
-                result.append(line)
-                line = indent
-            else:
-                part = _head(rest, width - display_width(line)) or rest[0]
-                result.append(line + part)
-                line, rest = indent, rest[len(part) :]
-    result.append(line)
-    return result

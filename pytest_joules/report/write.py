@@ -1,4 +1,4 @@
-"""Putting a report file in its place: checked before the run, written whole or not at all."""
+"""Putting a file in its place: checked before the run, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TextIO
 
 
 class ReportPathError(ValueError):
-    """A report cannot be written; the message names the file, the reason and what to do."""
+    """A file cannot be written; the message names the file, the reason and what to do."""
 
 
 def check(path: str | os.PathLike[str], option: str) -> None:
@@ -57,11 +57,12 @@ def _check(text: str) -> None:
     trial.unlink()
 
 
-def atomically(path: str | os.PathLike[str], writer: Callable[[TextIO], None]) -> None:
+def atomically(path: str | os.PathLike[str], writer: Callable[[TextIO], None], what: str = "report") -> None:
     """Let ``writer`` write a UTF-8 text file (lone surrogates as backslash escapes, line ends as given).
 
     A regular file is written beside its place and then moved there, so that the old one stays until the new one is whole.
-    Devices, pipes and what ``/dev`` and ``/proc`` name are written to directly and never replaced.
+    Devices, pipes and what ``/dev`` and ``/proc`` name are written to directly and never replaced. ``what`` is written, for the
+    message.
 
     Raises:
         ReportPathError: the file cannot be written; an older file is as it was, and nothing is left beside it.
@@ -70,7 +71,7 @@ def atomically(path: str | os.PathLike[str], writer: Callable[[TextIO], None]) -
     try:
         found = _stat(text)
         if found is not None and stat.S_ISDIR(found.st_mode):
-            raise ReportPathError(f"cannot write the report to {text}: it is a folder. Name a file.")
+            raise ReportPathError(f"cannot write the {what} to {text}: it is a folder. Name a file.")
         if found is not None and _in_place(text, found):
             # Appended: /dev/stdout may be a regular file that already holds the run's output.
             with _opened(os.open(text, os.O_WRONLY | os.O_APPEND)) as file:
@@ -79,7 +80,7 @@ def atomically(path: str | os.PathLike[str], writer: Callable[[TextIO], None]) -
         _replace(Path(os.path.realpath(text)), found, writer)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ReportPathError(f"cannot write the report to {text}: {reason}. Make room or name another file.") from error
+        raise ReportPathError(f"cannot write the {what} to {text}: {reason}. Make room or name another file.") from error
 
 
 def _replace(target: Path, found: os.stat_result | None, writer: Callable[[TextIO], None]) -> None:

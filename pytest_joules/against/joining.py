@@ -1,0 +1,60 @@
+"""The blocks of one test become one measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_joules import stats
+from pytest_joules.model import Record
+
+
+def joined(records: Sequence[Record]) -> Record:
+    """One record of several of the same test: all samples in measured order, summarised anew. Raises ``ValueError`` for none."""
+    if not records:
+        raise ValueError("no records")
+    first = records[0]
+    if len(records) == 1:
+        return first
+    samples = [sample for record in records for sample in record["samples"]]
+    energies = [sample["energy"] for sample in samples if sample["energy"] is not None]
+    powers = [s["energy"] / s["duration"] for s in samples if s["energy"] is not None and s["duration"] > 0]
+    notes = list(first["notes"])
+    # How sharply a block could be shared out differs a little from block to block: one of these notes is enough.
+    kinds = {note.partition(",")[0] for note in notes}
+    for record in records[1:]:
+        notes += [note for note in record["notes"] if note not in notes and note.partition(",")[0] not in kinds]
+    return {
+        **first,
+        "samples": samples,
+        "rounds": sum(record["rounds"] for record in records),
+        "energy": stats.summarise(energies),
+        "duration": stats.summarise([sample["duration"] for sample in samples]),
+        "power": stats.summarise(powers),
+        "tsc": stats.summarise([sample["tsc"] for sample in samples if sample["tsc"] is not None]),
+        "domains": {
+            name: stats.summarise([value for sample in samples if (value := sample["domains"].get(name)) is not None])
+            for name in first["domains"]
+        },
+        "phases": {name: _median([record["phases"][name] for record in records]) for name in first["phases"]},
+        "net_energy": _median([record["net_energy"] for record in records]),
+        "provenance": _worst([record["provenance"] for record in records], ("unavailable", "shared")),
+        "resolution": _worst([record["resolution"] for record in records], ("below", "apportioned")),
+        "code": next((record["code"] for record in records if record["code"] is not None), None),
+        "notes": notes,
+    }
+
+
+def undisturbed(pairs: Sequence[tuple[Record, Record]]) -> list[tuple[Record, Record]]:
+    """Without the blocks that others disturbed on either side, if two or more are left and no fewer than half."""
+    clean = [pair for pair in pairs if all(record["provenance"] != "shared" for record in pair)]
+    return clean if len(clean) >= max(2, len(pairs) / 2) else list(pairs)
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return stats.median(known) if known else None
+
+
+def _worst(values: Sequence[str], order: Sequence[str]) -> str:
+    """The first of ``order`` that occurs; else what the first block has."""
+    return next((word for word in order if word in values), values[0])

@@ -1,0 +1,139 @@
+"""Values out of a JSON file that may hold anything: truncated, merged by hand, or made to harm.
+
+Whatever does not fit is a :class:`Bad`, which says what it is; who reads the file says where, and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
+
+from pytest_joules.model import Record
+
+T = TypeVar("T")
+
+
+class Bad(ValueError):
+    """What is wrong with a file, without where and what to do."""
+
+
+@contextmanager
+def within(name: object) -> Iterator[None]:
+    """What is wrong inside is said to be wrong with ``name``."""
+    try:
+        yield
+    except Bad as error:
+        raise Bad(f"{shown(name)}: {error}") from None
+
+
+def decode(text: str) -> Record:
+    """The object that the text is, without doubled keys and without what is no number."""
+    try:
+        data = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_no_number)
+    except Bad:
+        raise
+    except json.JSONDecodeError as error:
+        if re.search(r"^<{7}|^>{7}", text, re.MULTILINE):
+            raise Bad("holds the marks of an unfinished merge") from None
+        end = not text[error.pos :].strip()
+        raise Bad("ends too early: it is not whole" if end else f"is not JSON (line {error.lineno}: {error.msg})") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, brackets in brackets in brackets
+        raise Bad("is JSON that no program of ours wrote") from None
+    if not isinstance(data, dict):
+        raise Bad("is not a baseline")
+    return data
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        double = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise Bad(f"has {shown(double)} twice")
+    return result
+
+
+def _no_number(word: str) -> NoReturn:
+    raise Bad(f"holds {word}, which is no number of joules")
+
+
+def shown(value: object) -> str:
+    """A value for a message."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        text = type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def required(data: Record, key: str, kind: type[T]) -> T:
+    """The value under ``key``, which must be there and of this kind."""
+    if key not in data:
+        raise Bad(f"{key!r} is missing")
+    value = data[key]
+    if not isinstance(value, kind):
+        raise Bad(f"{key!r} is {shown(value)}")
+    return value
+
+
+def optional(data: Record, key: str, kind: type[Any], default: Any = None) -> Any:  # noqa: ANN401 - of the kind that is asked for
+    """The value under ``key``; ``default`` where there is none, or null."""
+    value = data.get(key)
+    return default if value is None else required(data, key, kind)
+
+
+def list_of(data: Record, key: str, kind: type[T]) -> list[T]:
+    """The list under ``key``, all of one kind; empty where there is none."""
+    values = optional(data, key, list, [])
+    for value in values:
+        if not isinstance(value, kind):
+            raise Bad(f"{key!r} holds {shown(value)}")
+    return list(values)
+
+
+def one_of(data: Record, key: str, *allowed: str | None) -> Any:  # noqa: ANN401 - one of them
+    """The value under ``key``, which must be one of these; ``None`` where there is none."""
+    value = data.get(key)
+    if value not in allowed:
+        raise Bad(f"{key!r} is {shown(value)}")
+    return value
+
+
+def count(data: Record, key: str, least: int) -> int:
+    """The whole number under ``key``, from ``least`` to a milliard."""
+    value = data.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 10**9:
+        raise Bad(f"{key!r} is {shown(value)}")
+    return value
+
+
+def number(value: object, what: str, above: float | None = None) -> float:
+    """Joules or seconds: not negative, finite; where ``above`` is given, more than that."""
+    if (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and 0 <= value < 1e300
+        and (above is None or value > above)
+    ):
+        return float(value)
+    raise Bad(f"{what!r} holds {shown(value)}, which is no such quantity")
+
+
+def numbers(line: Record, key: str, above: float | None = None) -> tuple[float, ...]:
+    """The list of joules or seconds under ``key``."""
+    return tuple(number(value, key, above) for value in optional(line, key, list, []))
+
+
+def interval(value: object) -> list[float] | None:
+    """Lower and upper bound, or ``None``."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2:
+        raise Bad(f"'ci95' is {shown(value)}")
+    ends = [float(end) for end in value if isinstance(end, (int, float)) and not isinstance(end, bool) and abs(end) < 1e300]
+    if len(ends) != 2 or ends[0] > ends[1]:
+        raise Bad(f"'ci95' is {shown(value)}")
+    return ends

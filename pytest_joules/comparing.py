@@ -1,0 +1,165 @@
+"""A run against another side: which of its tests can be compared, which are measured again, what the verdicts are.
+
+The other side is a baseline, or a revision that is measured in turn with this tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from pytest_joules.judgement import Case
+from pytest_joules.model import Record
+from pytest_joules.stats import median
+
+if TYPE_CHECKING:
+    from pytest_joules.judgement import Comparison
+
+#: A block of samples (joules) of both sides, or of this side alone; ``None`` where there is nothing to measure again.
+Block = tuple[Sequence[float] | None, Sequence[float]]
+#: Measures tests again, in processes of their own: a block for each that could be.
+Again = Callable[[Sequence[str]], Mapping[str, Block]]
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A test on the other side."""
+
+    blocks: Sequence[Sequence[float]]
+    """Joules per iteration; a block a process."""
+    record: Record
+    """``source``, ``provenance``, ``resolution``, ``iterations`` at least."""
+    functions: Mapping[str, str] = field(default_factory=dict)
+    sessions: Sequence[float] = ()
+    """Median joules of other sessions of the same code, the oldest first."""
+    why: str | None = None
+    """Why nothing can be told of this test."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherSide:
+    """What the tests are compared with."""
+
+    name: str
+    tests: Mapping[str, Before]
+    created: str | None = None
+    commit: str | None = None
+    why: str | None = None
+    """Why nothing can be told at all: another machine, say."""
+    paired: bool = False
+    """Both sides are measured in turn, in one session."""
+    remarks: Sequence[str] = ()
+    """What else differs, and may be the cause of a difference."""
+    listed: Record = field(default_factory=dict)
+    """``new``, ``gone`` and ``renamed`` tests, where these are not all that ``tests`` lacks or has more."""
+
+
+class Comparing:
+    """Collects what is measured, and settles the verdicts when all of it is there."""
+
+    def __init__(self, other: OtherSide, threshold: float) -> None:
+        self.other = other
+        self.threshold = threshold
+        self.comparisons: dict[str, Record] = {}
+        """By node id, once settled."""
+        self.troubles: list[str] = []
+        self._cases: dict[str, Case] = {}
+        self._functions: dict[str, Mapping[str, str]] = {}
+
+    def add(self, record: Record, *, random: bool = False, blocks: Sequence[Sequence[float]] | None = None) -> bool:
+        """Take a test's measurement; whether it looks dearer, so that it is worth measuring again before anybody is told.
+
+        ``random``: its examples differ from round to round. ``blocks``: its joules where they are not simply all samples.
+        """
+        nodeid = record["nodeid"]
+        before = self.other.tests.get(nodeid)
+        if before is None:
+            return False
+        case = Case(
+            nodeid,
+            before=_tuples(before.blocks),
+            now=_tuples(blocks if blocks is not None else [joules_of(record)]),
+            sessions=tuple(before.sessions),
+            paired=self.other.paired,
+            cannot=self.other.why or before.why or refusal(before.record, record, random=random),
+        )
+        self._cases[nodeid] = case
+        self._functions[nodeid] = (record["code"] or {}).get("functions", {})
+        # Whether that is significant is asked at the end. Until then nothing heavy is imported: it would change what is measured.
+        return case.cannot is None and _ratio(case) > 1 + self.threshold / 2
+
+    def distrust(self, why: str) -> None:
+        """Nothing can be told after all: what was measured is not what it seemed."""
+        self.other = replace(self.other, why=why)
+        self._cases = {nodeid: replace(case, cannot=case.cannot or why) for nodeid, case in self._cases.items()}
+
+    def settle(self, again: Again | None) -> None:
+        """Measure the suspects again until none is left or they have been enough, and judge the run as a whole."""
+        from pytest_joules.judgement import MOST_BLOCKS, judge
+
+        results = self._judge(judge)
+        for _ in range(MOST_BLOCKS - 1):
+            suspects = [nodeid for nodeid, result in results.items() if result.suspect]
+            if not suspects or again is None:
+                break
+            measured = again(suspects)
+            if not measured:
+                break
+            for nodeid, (before, now) in measured.items():
+                case = self._cases[nodeid]
+                self._cases[nodeid] = replace(
+                    case,
+                    before=(*case.before, tuple(before)) if before is not None else case.before,
+                    now=(*case.now, tuple(now)),
+                )
+            results = self._judge(judge)
+        changed = self._blame({nodeid for nodeid, result in results.items() if result.verdict == "regressed"})
+        self.comparisons = {
+            nodeid: result.as_record(self.other.name, changed.get(nodeid, ())) for nodeid, result in results.items()
+        }
+
+    def _judge(self, judge: Callable[[Sequence[Case], float], list[Comparison]]) -> dict[str, Comparison]:
+        return dict(zip(self._cases, judge(list(self._cases.values()), self.threshold), strict=True))
+
+    def _blame(self, regressed: set[str]) -> dict[str, list[str]]:
+        if not regressed:
+            return {}
+        from pytest_joules.dependencies.changed import blame
+
+        then = {nodeid: self.other.tests[nodeid].functions for nodeid in self._cases}
+        return blame(then, self._functions, regressed)
+
+
+def refusal(before: Record, now: Record, *, random: bool) -> str | None:
+    """Why two measurements of a test cannot be held against each other, and what to do; ``None`` where they can."""
+    if now["source"] != before["source"]:
+        return f"measured with {now['source']}, then with {before['source']}: choose the same --energy-source, or save anew"
+    if random:
+        return "its examples are random (Hypothesis): derandomize or seed it"
+    for record, when in ((now, "now"), (before, "then")):
+        if record["resolution"] == "below":
+            return f"below the counter's resolution {when}: give it @pytest.mark.energy(iterations=N)"
+        if record["provenance"] == "shared":
+            return f"other processes used the machine {when}: measure on a quiet one"
+        if record["provenance"] == "unavailable":
+            return f"no energy was measured {when}"
+    if now["iterations"] != before["iterations"]:
+        return f"{now['iterations']} iterations a round now, {before['iterations']} then: save a new baseline"
+    return None
+
+
+def joules_of(record: Record) -> list[float]:
+    """The joules of a record's samples, per iteration, as measured in turn."""
+    return [sample["energy"] for sample in record["samples"] if sample["energy"] is not None]
+
+
+def _ratio(case: Case) -> float:
+    """How much dearer a test is now: the median of all ratios between samples of the two sides."""
+    before = [joules for block in case.before for joules in block if joules > 0]
+    ratios = [joules / other for block in case.now for joules in block for other in before]
+    return median(ratios) if ratios else 1.0
+
+
+def _tuples(blocks: Iterable[Iterable[float]]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(block) for block in blocks)

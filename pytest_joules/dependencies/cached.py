@@ -1,0 +1,98 @@
+"""``--energy-changed-only``: what was measured before stands for tests whose code is unchanged; they run once, as plain tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pytest_joules import fingerprint
+from pytest_joules.dependencies.tracking import Tracking
+from pytest_joules.model import Record, empty_record
+from pytest_joules.settings import Settings
+from pytest_joules.store import StoreError, open_store
+
+
+class Cached:
+    """The measurements of earlier sessions that still hold.
+
+    ``arrived`` is given the call report of each such test that passed, its record set, before anybody else sees it.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        tracking: Tracking,
+        source: str,
+        arrived: Callable[[pytest.Item, pytest.TestReport, Record], None],
+    ) -> None:
+        self.config = config
+        self.settings = settings
+        self.tracking = tracking
+        self.source = source
+        self.why: str | None = None
+        """Why all tests are measured."""
+        self._arrived = arrived
+        self._records: dict[str, Record] = {}
+        self._items: dict[str, pytest.Item] = {}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if self.config.option.collectonly or not session.items:
+            return
+        known = self._history()
+        self._records = {
+            item.nodeid: known[item.nodeid]
+            for item in session.items
+            if item.nodeid in known and self.tracking.is_unchanged(item, known[item.nodeid]["code"])
+        }
+        if not known and self.why is None:
+            self.why = f"the history has no measurement by this machine and {self.source} whose code was recorded"
+
+    def _history(self) -> dict[str, Record]:
+        url = self.settings.store
+        if url is None:
+            cache: Any = getattr(self.config, "cache", None)
+            if cache is None:
+                self.why = "there is no history: pytest's cache is switched off (-p no:cacheprovider)"
+                return {}
+            url = str(cache.mkdir("joules") / "history.db")
+        try:
+            store = open_store(url, write=False)
+            try:
+                return store.latest_code(fingerprint.machine()["id"], self.source)
+            finally:
+                store.close()
+        except StoreError as error:
+            self.why = f"the history cannot be read: {error}"
+            return {}
+
+    def stands_for(self, item: pytest.Item) -> bool:
+        """Whether an earlier measurement stands for this test, which now runs once, unmeasured."""
+        if item.nodeid not in self._records:
+            return False
+        self._items[item.nodeid] = item
+        return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        item = self._items.pop(report.nodeid, None) if report.when == "call" else None
+        if item is None or not report.passed or hasattr(report, "wasxfail"):
+            return
+        known = self._records[report.nodeid]
+        record = empty_record(report.nodeid)
+        record.update({name: value for name, value in known.items() if name in record})
+        record.update(cached=known["created"], outcome=None, budget=None, comparison=None, prediction=None)
+        self._arrived(item, report, record)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        if self.why is None:
+            return
+        output = getattr(self.config, "workeroutput", None)
+        if output is not None:
+            output["joules_not_cached"] = self.why
+        elif (reporting := self.config.pluginmanager.get_plugin("joules-reporting")) is not None:
+            reporting.all_measured(self.why)

@@ -1,0 +1,234 @@
+"""What a test cost before and costs now -> regressed, improved, ok or cannot tell; over a whole run at once.
+
+docs/verdicts.md says how a verdict is reached, and what was measured of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pytest_joules.model import Record
+
+if TYPE_CHECKING:
+    from pytest_joules.evidence import Evidence
+
+MOST_BLOCKS = 6
+"""A suspect is measured again until it is none any more or has this many blocks."""
+
+LEARNT_FROM = 5
+"""Earlier sessions of the same code from which on the noise floor is the test's own."""
+
+FEWEST_SAMPLES = 5
+"""On each side: 5 against 5 is the fewest whose ranks can be significant at 1 %."""
+
+_TRY_BELOW = 0.25
+"""A suspect's p: generous, since the first block may have had a cheap session."""
+
+_TOO_WIDE = math.log(1.5)
+"""No verdict where even this cannot be excluded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test's two sides, in joules per iteration."""
+
+    nodeid: str
+    before: tuple[tuple[float, ...], ...]
+    """One tuple a block (the rounds measured in one process), its samples in measured order."""
+    now: tuple[tuple[float, ...], ...]
+    sessions: tuple[float, ...] = ()
+    """Medians of earlier sessions of the same code as ``before``, on this machine and source; ``before`` not among them."""
+    paired: bool = False
+    """Block k of both sides was measured in turn, so that what a session does to the cost cancels."""
+    cannot: str | None = None
+    """Why this test cannot be judged, and what to do, where that is known beforehand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of a case."""
+
+    verdict: Literal["ok", "improved", "regressed", "cannot tell"]
+    ratio: float | None
+    """Now over before; where there are earlier sessions of the same code, over the level of them all."""
+    ci95: tuple[float, float] | None
+    """Of the ratio, from the scatter within the sessions compared; what sessions differ by is in ``floor``."""
+    p: float | None
+    """One-sided, in the direction of the ratio, before correction for the number of tests."""
+    why: str
+    floor: float | None
+    """Relative. The lower bound of an unchanged test's ratio passes it about once in 1000 comparisons; ``None`` when paired."""
+    sessions: int
+    """Earlier sessions that the floor was learnt from; 0 where it is assumed."""
+    blocks: int
+    """Processes that the tests ran in now."""
+    suspect: bool
+    """Looks dearer: one more block, in a fresh process (paired: on both sides), before it may fail."""
+
+    def as_record(self, baseline: str, changed: Sequence[str] = ()) -> Record:
+        return {
+            "baseline": baseline,
+            "ratio": self.ratio,
+            "ci95": list(self.ci95) if self.ci95 else None,
+            "p": self.p,
+            "verdict": self.verdict,
+            "why": self.why,
+            "floor": self.floor,
+            "sessions": self.sessions,
+            "blocks": self.blocks,
+            "changed": list(changed),
+        }
+
+
+def judge(cases: Sequence[Case], threshold: float = 0.05, *, alpha: float = 0.01, confirm: bool = True) -> list[Comparison]:
+    """Judge all tests of a run together, one comparison a case, in order.
+
+    ``threshold``: the smallest relative change that counts. ``alpha``: the false discovery rate over the run. With ``confirm``
+    a test is ``regressed`` only when two or more blocks of now point upwards; before that it is a suspect.
+
+    Raises:
+        ValueError: a threshold below 0, or an alpha not between 0 and 1.
+    """
+    if not (math.isfinite(threshold) and threshold >= 0):
+        raise ValueError(f"threshold {threshold}: a relative change of 0 or more is meant")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha {alpha}: between 0 and 1 is meant")
+    found: dict[int, Comparison] = {}
+    sound: list[Case] = []
+    places: list[int] = []
+    for place, case in enumerate(cases):
+        whole = _cleaned(case)
+        reason = case.cannot or _unfit(whole)
+        if reason is not None:
+            found[place] = Comparison("cannot tell", None, None, None, reason, None, 0, len(whole.now), False)
+        else:
+            sound.append(whole)
+            places.append(place)
+    if sound:
+        from pytest_joules.evidence import weigh
+
+        for place, case, evidence in zip(places, sound, weigh(sound), strict=True):
+            found[place] = _conclude(case, evidence, threshold, alpha, confirm)
+    return [found[place] for place in range(len(cases))]
+
+
+def _cleaned(case: Case) -> Case:
+    """Without empty blocks, and sessions that are no cost."""
+    if case.paired:
+        whole = [(a, b) for a, b in zip(case.before, case.now, strict=False) if a and b]
+        before, now = tuple(a for a, _ in whole), tuple(b for _, b in whole)
+    else:
+        before, now = tuple(filter(None, case.before)), tuple(filter(None, case.now))
+    sessions = tuple(value for value in case.sessions if _is_cost(value))
+    return Case(case.nodeid, before, now, sessions, case.paired, case.cannot)
+
+
+def _is_cost(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _unfit(case: Case) -> str | None:
+    before, now = (sum(map(len, side)) for side in (case.before, case.now))
+    if min(before, now) < FEWEST_SAMPLES:
+        return (
+            f"{before} samples before and {now} now, {FEWEST_SAMPLES} on each side are needed: "
+            f"--energy-rounds={FEWEST_SAMPLES} or more, or a longer --energy-max-time"
+        )
+    for side, blocks in (("before", case.before), ("now", case.now)):
+        for block in blocks:
+            for value in block:
+                if not _is_cost(value):
+                    return f"a sample of {value:g} J {side}: below the counter's resolution; iterations=N makes the work longer"
+    return None
+
+
+def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confirm: bool) -> Comparison:
+    """The verdict of one test; upwards and downwards are mirror images but for the confirmation."""
+    dearer = seen.shift >= 0
+    sign = 1 if dearer else -1
+    bound = seen.low if dearer else -seen.high
+    p, adjusted, p_rank = seen.dearer if dearer else seen.cheaper
+    least = math.log1p(threshold)
+    blocks = len(case.now)
+    significant = adjusted <= alpha and p_rank <= alpha
+    agreed = all(sign * block > 0 for block in seen.blocks[1:])
+    numbers = f"{_times(seen.shift)} (95 % interval {_bare(seen.low)} to {_bare(seen.high)}), {_in_words(p)}"
+    suspect = False
+    verdict: Literal["ok", "improved", "regressed", "cannot tell"] = "ok"
+    if p_rank > alpha or bound <= least or (case.paired and not significant):
+        why = f"{numbers}: {_short_of(seen, threshold, bound, p <= alpha)}"
+        if p > alpha and max(seen.high, -seen.low) > _TOO_WIDE:
+            verdict, why = "cannot tell", f"{numbers}: too noisy; more rounds (--energy-rounds) or a quieter machine"
+    elif not agreed:
+        back = next(block for block in seen.blocks[1:] if sign * block <= 0)
+        why = f"{numbers}, but {_times(back)} when measured again: not confirmed"
+    elif not significant or bound <= seen.floor:
+        verdict, why = "cannot tell", f"{numbers}: sessions of the same code may differ so much ({_floor_in_words(seen, case)})"
+    elif not dearer:
+        verdict, why = "improved", numbers
+    elif confirm and blocks < 2:
+        verdict, suspect = "cannot tell", True
+        why = f"{numbers}, not measured again yet: a second block must confirm it"
+    else:
+        verdict = "regressed"
+        why = numbers if blocks < 2 else f"{numbers}, in all of {blocks} blocks"
+    if confirm and verdict != "regressed" and dearer and agreed and blocks < MOST_BLOCKS:
+        suspect = suspect or _may_become(seen, least)
+    if verdict != "ok" and seen.common is not None:
+        why += f"; {seen.common}"
+    return Comparison(
+        verdict,
+        math.exp(seen.shift),
+        (math.exp(seen.low), math.exp(seen.high)),
+        p,
+        why,
+        None if case.paired else math.expm1(seen.floor),
+        len(case.sessions) if seen.learnt else 0,
+        blocks,
+        suspect,
+    )
+
+
+def _may_become(seen: Evidence, least: float) -> bool:
+    """Whether more blocks could still make a regression of it: worth a try while it is not plain noise."""
+    if seen.dearer[0] > _TRY_BELOW:
+        return False
+    return seen.shift + 1.64 * seen.reach > max(least, seen.floor_at_most) + seen.half_at_most
+
+
+def _short_of(seen: Evidence, threshold: float, bound: float, significant: bool) -> str:
+    if not significant:
+        return "no change can be told"
+    if bound <= math.log1p(threshold):
+        return f"not surely beyond the threshold of {100 * threshold:.3g} %"
+    return f"not significant among {seen.tests} tests"
+
+
+def _floor_in_words(seen: Evidence, case: Case) -> str:
+    percent = f"noise floor {100 * math.expm1(seen.floor):.2g} %"
+    if seen.learnt:
+        return f"{percent}, learnt from {len(case.sessions)} earlier ones; --energy-against tells smaller changes apart"
+    return f"fewer than {LEARNT_FROM} earlier ones: {percent}, assumed; --energy-against tells smaller changes apart"
+
+
+def _bare(shift: float) -> str:
+    """A logarithm as a ratio with three significant digits, at least two places: ``1.34``, ``0.072``, ``12.3``."""
+    ratio = math.exp(shift)
+    return f"{ratio:.2f}" if 0.095 <= ratio < 9.995 else f"{ratio:.3g}"
+
+
+def _times(shift: float) -> str:
+    return _bare(shift) + "×"
+
+
+def _in_words(p: float) -> str:
+    """``p = 0.02``, ``p = 3e-6``, ``p < 1e-15``."""
+    if p >= 0.0095:
+        return f"p = {p:.2g}"
+    if p <= 1e-15:
+        return "p < 1e-15"
+    mantissa, _, exponent = f"{p:.0e}".partition("e")
+    return f"p = {mantissa}e{int(exponent)}"

@@ -1,0 +1,144 @@
+"""Verdicts inside a pytest run: suspects are held back, measured again in fresh processes, and then reported.
+
+A test is reported once. One that looks dearer than before is therefore not reported when it has run, but at the end of the run,
+when it has been measured again and all tests have been judged together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_joules.companion import Companion, CompanionError
+from pytest_joules.comparing import Block, Comparing, joules_of, refusal
+from pytest_joules.model import Record
+from pytest_joules.plugin import quick_imports
+from pytest_joules.report.comparison import headline
+from pytest_joules.report.quantity import joules as show
+from pytest_joules.settings import Settings
+from pytest_joules.stats import median
+
+if TYPE_CHECKING:
+    from pytest_joules.comparing import Again
+
+
+class Judging:
+    """Compares what this process measures.
+
+    Suspects are measured ``again`` (default: in a fresh process, or where there can be none, ``here``), while ``turn`` is held.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        comparing: Comparing,
+        *,
+        again: Again | None = None,
+        here: Callable[[pytest.Item], Record | None] | None = None,
+        turn: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self.config = config
+        self.settings = settings
+        self.comparing = comparing
+        self._again = again or self._in_fresh_process
+        self._here = here
+        self._turn = turn
+        self._items: Sequence[pytest.Item] = ()
+        self._held: list[tuple[pytest.TestReport, Record, Callable[[], None]]] = []
+
+    def suspects(self, record: Record, *, random: bool, blocks: Sequence[Sequence[float]] | None = None) -> bool:
+        """Take the measurement of a test that passed; whether its reports are to be held back."""
+        looks_dearer = self.comparing.add(record, random=random, blocks=blocks)
+        return looks_dearer and not self.settings.update
+
+    def hold(self, report: pytest.TestReport, record: Record, release: Callable[[], None]) -> None:
+        """Keep a call report that is not logged yet; ``release`` logs it, and what comes after it."""
+        self._held.append((report, record, release))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        self._items = session.items
+        try:
+            result = yield
+        except BaseException:
+            # Stopped (Ctrl-C, -x): there is no time to measure again, and what was measured once fails nobody.
+            self._settle(None)
+            raise
+        self._settle(self._again)
+        return result
+
+    def _settle(self, again: Again | None) -> None:
+        comparing = self.comparing
+        with quick_imports(self.config):
+            from pytest_joules import evidence, judgement  # noqa: F401 - with what they import: 0.5 s
+        try:
+            with self._turn() if again is not None and self._held else nullcontext():
+                comparing.settle(again if not self.settings.update else None)
+        except BaseException:
+            comparing.settle(None)
+            raise
+        finally:
+            held, self._held = self._held, []
+            for report, record, release in held:
+                comparison = comparing.comparisons.get(report.nodeid)
+                record["comparison"] = comparison
+                if comparison is not None and comparison["verdict"] == "regressed" and "regression" in self.settings.fail_on:
+                    fail(report, record, comparison, comparing.other.tests[report.nodeid].blocks)
+                release()
+
+    def _in_fresh_process(self, nodeids: Sequence[str]) -> Mapping[str, Block]:
+        """One more block of each test, in one fresh process."""
+        self.tell_again(len(nodeids), "in a fresh process")
+        found: dict[str, Block] = {}
+        try:
+            with Companion(self.config, label="measuring again") as companion:
+                for nodeid in nodeids:
+                    self._take(nodeid, companion.measure(nodeid).record, found)
+        except CompanionError as error:
+            self._note(f"measured again in this process, not in a fresh one: {error}")
+            items = {item.nodeid: item for item in self._items}
+            for nodeid in nodeids if self._here is not None else ():
+                if nodeid not in found and nodeid in items:
+                    assert self._here is not None
+                    self._take(nodeid, self._here(items[nodeid]), found)
+        return found
+
+    def _take(self, nodeid: str, record: Record | None, found: dict[str, Block]) -> None:
+        """Add what was measured again, if it can be compared."""
+        before = self.comparing.other.tests[nodeid].record
+        if record is not None and refusal(before, record, random=False) is None and (block := joules_of(record)):
+            found[nodeid] = (None, block)
+
+    def _note(self, text: str) -> None:
+        if text not in self.comparing.troubles:
+            self.comparing.troubles.append(text)
+
+    def tell_again(self, number: int, how: str) -> None:
+        """For a person who waits."""
+        self._tell(f"energy: {'1 test looks' if number == 1 else f'{number} tests look'} dearer, measured again {how}")
+
+    def _tell(self, text: str) -> None:
+        terminal: Any = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None and not hasattr(self.config, "workerinput") and self.config.getoption("verbose", 0) >= 0:
+            terminal.ensure_newline()
+            terminal.write_line(text)
+
+
+def fail(report: pytest.TestReport, record: Record, comparison: Record, before: Sequence[Sequence[float]]) -> None:
+    """Make a passed call report that of a regression; ``before``: joules of the other side."""
+    low, high = comparison["ci95"]
+    report.outcome = "failed"
+    report.longrepr = headline(comparison)
+    lines = [
+        f"before    {show(median([joules for block in before for joules in block]))}  ({comparison['baseline']})",
+        f"now       {show(record['energy']['median'])}  median of {len(record['samples'])} samples",
+        f"ratio     {comparison['ratio']:.3g}×  (95 % interval {low:.3g} to {high:.3g}, {comparison['blocks']} blocks of rounds)",
+        f"why       {comparison['why']}",
+        *(f"changed   {place}" for place in comparison["changed"]),
+    ]
+    report.sections.append(("energy comparison", "\n".join(lines)))
+    report.joules_breach = "regression"  # type: ignore[attr-defined]  # a report takes attributes and xdist carries them

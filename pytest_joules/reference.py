@@ -1,0 +1,126 @@
+"""Baselines in a run: the one to compare with, and the one to write or to mend when the run is over."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_joules import baselines, fingerprint
+from pytest_joules.baselines import Baseline, BaselineError
+from pytest_joules.comparing import Before, OtherSide
+from pytest_joules.model import Record, Report
+from pytest_joules.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_joules.store import Spooled, Store
+
+    History = Store | Spooled
+
+__all__ = ["BaselineError", "accept", "baseline_side", "overview"]
+
+
+def folder(config: pytest.Config) -> Path:
+    """Where a project's baselines are."""
+    return config.rootpath / baselines.FOLDER
+
+
+def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[Record], store: History | None) -> OtherSide:
+    """The baseline that ``--energy-compare`` names, as the other side of a comparison.
+
+    ``store``: the history, where this process has it open.
+
+    Raises:
+        pytest.UsageError: there is none, or it cannot be read.
+    """
+    assert settings.compare is not None
+    machine = fingerprint.machine()
+    try:
+        baseline = baselines.load(baselines.find(folder(config), machine["id"], settings.compare or None))
+    except BaselineError as error:
+        option = f"--energy-compare={settings.compare}" if settings.compare else "--energy-compare"
+        raise pytest.UsageError(f"{option}: {error}") from None
+    differs = fingerprint.differences(baseline.machine, machine) + baselines.other_models(baseline.sources, sources)
+    source = "+".join(entry["name"] for entry in sources)
+    sessions = _sessions(config, settings, baseline, machine=machine["id"], source=source, store=store) if not differs else {}
+    return OtherSide(
+        name=baseline.name,
+        tests={
+            nodeid: Before((test.samples,), test.record, functions=test.functions, sessions=tuple(sessions.get(nodeid, ())))
+            for nodeid, test in baseline.tests.items()
+        },
+        created=baseline.created,
+        commit=(baseline.commit or {}).get("id"),
+        why=f"another machine or state of it ({'; '.join(differs)}): save a baseline here" if differs else None,
+        remarks=baselines.remarks(baseline, machine),
+    )
+
+
+def _sessions(
+    config: pytest.Config, settings: Settings, baseline: Baseline, *, machine: str, source: str, store: History | None
+) -> dict[str, list[float]]:
+    """By test, what other sessions of the code that the baseline has came to."""
+    from pytest_joules.store import StoreError, open_store
+
+    try:
+        if store is not None:
+            found = store.sessions_of(list(baseline.tests), machine, source)
+        else:
+            place = settings.store or str(config.cache.mkdir("joules") / "history.db")
+            own = open_store(place, write=False)
+            try:
+                found = own.sessions_of(list(baseline.tests), machine, source)
+            finally:
+                own.close()
+    except (StoreError, OSError, AttributeError):  # the last: pytest's cache is switched off
+        return {}  # whoever opens it for writing says what is wrong with it
+    return {
+        nodeid: [entry["median"] for entry in entries if _another_of_the_same_code(entry, baseline.tests[nodeid], baseline)]
+        for nodeid, entries in found.items()
+    }
+
+
+def _another_of_the_same_code(entry: Record, test: baselines.BaselineTest, baseline: Baseline) -> bool:
+    median = (test.energy or {}).get("median", math.nan)
+    if entry["created"] == (test.created or baseline.created) and math.isclose(entry["median"], median, rel_tol=1e-5):
+        return False
+    return test.fingerprint is not None and bool(entry["fingerprint"] == test.fingerprint)
+
+
+def overview(other: OtherSide, report: Report, threshold: float, collected: Collection[str]) -> Record:
+    """The run's comparison as a whole; ``collected``: all node ids that there are now."""
+    verdicts = Counter(record["comparison"]["verdict"] for record in report.tests if record["comparison"] is not None)
+    new = [record["nodeid"] for record in report.tests if record["energy"] is not None and record["nodeid"] not in other.tests]
+    files = {nodeid.partition("::")[0] for nodeid in collected}
+    gone = [nodeid for nodeid in other.tests if nodeid not in collected and nodeid.partition("::")[0] in files]
+    return {
+        "baseline": other.name,
+        "created": other.created,
+        "commit": other.commit,
+        "threshold": threshold,
+        "counts": dict(verdicts),
+        "new": new,
+        "gone": gone,
+        "renamed": {},
+        "why": other.why,
+        "notes": list(other.remarks),
+        **other.listed,
+    }
+
+
+def accept(config: pytest.Config, settings: Settings, report: Report, functions: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Write the session as a baseline, or accept what it measured into the one it was compared with; what to tell the user.
+
+    ``functions``: by test, the hashes of the functions that it executes.
+
+    Raises:
+        BaselineError: it cannot be written.
+    """
+    if settings.update:
+        path = baselines.find(folder(config), report.machine["id"], settings.compare or None)
+        return baselines.update(path, report, functions)
+    return baselines.save(report, functions, folder(config), settings.save or None)

@@ -1,0 +1,148 @@
+"""What came of a comparison, for a terminal: the regressed tests one by one, the others in few words, the counts last."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from pytest_joules.model import Record, Report
+from pytest_joules.report import quantity
+from pytest_joules.report.text import sentence
+
+#: Improved tests, and reasons why nothing can be told, that are shown at most; the regressed ones follow ``rows``.
+_FEW = 8
+
+#: Names in a list before "and N more".
+_NAMES = 3
+
+_FIGURES = re.compile(r"<?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?")
+
+
+def lines(
+    report: Report, width: int, rows: int | None = 20, encoding: str = "utf-8", all_with: str = "--energy-top=0"
+) -> list[str]:
+    """The comparison of a run, no line wider than ``width``; empty where nothing was compared.
+
+    ``rows`` is how many regressed tests are shown at most (``None`` or 0: all), the worst first; ``all_with`` is the option that
+    shows all.
+    """
+    facts = report.comparison
+    compared = [record for record in report.tests if record["comparison"] is not None]
+    if facts is None:
+        return []
+    result: list[str] = []
+    regressed = sorted(_of(compared, "regressed"), key=lambda record: (-_ratio(record), record["nodeid"]))
+    shown = regressed[:rows] if rows else regressed
+    for record in shown:
+        result += sentence(record["nodeid"], width, encoding)
+        result += _indented(headline(record["comparison"], record["rounds"]), width, encoding)
+    if len(shown) < len(regressed):
+        text = f"… and {len(regressed) - len(shown)} more regressed, each by less: {all_with} shows all"
+        result += sentence(text, width, encoding)
+    improved = sorted(_of(compared, "improved"), key=lambda record: (_ratio(record), record["nodeid"]))
+    for record in improved[:_FEW]:
+        result += sentence(f"{_moved(record['comparison'], record['rounds'])}: {record['nodeid']}", width, encoding)
+    if len(improved) > _FEW:
+        result += sentence(f"… and {len(improved) - _FEW} more improved, each by less", width, encoding)
+    for text in (*_undecided(_of(compared, "cannot tell")), *_others(facts), *facts.get("notes", ())):
+        result += sentence(text, width, encoding)
+    if any(record["provenance"] == "estimated" and record["comparison"]["ratio"] is not None for record in compared):
+        text = "estimates: on one machine and one estimate model the systematic error cancels in the ratio"
+        result += sentence(text, width, encoding)
+    return result + sentence(_outcome(facts, compared), width, encoding)
+
+
+def headline(comparison: Record, rounds: int | None = None) -> str:
+    """A regression in one line: ``regressed 1.34× since main; changed in its path: shop.cart.total, shop.tax.rate``.
+
+    With the number of ``rounds``, how sure that is as well: ``(1.30 to 1.39; 20 rounds)``.
+    """
+    changed = [dotted(place) for place in comparison["changed"]]
+    return _moved(comparison, rounds) + (f"; changed in its path: {_some(changed)}" if changed else "")
+
+
+def _moved(comparison: Record, rounds: int | None) -> str:
+    interval, blocks = comparison["ci95"], comparison["blocks"]
+    facts = [f"{quantity.ratio(interval[0])} to {quantity.ratio(interval[1])}"] if interval and rounds else []
+    if rounds:
+        facts.append(f"{rounds} rounds" + (f", {blocks} processes" if blocks > 1 else ""))
+    said = f" ({'; '.join(facts)})" if facts else ""
+    return f"{comparison['verdict']} {quantity.ratio(comparison['ratio'])}× since {comparison['baseline']}{said}"
+
+
+def dotted(place: str) -> str:
+    """``src/shop/cart.py::Cart.total`` as ``shop.cart.Cart.total``; what binds a name of a module by that name."""
+    path, colons, name = place.partition("::")
+    if not colons:
+        return place
+    parts = path.removesuffix(".py").split("/")
+    if parts[0] == "src" and len(parts) > 1:
+        del parts[0]
+    if parts[-1] == "__init__":
+        del parts[-1]
+    name = name.removeprefix("<module>").strip().replace(".<locals>", "")
+    return ".".join(part for part in (*parts, name) if part)
+
+
+def _undecided(records: Sequence[Record]) -> list[str]:
+    """A sentence for each reason; reasons that differ only in their figures are one."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(_FIGURES.sub("0", _why(record)), []).append(record)
+    ordered = sorted(groups.values(), key=lambda group: -len(group))
+    found = []
+    for group in ordered[:_FEW]:
+        which = f"{len(group)} tests, such as " if len(group) > 1 else ""
+        found.append(f"cannot tell of {which}{group[0]['nodeid']}: {_why(group[0])}")
+    rest = sum(map(len, ordered[_FEW:]))
+    if rest:
+        found.append(f"… and of {rest} more, for {len(ordered) - _FEW} other reasons: the JSON has them all")
+    return found
+
+
+def _why(record: Record) -> str:
+    return (record["comparison"]["why"] or "no reason given").rstrip(".")
+
+
+def _others(facts: Record) -> list[str]:
+    """Tests that only one of the two sides has."""
+    found = [f"{word} since {facts['baseline']}: {_some(facts[word])}" for word in ("new", "gone") if facts[word]]
+    if facts["renamed"]:
+        found.append(f"renamed: {_some([f'{before} -> {now}' for before, now in facts['renamed'].items()])}")
+    return found
+
+
+def _outcome(facts: Record, compared: Sequence[Record]) -> str:
+    counts = Counter(record["comparison"]["verdict"] for record in compared)
+    verdicts = [f"{counts[word]} {word}" for word in ("ok", "improved", "regressed", "cannot tell") if counts[word]]
+    others = [f"{len(facts[word])} {word}" for word in ("new", "gone", "renamed") if facts[word]]
+    # The name of a revision says already which commit it is.
+    commit = (facts["commit"] or "")[:8]
+    about = [text for text in ((facts["created"] or "")[:10], commit if commit[:7] not in facts["baseline"] else "") if text]
+    said = f" ({', '.join(about)})" if about else ""
+    # Tests without a verdict do not mean that something went wrong: say what did.
+    nothing = "no test in common" + (f"; {facts['why']}" if facts["why"] else "")
+    return f"compared with {facts['baseline']}{said}: " + "; ".join(
+        part for part in (", ".join(verdicts) or nothing, ", ".join(others)) if part
+    )
+
+
+def _of(records: Sequence[Record], verdict: str) -> list[Record]:
+    return [record for record in records if record["comparison"]["verdict"] == verdict]
+
+
+def _ratio(record: Record) -> float:
+    return float(record["comparison"]["ratio"] or 1.0)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more
+
+
+def _indented(text: str, width: int, encoding: str) -> list[str]:
+    if width < 20:
+        return sentence(text, width, encoding)
+    first, *rest = sentence(text, width - 2, encoding)
+    return [f"  {first}", *(f"  {line.lstrip()}" for line in rest)]

@@ -1,0 +1,414 @@
+"""An open history: written to, asked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from pytest_joules import __version__
+from pytest_joules.model import Record, Report
+from pytest_joules.store.place import Place
+from pytest_joules.store.rows import VALUES, as_json, entry_of, record_of, row_of, safe
+from pytest_joules.store.tables import number_of, ranges, tables, unranged
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, Executable, Row, Select, Table
+
+    from pytest_joules.store.postgresql import PostgreSQL
+
+#: Databases limit how many values a statement takes; SQLite took 999 for long.
+_MOST_VALUES = 900
+
+#: Seconds that a server has for one transaction.
+PATIENCE = 60.0
+
+
+class _Prepared:
+    """A statement that is compiled once for the database in use: half the time of doing so for every test."""
+
+    def __init__(self, engine: Engine, statement: Any, names: Sequence[str]) -> None:  # noqa: ANN401 - any kind of statement
+        compiled = statement.compile(dialect=engine.dialect, column_keys=list(names) or None)
+        self._text = str(compiled)
+        self._order: list[str] | None = compiled.positiontup
+        self._lite = engine.dialect.name == "sqlite"
+
+    def __call__(self, connection: Connection, *rows: Mapping[str, Any]) -> Any:  # noqa: ANN401 - mypy cannot tell a row's length
+        values: list[Any] = [tuple([row[name] for name in self._order]) for row in rows] if self._order else list(rows)
+        if self._lite:
+            # Past SQLAlchemy, which takes three times as long as SQLite: this is paid for every test.
+            cursor = connection.connection.cursor()
+            return cursor.executemany(self._text, values) if len(values) > 1 else cursor.execute(self._text, values[0])
+        return connection.exec_driver_sql(self._text, values if len(values) > 1 else values[0])
+
+
+class Store:
+    """An open history. Use :func:`pytest_joules.store.open_store`; for one thread.
+
+    ``notices`` are sentences for the user about what opening it did.
+    """
+
+    def __init__(self, engine: Engine, connection: Connection, place: Place, server: PostgreSQL | None = None) -> None:
+        import sqlalchemy as sa
+
+        self.notices: list[str] = []
+        self.place = place
+        self.server = server
+        self.uuid: str | None = None
+        """Of the session that is going on: what it measured is no history yet."""
+        self._engine = engine
+        self._connection = connection
+        self._session: int | None = None
+        self._number = 0
+        self._known: set[int] = set()
+        """Numbers of tests and codes that are there."""
+        self._functions: dict[tuple[str, str], int] = {}
+        """Numbers of functions, by place and hash."""
+        known = tables()
+        names = ("session_id", "test_id", "code_id", *VALUES)
+        self._add_measurements = _Prepared(engine, self._new(known.measurements), names)
+        self._add_tests = _Prepared(engine, self._new(known.tests), ("id", "nodeid"))
+        self._add_functions = _Prepared(engine, self._new(known.functions), ("number", "place", "hash"))
+        self._add_codes = _Prepared(engine, self._new(known.codes), ("id", "fingerprint", "functions", "unknown"))
+        codes, functions, given = known.codes, known.functions, sa.bindparam("number", type_=known.codes.c.id.type)
+        self._find_code = _Prepared(engine, sa.select(codes.c.id, codes.c.id).where(codes.c.id == given), ())
+        self._find_function = _Prepared(
+            engine, sa.select(functions.c.number, functions.c.id).where(functions.c.number == given), ()
+        )
+
+    def _new(self, table: Table) -> Any:  # noqa: ANN401 - one class for each database
+        """An INSERT that leaves alone what is there."""
+        if self._engine.dialect.name == "postgresql":
+            from sqlalchemy.dialects import postgresql
+
+            return postgresql.insert(table).on_conflict_do_nothing().inline()
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table).on_conflict_do_nothing().inline()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction whose errors are :class:`StoreError`; after one, the next can begin."""
+        with self.place.errors(), self.server.within(self._connection, PATIENCE) if self.server else contextlib.nullcontext():
+            try:
+                with self._connection.begin():
+                    yield self._connection
+            except BaseException:
+                # What it wrote is gone again.
+                self._known.clear()
+                self._functions.clear()
+                self.recover()
+                raise
+
+    # Written
+
+    def begin(self, report: Report) -> int:
+        """Note what all tests of a session share; the measurements added from now on belong to it. Returns its number.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        commit = report.commit or {}
+        uuid = uuid4().hex
+        values = {
+            "created": report.created,
+            "machine_id": report.machine.get("id"),
+            "machine": as_json(report.machine),
+            "commit_id": commit.get("id"),
+            "commit_dirty": commit.get("dirty"),
+            "settings": as_json(report.settings),
+            "sources": as_json(report.sources),
+            "plugin_version": __version__,
+            "uuid": uuid,
+        }
+        with self.transaction() as connection:
+            self._session = self.take_session(
+                connection, {key: safe(value) if isinstance(value, str) else value for key, value in values.items()}
+            )
+        self.uuid = uuid
+        return self._session
+
+    def take_session(self, connection: Connection, values: Record) -> int:
+        """The number of the session with these columns, made where it is not there yet."""
+        import sqlalchemy as sa
+
+        sessions = tables().sessions
+        connection.execute(self._new(sessions), values)
+        return int(connection.execute(sa.select(sessions.c.id).where(sessions.c.uuid == values["uuid"])).scalar_one())
+
+    def add(self, record: Record) -> None:
+        """Keep a test's measurement, in a transaction of its own: once this returns, a killed run does not lose it.
+
+        A record that is an earlier session's (``cached``) is there already, and is not kept again.
+
+        Raises:
+            StoreError: it cannot be written. The store stays usable; what was kept before is still there.
+        """
+        if self._session is None:
+            raise RuntimeError("begin() comes before add()")
+        if record.get("cached"):
+            return
+        self._number += 1
+        with self.transaction() as connection:
+            self.take(connection, [(self._session, row_of(record, self._number))])
+
+    def take(self, connection: Connection, rows: Sequence[tuple[int, Record]]) -> None:
+        """Write rows (:func:`pytest_joules.store.rows.row_of`), each with its session's number; those there are left alone.
+
+        All in one order, so that two writers never wait for each other in a circle.
+        """
+        named = {row["test_id"]: row["nodeid"] for _, row in rows}
+        if new := sorted(named.keys() - self._known):
+            self._add_tests(connection, *({"id": number, "nodeid": named[number]} for number in new))
+            self._known.update(new)
+        self._take_codes(connection, {row["code_id"]: row["code"] for _, row in rows if row["code"] is not None})
+        self._add_measurements(connection, *({**row, "session_id": session} for session, row in rows))
+
+    def _take_codes(self, connection: Connection, codes: Mapping[int, Record]) -> None:
+        unsure = sorted(codes.keys() - self._known)
+        there = self._find(connection, self._find_code, tables().codes.c.id, tables().codes.c.id, unsure)
+        rows = []
+        if new := [number for number in unsure if number not in there]:
+            self._take_functions(connection, {pair for number in new for pair in codes[number]["functions"].items()})
+        for number in new:
+            code = codes[number]
+            fingerprint = safe(code["fingerprint"]) if code["fingerprint"] is not None else None
+            executed = ranges(map(self._functions.__getitem__, code["functions"].items()))
+            rows.append({"id": number, "fingerprint": fingerprint, "functions": executed, "unknown": as_json(code["unknown"])})
+        if rows:
+            self._add_codes(connection, *rows)
+        self._known.update(unsure)
+
+    def _take_functions(self, connection: Connection, pairs: Iterable[tuple[str, str]]) -> None:
+        column = tables().functions.c
+        missing = {number_of(*pair): pair for pair in pairs if pair not in self._functions}
+
+        def look_up() -> None:
+            there = self._find(connection, self._find_function, column.number, column.id, sorted(missing))
+            self._functions.update((missing.pop(number), key) for number, key in there.items())
+
+        look_up()
+        if missing:
+            # By place: what is met together is numbered together.
+            new = sorted(missing, key=missing.__getitem__)
+            rows = ({"number": number, "place": safe(missing[number][0]), "hash": safe(missing[number][1])} for number in new)
+            self._add_functions(connection, *rows)
+            look_up()
+
+    @staticmethod
+    def _find(connection: Connection, one: _Prepared, key: Any, value: Any, keys: Sequence[int]) -> dict[int, int]:  # noqa: ANN401 - columns
+        import sqlalchemy as sa
+
+        if len(keys) <= 3:
+            return {row[0]: row[1] for number in keys for row in one(connection, {"number": number})}
+        found: dict[int, int] = {}
+        for chunk in _chunks(keys):
+            query: Select[Any] = sa.select(key, value).where(key.in_(chunk))
+            found |= {row[0]: row[1] for row in connection.execute(query)}
+        return found
+
+    # Asked
+
+    def history(self, nodeid: str, limit: int | None = None) -> list[dict[str, Any]]:
+        """All measurements of a test, the newest first, at most ``limit`` of them.
+
+        Each has ``session``, ``created``, ``machine_id``, ``machine``, ``commit`` (``{"id", "dirty"}`` or ``None``),
+        ``settings``, ``sources``, ``plugin_version``; ``nodeid``, ``outcome``, ``source``, ``provenance``, ``resolution``,
+        ``rounds``, ``iterations``; ``energy`` (``{"median", "ci95"}`` in joules, or ``None``), ``duration`` (``{"median"}`` in
+        seconds, or ``None``); ``samples``: one list each for ``energy``, ``duration``, ``tsc``, and one a domain under
+        ``domains``, to 9 digits; ``code``: ``{"fingerprint", "functions": {place: hash}, "unknown"}`` or ``None``; and what
+        else the test's record said.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        known = tables()
+        query = (
+            self._measurements(known.measurements, *(column for column in known.sessions.c if column.name != "id"))
+            .where(known.measurements.c.test_id == number_of(safe(nodeid)))
+            .order_by(known.sessions.c.created.desc(), known.measurements.c.id.desc())
+            .limit(limit)
+        )
+        with self.transaction() as connection:
+            rows = connection.execute(query).all()
+            codes = self.codes(connection, {row.code_id for row in rows})
+        return [entry_of(row._asdict()) | {"code": codes.get(row.code_id)} for row in rows]
+
+    def _measurements(self, *columns: Any) -> Select[Any]:  # noqa: ANN401 - columns and tables
+        import sqlalchemy as sa
+
+        known = tables()
+        together = known.measurements.join(known.sessions, known.sessions.c.id == known.measurements.c.session_id)
+        return sa.select(known.tests.c.nodeid, *columns).select_from(
+            together.join(known.tests, known.tests.c.id == known.measurements.c.test_id)
+        )
+
+    def nodeids(self, like: str = "") -> list[str]:
+        """The node ids in the history that contain ``like``, sorted.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        import sqlalchemy as sa
+
+        known = tables()
+        measured = sa.select(known.measurements.c.id).where(known.measurements.c.test_id == known.tests.c.id).exists()
+        query = sa.select(known.tests.c.nodeid).where(measured)
+        if like:
+            query = query.where(known.tests.c.nodeid.contains(safe(like), autoescape=True))
+        # SQLite's LIKE does not tell the cases of ASCII letters apart.
+        return sorted(row[0] for row in self._rows(query) if safe(like) in row[0])
+
+    def overview(self) -> list[dict[str, Any]]:
+        """One entry a test, the most recently measured first: ``nodeid``, ``count``, and of its latest measurement
+        ``created``, ``energy_median`` (joules or ``None``), ``provenance``.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        import sqlalchemy as sa
+
+        known = tables()
+        measurements = known.measurements
+        newest = (known.sessions.c.created.desc(), measurements.c.id.desc())
+        ranked = self._measurements(
+            sa.func.count().over(partition_by=measurements.c.test_id).label("count"),
+            known.sessions.c.created,
+            measurements.c.energy_median,
+            measurements.c.provenance,
+            measurements.c.id,
+            sa.func.row_number().over(partition_by=measurements.c.test_id, order_by=newest).label("place"),
+        ).subquery()
+        shown = (ranked.c.nodeid, ranked.c.count, ranked.c.created, ranked.c.energy_median, ranked.c.provenance)
+        query = sa.select(*shown).where(ranked.c.place == 1).order_by(ranked.c.created.desc(), ranked.c.id.desc())
+        return [dict(row._mapping) for row in self._rows(query)]
+
+    def sessions_of(
+        self, nodeids: Collection[str], machine_id: str, source: str, *, before: str | None = None, limit: int | None = 20
+    ) -> dict[str, list[Record]]:
+        """What earlier sessions of this machine and source measured of each test, the oldest first: ``created``,
+        ``fingerprint`` of the code (or ``None``), ``median`` (joules per iteration).
+
+        Only tests that passed, with a provenance of ``measured`` or ``estimated``. The latest ``limit`` of each test; with
+        ``before``, of sessions created before that time (ISO 8601, UTC). Tests without any are left out; the session that is
+        going on is not among them.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        import sqlalchemy as sa
+
+        known = tables()
+        wanted = {number_of(safe(nodeid)): nodeid for nodeid in nodeids}
+        found: dict[str, list[Record]] = {}
+        with self.transaction() as connection:
+            for chunk in _chunks(sorted(wanted)):
+                ranked = self._comparable(machine_id, source, before, known.measurements.c.test_id.in_(chunk)).subquery()
+                query = (
+                    sa.select(ranked.c.test_id, ranked.c.created, known.codes.c.fingerprint, ranked.c.energy_median)
+                    .select_from(ranked.outerjoin(known.codes, known.codes.c.id == ranked.c.code_id))
+                    .order_by(ranked.c.place.desc())
+                )
+                if limit is not None:
+                    query = query.where(ranked.c.place <= limit)
+                for test, created, fingerprint, median in connection.execute(query):
+                    entry = {"created": created, "fingerprint": fingerprint, "median": median}
+                    found.setdefault(wanted[test], []).append(entry)
+        return found
+
+    def latest_code(self, machine_id: str, source: str) -> dict[str, Record]:
+        """The newest measurement of each test by this machine and source whose code is known: its record as it was written,
+        with ``code`` and ``created`` (ISO 8601, UTC).
+
+        Only tests that passed, with a provenance of ``measured`` or ``estimated``; not those of the session that is going on.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        import sqlalchemy as sa
+
+        known = tables()
+        coded = known.measurements.c.code_id.is_not(None)
+        ranked = self._comparable(machine_id, source, None, coded).subquery()
+        newest = sa.select(ranked.c.id).where(ranked.c.place == 1)
+        query = self._measurements(known.measurements, known.sessions.c.created).where(known.measurements.c.id.in_(newest))
+        with self.transaction() as connection:
+            rows = connection.execute(query).all()
+            codes = self.codes(connection, {row.code_id for row in rows})
+        return {row.nodeid: record_of(row._asdict()) | {"code": codes[row.code_id], "created": row.created} for row in rows}
+
+    def _comparable(self, machine_id: str, source: str, before: str | None, condition: Any) -> Select[Any]:  # noqa: ANN401 - a clause
+        """Measurements that may be compared; ``place`` counts those of a test from the newest on."""
+        import sqlalchemy as sa
+
+        known = tables()
+        measurements, sessions = known.measurements, known.sessions
+        newest = (sessions.c.created.desc(), measurements.c.id.desc())
+        place = sa.func.row_number().over(partition_by=measurements.c.test_id, order_by=newest).label("place")
+        columns = [measurements.c[name] for name in ("id", "test_id", "code_id", "energy_median")]
+        query = (
+            sa.select(*columns, sessions.c.created, place)
+            .join(sessions, sessions.c.id == measurements.c.session_id)
+            .where(
+                condition,
+                sessions.c.machine_id == safe(machine_id),
+                measurements.c.source == safe(source),
+                measurements.c.provenance.in_(("measured", "estimated")),
+                measurements.c.outcome == "passed",
+                measurements.c.energy_median.is_not(None),
+            )
+        )
+        if before is not None:
+            query = query.where(sessions.c.created < before)
+        return query.where(sa.or_(sessions.c.uuid.is_(None), sessions.c.uuid != self.uuid)) if self.uuid else query
+
+    def codes(self, connection: Connection, numbers: Iterable[int | None]) -> dict[int, Record]:
+        """What tests executed: fingerprint, functions with their hashes, and what is not known, by number."""
+        import sqlalchemy as sa
+
+        known = tables()
+        rows: list[Row[Any]] = []
+        for chunk in _chunks(sorted({number for number in numbers if number is not None})):
+            rows += connection.execute(sa.select(known.codes).where(known.codes.c.id.in_(chunk)))
+        executed = {row.id: unranged(row.functions) for row in rows}
+        columns = (known.functions.c.id, known.functions.c.place, known.functions.c.hash)
+        functions: dict[int, tuple[str, str]] = {}
+        for part in _chunks(sorted(set().union(*executed.values()))):
+            found = connection.execute(sa.select(*columns).where(known.functions.c.id.in_(part)))
+            functions |= {number: (place, code) for number, place, code in found}
+        return {
+            row.id: {
+                "fingerprint": row.fingerprint,
+                "functions": dict(functions[number] for number in executed[row.id]),
+                "unknown": json.loads(row.unknown),
+            }
+            for row in rows
+        }
+
+    def _rows(self, query: Executable) -> list[Row[Any]]:
+        with self.transaction() as connection:
+            return list(connection.execute(query))
+
+    # The end
+
+    def recover(self) -> None:
+        """After an error: end the transaction, so that the next one can begin."""
+        import sqlalchemy as sa
+
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            self._connection.rollback()
+
+    def close(self) -> None:
+        """Close it; may be called twice, and never fails: all that was added is kept already."""
+        import sqlalchemy as sa
+
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            self._connection.close()
+            self._engine.dispose()
+
+
+def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
+    for begin in range(0, len(values), _MOST_VALUES):
+        yield values[begin : begin + _MOST_VALUES]

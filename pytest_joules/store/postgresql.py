@@ -1,0 +1,88 @@
+"""What holds for a PostgreSQL server only: how it is reached, locked, and how long it is waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pytest_joules.store.place import Place, StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+#: Two runs must not make or migrate the tables at once: they take this advisory lock first. Any number of our own.
+_LOCK = 0x6A6F756C6573
+
+#: libpq drivers; others have names of their own for these settings.
+_LIBPQ = ("psycopg", "psycopg2")
+
+
+class PostgreSQL:
+    """A PostgreSQL server. ``timeout``: seconds to wait for an answer, where neither the URL nor the environment says."""
+
+    def __init__(self, place: Place, timeout: float) -> None:
+        self.place = place
+        self.timeout = timeout
+
+    def engine(self) -> Engine:
+        import sqlalchemy as sa
+
+        settings: dict[str, object] = {}
+        if self.place.url.get_driver_name() in _LIBPQ:
+            settings = {
+                "connect_timeout": max(2, round(self.timeout)),
+                # Milliseconds after which what was sent and not acknowledged ends the connection, where the system knows that.
+                "tcp_user_timeout": round(2000 * self.timeout),
+                "fallback_application_name": "pytest-joules",
+                # Whatever the database has: what it cannot hold, it says itself.
+                "client_encoding": "utf8",
+            }
+            if "PGCONNECT_TIMEOUT" in os.environ:
+                del settings["connect_timeout"]
+            settings = {name: value for name, value in settings.items() if name not in self.place.url.query}
+        return sa.create_engine(self.place.url, poolclass=sa.pool.NullPool, connect_args=settings)
+
+    def connect(self, engine: Engine) -> Connection:
+        """Raises :class:`StoreError` where the URL asks for what the driver does not know."""
+        try:
+            return engine.connect()
+        except (TypeError, ValueError) as error:
+            # A setting that the driver does not know.
+            raise StoreError(f"the history's URL {self.place.shown} is not understood ({self.place.reason(error)})") from None
+
+    def lock(self, connection: Connection) -> None:
+        """Until the end of the transaction, no other run makes or changes tables."""
+        import sqlalchemy as sa
+
+        connection.execute(sa.select(sa.func.set_config("lock_timeout", "60s", True)))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+
+    @contextlib.contextmanager
+    def within(self, connection: Connection, seconds: float) -> Iterator[None]:
+        """End the connection where the server has not answered after so long: a run must not wait for ever.
+
+        Neither PostgreSQL nor libpq limits how long a client waits for a server that is stopped.
+        """
+        driver = connection.connection.dbapi_connection
+        number = driver.fileno() if driver is not None and hasattr(driver, "fileno") else None
+        if number is None:
+            yield
+            return
+        with socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as line:
+
+            def cut() -> None:
+                with contextlib.suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
+
+            timer = threading.Timer(seconds, cut)
+            timer.daemon = True
+            timer.start()
+            try:
+                yield
+            finally:
+                timer.cancel()
+                timer.join()

@@ -1,0 +1,144 @@
+"""A test's record as a row of the history, and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pytest_joules import stats
+from pytest_joules.model import Record, empty_record
+from pytest_joules.store.tables import code_number, number_of
+
+#: Entries of a record that have a column of their own.
+_COLUMNS = ("outcome", "source", "provenance", "resolution", "rounds", "iterations")
+
+#: What the facts need not repeat: what has columns, what samples give again, and what is said of other sessions.
+_NOT_FACTS = frozenset(
+    (*_COLUMNS, "nodeid", "energy", "duration", "power", "tsc", "domains", "samples", "code", "cached", "comparison")
+)
+
+#: The columns of a measurement that are the same in every database.
+VALUES = (
+    *("number", *_COLUMNS),
+    *("energy_median", "energy_low", "energy_high", "duration_median"),
+    *("samples", "facts"),
+)
+
+
+def row_of(record: Record, number: int) -> Record:
+    """What is written of a record: ``nodeid``, ``code``, their numbers, and :data:`VALUES`."""
+    nodeid, code = safe(record["nodeid"]), record.get("code")
+    energy, duration = record["energy"] or {}, record["duration"] or {}
+    low, high = energy.get("ci95") or (None, None)
+    facts = {key: value for key, value in record.items() if key not in _NOT_FACTS and _says_something(value)}
+    return {
+        "nodeid": nodeid,
+        "code": code,
+        "test_id": number_of(nodeid),
+        "code_id": code_number(code) if code is not None else None,
+        "number": number,
+        **{key: _storable(record[key]) for key in _COLUMNS},
+        "energy_median": _finite(energy.get("median")),
+        "energy_low": _finite(low),
+        "energy_high": _finite(high),
+        "duration_median": _finite(duration.get("median")),
+        "samples": _columnar(record["samples"]),
+        "facts": as_json(facts),
+    }
+
+
+def entry_of(values: Mapping[str, Any]) -> Record:
+    """A row with its session's columns as :meth:`pytest_joules.store.Store.history` gives it."""
+    values = dict(values)
+    low, high, median = (values.pop(f"energy_{name}") for name in ("low", "high", "median"))
+    duration = values.pop("duration_median")
+    commit = {"id": values.pop("commit_id"), "dirty": values.pop("commit_dirty")}
+    facts: Record = json.loads(values.pop("facts"))
+    del values["id"], values["number"], values["uuid"], values["test_id"], values["code_id"]
+    values["session"] = values.pop("session_id")
+    values["commit"] = commit if commit["id"] is not None else None
+    for key in ("machine", "settings", "sources", "samples"):
+        values[key] = json.loads(values[key])
+    values["energy"] = {"median": median, "ci95": [low, high] if low is not None else None} if median is not None else None
+    values["duration"] = {"median": duration} if duration is not None else None
+    return facts | values
+
+
+def record_of(values: Mapping[str, Any]) -> Record:
+    """A row as a test's record, as near to the one that was written as 9 digits allow."""
+    record = empty_record(values["nodeid"])
+    record.update(json.loads(values["facts"]))
+    record.update({key: values[key] for key in _COLUMNS})
+    samples = json.loads(values["samples"])
+    domains: Mapping[str, list[float | None]] = samples["domains"]
+    record["samples"] = [
+        {
+            "energy": energy,
+            "duration": duration,
+            "tsc": tsc,
+            "domains": {name: column[place] for name, column in domains.items()},
+        }
+        for place, (energy, duration, tsc) in enumerate(zip(*(samples[key] for key in _QUANTITIES), strict=True))
+    ]
+    powers = [
+        energy / duration if energy is not None and duration else None
+        for energy, duration in zip(samples["energy"], samples["duration"], strict=True)
+    ]
+    for key, column in (*((key, samples[key]) for key in _QUANTITIES), ("power", powers)):
+        record[key] = _summary(column)
+    record["domains"] = {name: _summary(column) for name, column in domains.items()}
+    if record["energy"] is not None and values["energy_low"] is not None:
+        # It may be wider than the samples alone say: an apportioned block has an uncertainty of its own.
+        record["energy"]["ci95"] = [values["energy_low"], values["energy_high"]]
+    return record
+
+
+_QUANTITIES = ("energy", "duration", "tsc")
+
+
+def _summary(column: Iterable[float | None]) -> Record | None:
+    known = [value for value in column if value is not None]
+    return stats.summarise(known) if known else None
+
+
+def _columnar(samples: Iterable[Record]) -> str:
+    """Samples as one JSON list a quantity: short, and quick to write and to read."""
+    samples = list(samples)
+    domains = dict.fromkeys(name for sample in samples for name in sample["domains"])
+    parts = [f'"{key}":{_numbers([sample[key] for sample in samples])}' for key in _QUANTITIES]
+    inner = ",".join(
+        [f"{json.dumps(safe(name))}:{_numbers([sample['domains'].get(name) for sample in samples])}" for name in domains]
+    )
+    return "{" + ",".join(parts) + ',"domains":{' + inner + "}}"
+
+
+def _numbers(values: Iterable[float | None]) -> str:
+    texts = ["null" if value is None or not math.isfinite(value) else f"{value:.9g}" for value in values]
+    return f"[{','.join(texts)}]"
+
+
+def as_json(value: object) -> str:
+    from pytest_joules.report.json_file import text
+
+    return safe(text(value))
+
+
+def safe(text: str) -> str:
+    """A text without lone surrogates and NUL, which databases refuse."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
+
+
+def _storable(value: Any) -> Any:  # noqa: ANN401 - whatever a column takes
+    return safe(value) if isinstance(value, str) else value
+
+
+def _says_something(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(entry is not None for entry in value.values())
+    return value is not None and value != []
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None

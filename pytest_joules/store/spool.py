@@ -1,0 +1,261 @@
+"""A history on a server, by way of a file here.
+
+What is measured goes into the spool first, a SQLite file of the same schema in pytest's cache, and from there to the server: now
+and then between two tests, at the end of the run, or in the next run whose server answers. So a run never waits for a network
+while it measures, and a lost connection loses nothing. A measurement has the same session and number in every database: pushed
+twice, it is there once.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_joules.clock import CLOCKS
+from pytest_joules.model import Record, Report
+from pytest_joules.store.history import Store
+from pytest_joules.store.opening import open_store
+from pytest_joules.store.place import Place, StoreError, Unreachable
+from pytest_joules.store.rows import VALUES
+from pytest_joules.store.tables import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+#: Measurements in one transaction on the server.
+_BATCH = 200
+
+#: A killed run's machine may not come back (CI): what it measured is pushed this often, in seconds.
+_INTERVAL = 10.0
+
+#: Sessions that stay in the spool when all they measured is pushed.
+_SESSIONS = 200
+
+#: Single measurements that the server may refuse before pushing is given up.
+_REFUSALS = 5
+
+
+def open_for_run(url: str | os.PathLike[str], folder: Callable[[], Path | None], *, timeout: float = 5.0) -> Store | Spooled:
+    """Open the history that a run writes to: a file as it is, a server with a spool in the ``folder`` (``None``: in memory).
+
+    A server that does not answer is no error: what is measured waits in the spool.
+
+    Raises:
+        StoreError: the URL is wrong, or what is there is no history.
+    """
+    place = Place(url)
+    if place.lite:
+        return open_store(url, timeout=timeout)
+    server: Store | None = None
+    trouble: Unreachable | None = None
+    try:
+        server = open_store(url, timeout=timeout)
+    except Unreachable as error:
+        trouble = error
+    return Spooled(place, _spool(place, folder()), server, trouble, timeout)
+
+
+def _spool(place: Place, folder: Path | None) -> Store:
+    if folder is not None:
+        try:
+            return open_store(folder / f"spool-{place.key()}.db")
+        except StoreError:
+            # A cache that cannot be written: the server is all there is.
+            pass
+    return open_store("sqlite://")
+
+
+class Spooled:
+    """As :class:`pytest_joules.store.Store`, of which it has two; ``notices`` are complete after :meth:`close`."""
+
+    def __init__(self, place: Place, spool: Store, server: Store | None, trouble: StoreError | None, timeout: float) -> None:
+        self.notices = list(spool.notices)
+        self._place = place
+        self._spool = spool
+        self._server = server
+        self._trouble: StoreError | None = trouble
+        self._timeout = timeout
+        self._pushed = CLOCKS.wall()
+        self._waiting = 0
+        self._closed = False
+
+    def begin(self, report: Report) -> int:
+        """As :meth:`Store.begin`; what earlier runs could not push is pushed first.
+
+        Raises:
+            StoreError: the spool cannot be written.
+        """
+        earlier = self._unsent()
+        number = self._spool.begin(report)
+        if self._server is not None:
+            self._server.uuid = self._spool.uuid
+        if earlier and self._push():
+            self.notices.append(f"history: {earlier} {_tests(earlier)} of earlier runs pushed to {self._place.shown}")
+        return number
+
+    def add(self, record: Record) -> None:
+        """As :meth:`Store.add`; pushed within seconds, as far as the server answers.
+
+        Raises:
+            StoreError: the spool cannot be written.
+        """
+        self._spool.add(record)
+        if self._server is not None and CLOCKS.wall() - self._pushed > _INTERVAL * 1e9:
+            self._push()
+
+    def sessions_of(
+        self, nodeids: Collection[str], machine_id: str, source: str, *, before: str | None = None, limit: int | None = 20
+    ) -> dict[str, list[Record]]:
+        """As :meth:`Store.sessions_of`, from the server.
+
+        Raises:
+            StoreError: the server does not answer, or cannot be read.
+        """
+        return self._answering().sessions_of(nodeids, machine_id, source, before=before, limit=limit)
+
+    def latest_code(self, machine_id: str, source: str) -> dict[str, Record]:
+        """As :meth:`Store.latest_code`, from the server.
+
+        Raises:
+            StoreError: the server does not answer, or cannot be read.
+        """
+        return self._answering().latest_code(machine_id, source)
+
+    def _answering(self) -> Store:
+        if self._server is None:
+            raise self._trouble or Unreachable(f"the history {self._place.shown} does not answer")
+        return self._server
+
+    def close(self) -> None:
+        """Push what is left; never fails. What the server did not take stays for the next run, and ``notices`` says so."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            left = self._unsent()
+            if left and not self._push(last=True):
+                left = self._unsent()
+                self.notices.append(self._kept(left))
+            self._tidy()
+        except StoreError as error:
+            self.notices.append(f"history: what was measured could not be pushed to {self._place.shown}: {error}")
+        self._spool.close()
+        if self._server is not None:
+            self._server.close()
+
+    def _kept(self, left: int) -> str:
+        reason = str(self._trouble or "it did not take them")
+        if not self._spool.place.is_file:
+            return f"history: {left} {_tests(left)} lost, as pytest's cache cannot keep them meanwhile: {reason}"
+        return (
+            f"history: {left} {_tests(left)} kept in {self._spool.place.shown} until the next run whose store answers: {reason}"
+        )
+
+    # To the server
+
+    def _unsent(self) -> int:
+        import sqlalchemy as sa
+
+        with self._spool.transaction() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(tables().measurements)).scalar_one())
+
+    def _push(self, *, last: bool = False) -> bool:
+        """Move what is in the spool to the server, batch by batch; whether all of it is there."""
+        if self._server is None and last:
+            self._connect()
+        refused = after = 0
+        many = _BATCH
+        while self._server is not None:
+            ids, sessions, rows = self._spooled(after, many)
+            if not ids:
+                break
+            try:
+                self._give(self._server, sessions, rows)
+            except StoreError as error:
+                self._trouble = error
+                if isinstance(error, Unreachable):
+                    self._server.close()
+                    self._server = None
+                    if last:
+                        last = False
+                        self._connect()
+                    continue
+                # One of them may be what the server refuses: the others must not wait for it.
+                if many == 1:
+                    refused += 1
+                    after = ids[0]
+                if refused > _REFUSALS:
+                    break
+                many = 1
+            else:
+                self._forget(rows)
+        self._pushed = CLOCKS.wall()
+        return self._server is not None and not refused
+
+    def _connect(self) -> None:
+        try:
+            self._server = open_store(self._place.text, timeout=self._timeout)
+            self._server.uuid = self._spool.uuid
+        except StoreError as error:
+            self._trouble = error
+
+    def _spooled(self, after: int, limit: int) -> tuple[list[int], dict[int, Record], list[tuple[int, Record]]]:
+        """The next measurements: their numbers in the spool, the sessions they belong to, and the rows with their session's."""
+        import sqlalchemy as sa
+
+        known = tables()
+        measurements, sessions = known.measurements, known.sessions
+        columns = [measurements.c[name] for name in ("id", "session_id", "test_id", "code_id", *VALUES)]
+        query = (
+            sa.select(known.tests.c.nodeid, *columns)
+            .join(known.tests, known.tests.c.id == measurements.c.test_id)
+            .where(measurements.c.id > after)
+            .order_by(measurements.c.id)
+            .limit(limit)
+        )
+        with self._spool.transaction() as connection:
+            found = connection.execute(query).all()
+            codes = self._spool.codes(connection, {row.code_id for row in found})
+            belongs = sa.select(sessions).where(sessions.c.id.in_({row.session_id for row in found}))
+            shared = {row.id: row._asdict() for row in connection.execute(belongs)}
+        for values in shared.values():
+            del values["id"]
+        rows: list[tuple[int, Record]] = []
+        for row in found:
+            values = row._asdict()
+            picked: dict[str, Any] = {name: values[name] for name in ("nodeid", "test_id", "code_id", *VALUES)}
+            rows.append((row.session_id, {**picked, "code": codes.get(row.code_id)}))
+        return [row.id for row in found], shared, rows
+
+    @staticmethod
+    def _give(server: Store, sessions: dict[int, Record], rows: Sequence[tuple[int, Record]]) -> None:
+        with server.transaction() as connection:
+            numbers = {number: server.take_session(connection, values) for number, values in sorted(sessions.items())}
+            server.take(connection, [(numbers[number], row) for number, row in rows])
+
+    def _forget(self, rows: Sequence[tuple[int, Record]]) -> None:
+        """They are on the server; where this is not reached, they are pushed again, and found there."""
+        import sqlalchemy as sa
+
+        # Not by the row's id: when another run has emptied the spool meanwhile, SQLite gives the same ones to new rows.
+        measurements = tables().measurements
+        gone = measurements.delete().where(
+            measurements.c.session_id == sa.bindparam("session"), measurements.c.number == sa.bindparam("place")
+        )
+        with self._spool.transaction() as connection:
+            connection.execute(gone, [{"session": session, "place": row["number"]} for session, row in rows])
+
+    def _tidy(self) -> None:
+        """Only old sessions go: another run may be in the middle of its own, in the same spool."""
+        import sqlalchemy as sa
+
+        known = tables()
+        newest = sa.select(sa.func.max(known.sessions.c.id)).scalar_subquery()
+        used = sa.select(known.measurements.c.id).where(known.measurements.c.session_id == known.sessions.c.id).exists()
+        with self._spool.transaction() as connection:
+            connection.execute(known.sessions.delete().where(known.sessions.c.id < newest - _SESSIONS, ~used))
+
+
+def _tests(count: int) -> str:
+    return "test" if count == 1 else "tests"

@@ -1,0 +1,137 @@
+"""The schema, and the numbers that are made of content.
+
+A test, and a version of what a test executes, is numbered by a hash of what it is: two writers give it the same number without
+asking, and nothing is looked up. Functions are counted instead, so that a test's functions can be written as a few ranges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from types import SimpleNamespace
+
+from pytest_joules.model import Record
+
+
+def number_of(*parts: object) -> int:
+    """A 63-bit number made of JSON values: among a million, two are the same once in ten million histories."""
+    return int.from_bytes(hashlib.blake2b(json.dumps(parts).encode("ascii"), digest_size=8).digest(), "big") >> 1
+
+
+def code_number(code: Record) -> int:
+    """The number of what a test executed: a record's ``code``."""
+    return number_of(code["fingerprint"], sorted(code["functions"].items()), code["unknown"])
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers as ``"1-57 60 63-80"``: the functions of a test were met together, and so follow each other."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return " ".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
+
+
+def unranged(text: str) -> list[int]:
+    """The inverse of :func:`ranges`."""
+    numbers: list[int] = []
+    for part in text.split():
+        low, _, high = part.partition("-")
+        numbers += range(int(low), int(high or low) + 1)
+    return numbers
+
+
+@lru_cache(maxsize=1)
+def tables() -> SimpleNamespace:
+    """The tables of the schema in use: ``metadata``, ``meta``, ``sessions``, ``tests``, ``functions``, ``codes``,
+    ``measurements``."""
+    return version_2()
+
+
+def version_2() -> SimpleNamespace:
+    """Version 2, which the migration from version 1 also needs: a version 3 is a function of its own."""
+    import sqlalchemy as sa
+
+    metadata = sa.MetaData()
+    # SQLite's row numbers must be declared INTEGER, and have 64 bits.
+    hashed = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    meta = sa.Table("meta", metadata, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.Text))
+    sessions = sa.Table(
+        "sessions",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("created", sa.String(64), nullable=False),
+        sa.Column("machine_id", sa.Text, index=True),
+        sa.Column("machine", sa.Text, nullable=False),
+        sa.Column("commit_id", sa.Text),
+        sa.Column("commit_dirty", sa.Boolean),
+        sa.Column("settings", sa.Text, nullable=False),
+        sa.Column("sources", sa.Text, nullable=False),
+        sa.Column("plugin_version", sa.String(64), nullable=False),
+        # The same in every database that the session is copied to.
+        sa.Column("uuid", sa.String(32)),
+        sa.Index("sessions_uuid", "uuid", unique=True),
+    )
+    tests = sa.Table(
+        "tests",
+        metadata,
+        sa.Column("id", hashed, primary_key=True, autoincrement=False),
+        sa.Column("nodeid", sa.Text, nullable=False),
+    )
+    functions = sa.Table(
+        "functions",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        # Not the texts themselves: PostgreSQL's indices take 2.7 kB at most.
+        sa.Column("number", hashed, nullable=False),
+        sa.Column("place", sa.Text, nullable=False),
+        sa.Column("hash", sa.Text, nullable=False),
+        sa.Index("functions_number", "number", unique=True),
+    )
+    codes = sa.Table(
+        "codes",
+        metadata,
+        sa.Column("id", hashed, primary_key=True, autoincrement=False),
+        sa.Column("fingerprint", sa.Text),
+        sa.Column("functions", sa.Text, nullable=False),
+        sa.Column("unknown", sa.Text, nullable=False),
+    )
+    measurements = sa.Table(
+        "measurements",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("session_id", sa.ForeignKey("sessions.id"), nullable=False),
+        # Within the session: with the session's uuid, what tells that a measurement is there already.
+        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("test_id", sa.ForeignKey("tests.id"), nullable=False),
+        sa.Column("code_id", sa.ForeignKey("codes.id")),
+        sa.Column("outcome", sa.String(64)),
+        sa.Column("source", sa.Text),
+        sa.Column("provenance", sa.String(64), nullable=False),
+        sa.Column("resolution", sa.String(64)),
+        sa.Column("rounds", sa.Integer, nullable=False),
+        sa.Column("iterations", sa.Integer, nullable=False),
+        # Joules and seconds per iteration; null where unavailable.
+        sa.Column("energy_median", sa.Float),
+        sa.Column("energy_low", sa.Float),
+        sa.Column("energy_high", sa.Float),
+        sa.Column("duration_median", sa.Float),
+        sa.Column("samples", sa.Text, nullable=False),
+        sa.Column("facts", sa.Text, nullable=False),
+        sa.Index("measurements_number", "session_id", "number", unique=True),
+        # All that a comparison asks for: the rows themselves, with their samples, are not read.
+        sa.Index("measurements_compared", "test_id", "session_id", "source", "provenance", "outcome", "code_id", "energy_median"),
+    )
+    return SimpleNamespace(
+        metadata=metadata,
+        meta=meta,
+        sessions=sessions,
+        tests=tests,
+        functions=functions,
+        codes=codes,
+        measurements=measurements,
+    )

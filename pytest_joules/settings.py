@@ -293,7 +293,7 @@ def _fit_together(settings: Settings) -> None:
     if settings.update and settings.compare is None:
         raise pytest.UsageError("--energy-update needs --energy-compare=NAME: it changes that baseline")
     if settings.save is not None and settings.update:
-        raise pytest.UsageError("--energy-save and --energy-update do not go together: the one writes a baseline, the other mends one")
+        raise pytest.UsageError("--energy-save and --energy-update do not go together: one writes a baseline, one mends it")
 
 
 def _name(config: pytest.Config, option: str) -> str | None:

@@ -56,6 +56,9 @@ _QUIET: dict[str, object] = {
     "allure_report_dir": None,
 }
 
+#: Seconds from which on a round's body does not notice that caches are cold when it begins.
+_LONG = 0.25
+
 #: Fields of the settings that say how to measure. All others keep their defaults: a companion reports, keeps and judges nothing.
 _CARRIED = ("rounds", "warmup", "max_time", "measure_idle", "idle_watts", "max_watts")
 
@@ -117,7 +120,8 @@ class Stepper:
         self._answers = answers
         self._temp = temp
         self._items: dict[str, pytest.Item] = {}
-        self._warm: set[str] = set()
+        self._seconds: dict[str, float] = {}
+        """How long a round's body takes, of tests that have run."""
         self._modules: set[str] = set()
         self._errors: dict[str, str] = {}
         self._reports: list[pytest.CollectReport | pytest.TestReport] | None = None
@@ -192,9 +196,10 @@ class Stepper:
             effort = dataclasses.replace(effort, rounds=command["rounds"])
         if command["max_time"] is not None:
             effort = effort.within(command["max_time"])
-        if item.nodeid in self._warm:
-            effort = dataclasses.replace(effort, warmup=0)
-        self._warm.add(item.nodeid)
+        if item.nodeid in self._seconds:
+            # Others ran meanwhile: one round to be as warm as in the block before, where that makes a difference.
+            again = 1 if self._seconds[item.nodeid] < _LONG else 0
+            effort = dataclasses.replace(effort, warmup=min(effort.warmup, again))
         # Budgets hold for the whole measurement, of which this is a part.
         item.stash[SETTINGS] = dataclasses.replace(own, effort=effort, budget=None)
         # Another block of this test follows: as between two rounds, wider fixtures stay.
@@ -208,6 +213,10 @@ class Stepper:
             self._reports = None
             item.stash[SETTINGS] = own
             item.user_properties[:] = properties
+        for report in reports:
+            record = getattr(report, "joules", None)
+            if record is not None and record["duration"] is not None:
+                self._seconds[item.nodeid] = record["duration"]["median"] * record["iterations"]
         self._say({"reports": self._serialised(reports), **self._news()})
 
     def _tear_down(self, command: Record) -> None:

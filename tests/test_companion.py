@@ -78,7 +78,7 @@ def test_measures_what_the_body_draws(inner):
     assert gone(found["pid"], 0.1)
 
 
-def test_warms_up_once_and_keeps_wider_fixtures_between_blocks(inner):
+def test_keeps_wider_fixtures_between_blocks(inner):
     inner.file(
         test_a="""
 def log(text):
@@ -117,9 +117,20 @@ def test_next(wide):
         "--energy-rounds=4",
     )
     assert found["rounds"] == [2, 3, 1]
-    # A warm-up in the first block of each test only.
-    body = ["narrow", "body"]
-    assert found["log"] == ["up", *body * 6, "next", "next", "down"]
+    # With one round to warm up in each block.
+    assert found["log"] == ["up", *["narrow", "body"] * (3 + 4), "next", "next", "down"]
+
+
+def test_long_rounds_warm_up_once(inner):
+    inner.file(test_a="import time\ndef test_it():\n    draw(1000)\n    time.sleep(0.3)\n    open('log', 'a').write('x')\n")
+    script = """
+    open("log", "w").close()
+    for _ in range(2):
+        companion.measure("test_a.py::test_it", rounds=2)
+    note(rounds=len(open("log").read()))
+    """
+    _, found = driven(inner, script, "--energy-rounds=1", "--energy-warmup=1")
+    assert found["rounds"] == 1 + 2 + 2
 
 
 def test_disturbs_nothing(inner):

@@ -107,7 +107,7 @@ class _Undocumented(ast.NodeTransformer):
         node.body = body or [ast.Pass()]
         return node
 
-    visit_Module = visit_ClassDef = _documented  # noqa: N815 - ast's names
+    visit_Module = visit_ClassDef = _documented
 
     def visit_FunctionDef(self, node):
         node.returns = None
@@ -115,7 +115,7 @@ class _Undocumented(ast.NodeTransformer):
             argument.annotation = None
         return self._documented(node)
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 - ast's names
+    visit_AsyncFunctionDef = visit_FunctionDef
 
 
 def laid_out_anew(source: str, numbers: random.Random) -> str:
@@ -168,7 +168,7 @@ class _Places(ast.NodeVisitor):
             self.visit(statement)
         self._function.pop()
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 - ast's names
+    visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_Expr(self, node):
         if not isinstance(node.value, ast.Constant):  # a docstring

@@ -6,8 +6,8 @@
 from setup to teardown. ``hashing`` is what the fingerprints take, per test, from the source and without any cache.
 
 ``changed-only``: a history is made once; then one random function of the package at a time is changed (a statement more in its
-body), and a run with ``--energy-changed-only`` says what it would measure, and ends. Which tests execute the function is told by a
-plain run under ``sys.settrace``, which knows nothing of this plugin: every one of them must be measured again.
+body), and a run with ``--energy-changed-only`` says what it would measure, and ends. Which tests execute the function is told by
+a plain run under ``sys.settrace``, which knows nothing of this plugin: every one of them must be measured again.
 
 Bars: recording at most 15 % of the warm-up rounds (Python 3.12 and later), at most 3 x (before); at most 5 % of the tests of
 more-itertools measured again (median over the edits), none missed. Exit code 1 where one is missed.

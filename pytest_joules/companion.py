@@ -232,11 +232,16 @@ class Companion:
         self.idle_watts = hello["idle_watts"]
         self._known = frozenset(self.nodeids)
 
-    def close(self) -> None:
-        """End it in order: fixtures are torn down."""
+    def tell_to_end(self) -> None:
+        """What comes before :meth:`close` where several are closed: they end at the same time."""
         if self.running:
             with contextlib.suppress(CompanionError):
                 self._say({"do": "end"})
+
+    def close(self) -> None:
+        """End it in order: fixtures are torn down."""
+        self.tell_to_end()
+        if self.running:
             self._wait(_PATIENCE)
         self.kill()
 

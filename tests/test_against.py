@@ -35,9 +35,30 @@ def test_rate(): shop.rate()
 """
 
 
+#: The counter, read at every body's borders: no ticks to wait for, which takes most of the time of a run with counters that tick.
+PLUG = """
+from pytest_joules.sources.base import Domain, Source
+
+class Plug(Source):
+    name, rank = "plug", 200
+    def open(self):
+        self.domains, self.tick, self.why = (Domain("plug", counts=True),), 0.0, "moved by the tests"
+    def read(self):
+        with open({path!r}) as file:
+            return (int(file.read()),)
+    def joules(self, before, after, seconds):
+        return ((after[0] - before[0]) / 1e6,)
+
+def pytest_joules_sources(config):
+    return [Plug()]
+"""
+
+
 @pytest.fixture
 def shop(inner, monkeypatch):
     """A repository whose ``main`` has a package that draws 1 J and 2 J."""
+    inner.plug = PLUG.format(path=str(inner.tree.path("package-0")))
+    inner.conftest(inner.plug)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(inner.path.parent))
     temp = inner.path.parent / f"{inner.path.name}-temp"
@@ -69,6 +90,9 @@ def left_behind(inner):
 
 
 def test_tells_the_two_apart(shop):
+    """With counters that tick, whose joules are shared out to bodies that are too short for them."""
+    shop.conftest()
+    commit(shop)
     dearer(shop)
     result = against(shop, "-v")
     result.assert_outcomes(passed=1, failed=1)
@@ -358,7 +382,7 @@ def test_the_revision_cannot_be_started_again(shop):
 
 
 def test_others_use_the_machine(shop):
-    shop.conftest(shared=True)
+    shop.conftest(shop.plug, shared=True)
     commit(shop)
     dearer(shop)
     against(shop, ref="HEAD").assert_outcomes(passed=2)

@@ -108,6 +108,9 @@ class Pair:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.there.tell_to_end()
+            self.here.tell_to_end()
         try:
             self.there.__exit__(kind, error, trace)
         finally:

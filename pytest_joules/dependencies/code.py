@@ -26,6 +26,9 @@ _COMPOUND = (
     ast.Match,
     getattr(ast, "TryStar", ast.Try),
 )
+_FUNCTIONS = frozenset((ast.FunctionDef, ast.AsyncFunctionDef))
+#: Nodes that are more than their parts.
+_PARTS = _FUNCTIONS | {ast.ClassDef, ast.Attribute, ast.Import, ast.ImportFrom, ast.AnnAssign, ast.Lambda}
 #: Flags of a code object that say how it runs; the others tell of its docstring and of ``__future__``.
 _FLAGS = 0x3FF
 #: What stands for the lines of the first function; no number that a program is likely to have among its constants.
@@ -226,27 +229,43 @@ class _Reader:
             self._visit(statement, 1, "", None, Refers(), outer=True)
 
     def _visit(self, node: ast.AST, number: int, prefix: str, owner: str | None, refers: Refers, *, outer: bool) -> None:
-        if hasattr(node, "lineno"):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                self._function(node, number, prefix, owner, refers, outer=outer)
-                return
-            if isinstance(node, ast.ClassDef):
-                # A class body in a function runs with the function.
-                node.body = _without_docstring(node.body) or [ast.Pass(lineno=1, col_offset=0)]
-                prefix, owner = f"{prefix}{node.name}.", owner or (node.name if outer else None)
-            elif isinstance(node, ast.Name):
-                refers.names.add(node.id)
-            elif isinstance(node, ast.Attribute):
-                refers.attributes.add(node.attr)
-            elif isinstance(node, ast.Import | ast.ImportFrom):
-                refers.imports += [entry for _, entry in imported(node)]
-            elif isinstance(node, ast.AnnAssign) and not outer:
-                node.annotation = _nothing()
-            elif isinstance(node, ast.Lambda):
-                _without_annotations(node.args)
+        kind = node.__class__  # tens of thousands of nodes: no chain of isinstance
+        if kind is ast.Name:
+            refers.names.add(node.id)  # type: ignore[attr-defined]  # a Name
             _on_one_line(node, number)
-        for child in ast.iter_child_nodes(node):
-            self._visit(child, number, prefix, owner, refers, outer=outer)
+            return
+        if kind in _PARTS:
+            self._part(node, number, prefix, owner, refers, outer=outer)
+            if kind in _FUNCTIONS:
+                return
+            if kind is ast.ClassDef:
+                name: str = node.name  # type: ignore[attr-defined]  # a ClassDef
+                # A class body in a function runs with the function.
+                prefix, owner = f"{prefix}{name}.", owner or (name if outer else None)
+        if "lineno" in node.__dict__:
+            _on_one_line(node, number)
+        for field_name in node._fields:
+            value = getattr(node, field_name, None)
+            if value.__class__ is list:
+                for inner in value:
+                    if isinstance(inner, ast.AST):
+                        self._visit(inner, number, prefix, owner, refers, outer=outer)
+            elif isinstance(value, ast.AST) and value._fields:
+                self._visit(value, number, prefix, owner, refers, outer=outer)
+
+    def _part(self, node: ast.AST, number: int, prefix: str, owner: str | None, refers: Refers, *, outer: bool) -> None:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            self._function(node, number, prefix, owner, refers, outer=outer)
+        elif isinstance(node, ast.ClassDef):
+            node.body = _without_docstring(node.body) or [ast.Pass(lineno=1, col_offset=0)]
+        elif isinstance(node, ast.Attribute):
+            refers.attributes.add(node.attr)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            refers.imports += [entry for _, entry in imported(node)]
+        elif isinstance(node, ast.AnnAssign) and not outer:
+            node.annotation = _nothing()
+        elif isinstance(node, ast.Lambda):
+            _without_annotations(node.args)
 
     def _function(self, node: Function, number: int, prefix: str, owner: str | None, refers: Refers, *, outer: bool) -> None:
         qualname = f"{prefix}{node.name}"
@@ -374,7 +393,8 @@ def _nothing() -> ast.Constant:
 
 
 def _on_one_line(node: ast.AST, number: int) -> None:
-    vars(node).update(lineno=number, end_lineno=number, col_offset=0, end_col_offset=0)
+    node.lineno = node.end_lineno = number  # type: ignore[attr-defined]  # of every node that has a place
+    node.col_offset = node.end_col_offset = 0  # type: ignore[attr-defined]
 
 
 def _first_line(node: ast.stmt) -> int:

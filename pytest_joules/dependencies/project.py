@@ -263,7 +263,6 @@ def _search_path() -> list[str]:
     return list(dict.fromkeys(os.path.realpath(entry or ".") for entry in sys.path))
 
 
-@lru_cache(maxsize=64)
 def _metadata_folders(folder: str) -> tuple[str, ...]:
     # The folder's name has the distribution's name and version: reading the files would take 0.3 ms each.
     try:

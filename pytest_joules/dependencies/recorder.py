@@ -194,6 +194,13 @@ if sys.version_info >= (3, 12):
                     self._watch(constant)
 
 
+_get_profile = sys.getprofile
+
+
+def _no_profile() -> None:
+    """What ``sys.getprofile`` is while a test is recorded."""
+
+
 class Profiled(Recorder):
     """By a profile function, which sees every call: switched on only where the project's code can run."""
 
@@ -229,9 +236,11 @@ class Profiled(Recorder):
         self._on += 1
         if self._on > 1:
             return
-        if sys.getprofile() is not None:
+        if _get_profile() is not None:
             self.trouble = "another profiler is active"
             return
+        # A test may ask whether it is profiled: what it does on being told is not what it does in its measured rounds.
+        sys.getprofile = _no_profile
         threading.setprofile(self._see)
         sys.setprofile(self._see)
 
@@ -239,10 +248,12 @@ class Profiled(Recorder):
         self._on -= 1
         if self._on:
             return
-        if sys.getprofile() is self._see:
+        if _get_profile() is self._see:
             sys.setprofile(None)
         elif self.trouble is None and self._calls <= MOST_CALLS:
             self.trouble = "another profiler took over"
+        if sys.getprofile is _no_profile:
+            sys.getprofile = _get_profile
         if getattr(threading, "_profile_hook", None) is self._see:
             threading.setprofile(None)
 

@@ -96,7 +96,7 @@ import os
 
 def pytest_configure(config):
     off = os.environ.get("JOULES_OFF", "")
-    from pytest_joules import collector, course, reporting, session, tally
+    from pytest_joules import collector, course, measuring, reporting, tally
     from pytest_joules.sources import estimate
     if off == "readings":
         counters = [0.0]
@@ -123,7 +123,7 @@ def pytest_configure(config):
                 self.left -= 1
                 return self.left > 0
             def measurement(self, nodeid): return None
-        session.Course = Bare
+        measuring.Course = Bare
         reporting.Reporting._open_store = lambda self: None
 """
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import scipy.stats
 
-from pytest_joules.judgement import MOST_BLOCKS, Case, Comparison, judge
+from pytest_joules.judge.judgement import MOST_BLOCKS, Case, Comparison, judge
 
 SETTINGS = [(0.01, 0.01), (0.01, 0.03), (0.03, 0.01), (0.03, 0.03)]
 CHANGES = [0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5]

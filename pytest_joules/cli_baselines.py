@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pytest_joules.cli_output import encoding, print_json, print_table, refuse, say, width
 
 if TYPE_CHECKING:
-    from pytest_joules.baselines import Baseline, BaselineTest, Entry
+    from pytest_joules.baseline.baselines import Baseline, BaselineTest, Entry
     from pytest_joules.model import Record, Report
 
 BUNDLE = "pytest-joules-baselines/1"
@@ -59,7 +59,7 @@ def _whole(text: str) -> int:
 
 
 def _folder(given: argparse.Namespace) -> Path | None:
-    from pytest_joules.baselines import nearest
+    from pytest_joules.baseline.baselines import nearest
 
     return given.dir if given.dir is not None else nearest(Path.cwd())
 
@@ -68,7 +68,7 @@ def _folder(given: argparse.Namespace) -> Path | None:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    from pytest_joules.baselines import BaselineError
+    from pytest_joules.baseline.baselines import BaselineError
     from pytest_joules.report import comparison
 
     try:
@@ -94,7 +94,8 @@ def _side(text: str, folder: Path | None) -> Baseline:
     Raises:
         BaselineError: it cannot be found or read.
     """
-    from pytest_joules import baselines, fingerprint
+    from pytest_joules import fingerprint
+    from pytest_joules.baseline import baselines
 
     machine, _, name = text.rpartition("/")
     if folder is not None and not machine and (folder / name).suffix != ".json":
@@ -111,9 +112,9 @@ def _side(text: str, folder: Path | None) -> Baseline:
 
 def _compared(before: Baseline, now: Baseline, threshold: float) -> Report:
     """What a run would have reported that measured what is in ``now``."""
-    from pytest_joules import baselines
-    from pytest_joules.comparing import refusal
-    from pytest_joules.judgement import Case, judge
+    from pytest_joules.baseline import baselines
+    from pytest_joules.judge.comparing import refusal
+    from pytest_joules.judge.judgement import Case, judge
     from pytest_joules.model import Report
 
     differs = baselines.differences(before.machine, now.machine) or baselines.other_models(before.sources, now.sources)
@@ -214,7 +215,8 @@ def _times(ratio: float | None) -> str:
 
 
 def _export(given: argparse.Namespace) -> int:
-    from pytest_joules import baseline_file, baselines
+    from pytest_joules.baseline import baselines
+    from pytest_joules.baseline import file as baseline_file
     from pytest_joules.report import json_file, write
 
     folder = _folder(given)
@@ -246,7 +248,7 @@ def _export(given: argparse.Namespace) -> int:
 
 
 def _chosen(known: Sequence[Entry], names: Sequence[str], folder: Path) -> list[Entry]:
-    from pytest_joules.baselines import BaselineError
+    from pytest_joules.baseline.baselines import BaselineError
 
     if not names:
         return list(known)
@@ -261,7 +263,7 @@ def _chosen(known: Sequence[Entry], names: Sequence[str], folder: Path) -> list[
 
 
 def _import(given: argparse.Namespace) -> int:
-    from pytest_joules.baselines import FOLDER, BaselineError, put
+    from pytest_joules.baseline.baselines import FOLDER, BaselineError, put
 
     folder = _folder(given) or Path.cwd() / FOLDER
     try:
@@ -290,7 +292,7 @@ def _state(baseline: Baseline) -> str:
     """Whether a baseline stands where this one is to be."""
     import dataclasses
 
-    from pytest_joules.baselines import BaselineError, load
+    from pytest_joules.baseline.baselines import BaselineError, load
 
     if not baseline.path.exists():
         return "free"
@@ -307,9 +309,9 @@ def _read_bundle(path: Path, folder: Path) -> list[Baseline]:
     Raises:
         BaselineError: it is none; nothing of it is to be taken then.
     """
-    from pytest_joules import checked
-    from pytest_joules.baseline_file import baseline_of, read_text
-    from pytest_joules.baselines import BaselineError, path_of
+    from pytest_joules.baseline import checked
+    from pytest_joules.baseline.baselines import BaselineError, path_of
+    from pytest_joules.baseline.file import baseline_of, read_text
 
     text = read_text(path)
     try:

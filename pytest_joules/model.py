@@ -188,7 +188,7 @@ class Report:
     """Totals of the session: ``seconds`` and ``joules`` spent, ``idle_watts`` where measured."""
     comparison: Record | None = None
     """What the session was compared with: ``baseline``, ``created``, ``commit``, ``threshold``, ``counts`` by verdict, node ids
-    that are ``new`` or ``gone``, ``renamed`` ones (before: now), ``why`` there are no verdicts, and ``notes`` of what else differs;
+    that are ``new`` or ``gone``, ``renamed`` ones (before: now), ``why`` there are no verdicts, ``notes`` of what else differs.
     ``None`` where it was not."""
 
     extra: Record = field(default_factory=dict)

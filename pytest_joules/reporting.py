@@ -21,7 +21,7 @@ from pytest_joules.sources import choose
 from pytest_joules.store import Spooled, Store, StoreError, open_for_run
 
 if TYPE_CHECKING:
-    from pytest_joules.comparing import OtherSide
+    from pytest_joules.judge.comparing import OtherSide
     from pytest_joules.sources.tsc import TickCounter
 
 
@@ -242,7 +242,7 @@ class Reporting:
     def _compare(self) -> None:
         if self.other is None:
             return
-        from pytest_joules import reference
+        from pytest_joules.baseline import reference
 
         for record in self.report.tests:
             record["comparison"] = self._comparisons.get(record["nodeid"], record["comparison"])
@@ -255,7 +255,7 @@ class Reporting:
         """Write or mend the baseline."""
         if not self._accepting:
             return
-        from pytest_joules import reference
+        from pytest_joules.baseline import reference
 
         try:
             if exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):

@@ -21,10 +21,10 @@ import sqlalchemy.dialects.sqlite
 import tabulate
 from powercap import Tree, Zone, make_tree
 
+import pytest_joules.baseline.reference
 import pytest_joules.doctor
-import pytest_joules.evidence
-import pytest_joules.judging
-import pytest_joules.reference
+import pytest_joules.judge.evidence
+import pytest_joules.judge.judging
 import pytest_joules.report.csv_file
 import pytest_joules.report.json_file
 import pytest_joules.report.terminal

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_joules import baseline_file, baselines, stats
-from pytest_joules.baselines import BaselineError
+from pytest_joules import stats
+from pytest_joules.baseline import baselines
+from pytest_joules.baseline import file as baseline_file
+from pytest_joules.baseline.baselines import BaselineError
 from pytest_joules.model import Report, empty_record
 from pytest_joules.report import json_file
 

@@ -10,7 +10,8 @@ import pytest
 from _pytest._io.wcwidth import wcswidth
 from test_baselines import FACTS, MACHINE, OTHER, record_of, report_of
 
-from pytest_joules import baselines, cli, fingerprint
+from pytest_joules import cli, fingerprint
+from pytest_joules.baseline import baselines
 from pytest_joules.report import json_file
 
 NAMES = [f"tests/test_shop.py::TestCart::test_number_{number:02}" for number in range(24)]

@@ -14,8 +14,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_joules import evidence, session_noise, two_samples
-from pytest_joules.judgement import FEWEST_SAMPLES, LEARNT_FROM, MOST_BLOCKS, Case, Comparison, judge
+from pytest_joules.judge import evidence, session_noise, two_samples
+from pytest_joules.judge.judgement import FEWEST_SAMPLES, LEARNT_FROM, MOST_BLOCKS, Case, Comparison, judge
 
 RUNG = settings(derandomize=True, deadline=None, max_examples=60)
 
@@ -421,7 +421,7 @@ def test_a_record_is_plain_json():
 
 
 def test_nothing_heavy_is_imported_before_somebody_judges():
-    code = "import sys, pytest_joules.judgement; sys.exit(any(name in sys.modules for name in ('numpy', 'scipy')))"
+    code = "import sys, pytest_joules.judge.judgement; sys.exit(any(name in sys.modules for name in ('numpy', 'scipy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_joules import repeat, scratch
+from pytest_joules import repeat
 from pytest_joules.against.imports import Paths, prepare
 from pytest_joules.against.joining import joined, undisturbed
 from pytest_joules.against.pair import BLOCKS, Pair, Turns
 from pytest_joules.against.worktree import Revision, RevisionError, Worktree, repository, resolve
-from pytest_joules.companion import CompanionError, reports_of
-from pytest_joules.comparing import Before, Block, Comparing, OtherSide, joules_of
-from pytest_joules.judging import Judging
+from pytest_joules.companion import scratch
+from pytest_joules.companion.companion import CompanionError, reports_of
+from pytest_joules.judge.comparing import Before, Block, Comparing, OtherSide, joules_of
+from pytest_joules.judge.judging import Judging
 from pytest_joules.model import Record
 from pytest_joules.reporting import Reporting
 from pytest_joules.settings import ItemSettings, Settings, item_settings
@@ -170,7 +171,7 @@ class Interleaving:
         return self._judge(item, reports, call, record)
 
     def _judge(self, item: pytest.Item, reports: list[pytest.TestReport], call: pytest.TestReport, record: Record) -> bool:
-        from pytest_joules.session import hold_to_budget, measured, properties_of, send
+        from pytest_joules.measuring import hold_to_budget, measured, properties_of, send
 
         random = repeat.plan(item).random
         for report in reports:

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_joules.against.imports import Paths, belongs, other
 from pytest_joules.against.worktree import RevisionError, Worktree
-from pytest_joules.companion import Answer, Companion, CompanionError, Invocation
+from pytest_joules.companion.companion import Answer, Companion, CompanionError, Invocation
 from pytest_joules.model import Record
 from pytest_joules.settings import Effort
 

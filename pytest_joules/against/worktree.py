@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_joules import scratch
+from pytest_joules.companion import scratch
 
 #: What git sets for its hooks would point at the hook's repository and index.
 _GIT_VARIABLES = (

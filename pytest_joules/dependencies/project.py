@@ -43,6 +43,7 @@ class Project:
         self._prefix = f"{self.root}{os.sep}"
         self._environments: dict[str, bool] = {}
         self._relative: dict[str, str | None] = {}
+        self._folders: dict[str, str] = {}
         self._files: dict[str, File | None] = {}
         self._listed: dict[Path, frozenset[str]] = {}
         self._modules: dict[tuple[str, str], str | None] = {}
@@ -61,7 +62,10 @@ class Project:
     def _place(self, filename: str) -> str | None:
         if filename.startswith("<") or not filename.endswith((".py", *importlib.machinery.EXTENSION_SUFFIXES)):
             return None
-        path = os.path.realpath(filename)
+        folder, name = os.path.split(filename)
+        if folder not in self._folders:  # one look at the disk for all files of a folder
+            self._folders[folder] = os.path.realpath(folder)
+        path = f"{self._folders[folder]}{os.sep}{name}"
         if (copied := self.installed.get(path)) is not None:
             return f"{INSTALLED}/{copied}"
         if not path.startswith(self._prefix):

@@ -50,6 +50,10 @@ class Recorder:
         self._modules: dict[str, ModuleType] = {}
         self._loaded = 0
 
+    def prepare(self) -> None:
+        """All tests are collected."""
+        self._new_modules()
+
     def begin(self) -> None:
         """A test's warm-up round begins."""
         self.executed.clear()
@@ -83,20 +87,20 @@ class Recorder:
         """What these code objects give away: that a thread or a process is started, that files are read."""
         return {self._telling[id(code)] for code in codes if id(code) in self._telling}
 
-    def _new_modules(self) -> list[str]:
-        """Files of the project that were imported since this was last asked."""
+    def _new_modules(self) -> dict[str, str]:
+        """Files of the project that were imported since this was last asked: what Python calls them, and their paths in it."""
         found = [name for name, module in self._modules.items() if sys.modules.get(name) is not module]
         if len(sys.modules) == self._loaded and not found:
-            return []
+            return {}
         self._loaded = len(sys.modules)
-        files = []
+        files = {}
         for name in found:
             del self._modules[name]
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None) if isinstance(module, ModuleType) and name not in self._modules else None
             if isinstance(file, str) and (relative := self.project.relative(file)) is not None:
                 self._modules[name] = module
-                files.append(relative)
+                files[file] = relative
         for module_name, qualname, meaning in _TELLING:
             value: object = sys.modules.get(module_name)
             for part in qualname.split("."):
@@ -139,11 +143,14 @@ if sys.version_info >= (3, 12):
 
             _monitoring.register_callback(self._tool, _monitoring.events.PY_START, started)
 
+        def prepare(self) -> None:
+            self._find()
+
         def begin(self) -> None:
             self._arm_again()
+            if len(sys.modules) != self._loaded:
+                self._find()
             super().begin()
-            self._find()
-            self.imported.clear()
 
         def end(self) -> None:
             self._find()
@@ -178,10 +185,9 @@ if sys.version_info >= (3, 12):
             new = self._new_modules()
             if not new or self._tool is None:
                 return
-            self.imported += new
-            relative = self.project.relative
+            self.imported += new.values()
             for value in gc.get_objects():
-                if type(value) is FunctionType and relative(value.__code__.co_filename) is not None:
+                if type(value) is FunctionType and value.__code__.co_filename in new:
                     self._watch(value.__code__)
 
         def _watch(self, code: CodeType) -> None:
@@ -222,7 +228,8 @@ class Profiled(Recorder):
 
     def begin(self) -> None:
         super().begin()
-        self._new_modules()
+        if len(sys.modules) != self._loaded:
+            self._new_modules()
         self._calls = 0
         self.trouble = None
 

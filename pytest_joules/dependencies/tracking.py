@@ -65,6 +65,11 @@ class Tracking:
 
     # Recording
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self) -> None:
+        if not self.config.option.collectonly:
+            self.recorder.prepare()
+
     def begin(self) -> None:
         """Before the warm-up round of a test."""
         self._running = self._recorded = True

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
-from pytest_joules import __version__, checked
-from pytest_joules.checked import Bad, within
+from pytest_joules import __version__
+from pytest_joules.baseline import checked
+from pytest_joules.baseline.checked import Bad, within
 from pytest_joules.model import SCHEMA as REPORT_SCHEMA
 from pytest_joules.model import Record
 from pytest_joules.report import json_file
@@ -254,12 +255,12 @@ def _refuse(path: Path, what: str) -> NoReturn:
 
 
 def parse(text: str, name: str, path: Path) -> Baseline:
-    """A baseline or report from JSON. Raises :class:`~pytest_joules.checked.Bad`, which says what is wrong."""
+    """A baseline or report from JSON. Raises :class:`~pytest_joules.baseline.checked.Bad`, which says what is wrong."""
     return baseline_of(checked.decode(text), name, path)
 
 
 def baseline_of(data: Record, name: str, path: Path) -> Baseline:
-    """A baseline from decoded JSON. Raises :class:`~pytest_joules.checked.Bad`, which says what is wrong."""
+    """A baseline from decoded JSON. Raises :class:`~pytest_joules.baseline.checked.Bad`, which says what is wrong."""
     schema = data.get("schema")
     if schema == REPORT_SCHEMA:
         tests, order = _tests_of_report(data), []

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_joules.judgement import Case
+from pytest_joules.judge.judgement import Case
 from pytest_joules.model import Record
 from pytest_joules.stats import median
 
 if TYPE_CHECKING:
-    from pytest_joules.judgement import Comparison
+    from pytest_joules.judge.judgement import Comparison
 
 #: A block of samples (joules) of both sides, or of this side alone; ``None`` where there is nothing to measure again.
 Block = tuple[Sequence[float] | None, Sequence[float]]
@@ -96,7 +96,7 @@ class Comparing:
 
     def settle(self, again: Again | None) -> None:
         """Measure the suspects again until none is left or they have been enough, and judge the run as a whole."""
-        from pytest_joules.judgement import MOST_BLOCKS, judge
+        from pytest_joules.judge.judgement import MOST_BLOCKS, judge
 
         results = self._judge(judge)
         for _ in range(MOST_BLOCKS - 1):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_joules.companion import Companion, CompanionError
-from pytest_joules.comparing import Block, Comparing, joules_of, refusal
+from pytest_joules.companion.companion import Companion, CompanionError
+from pytest_joules.judge.comparing import Block, Comparing, joules_of, refusal
 from pytest_joules.model import Record
 from pytest_joules.plugin import quick_imports
 from pytest_joules.report.comparison import headline
@@ -22,7 +22,7 @@ from pytest_joules.settings import Settings
 from pytest_joules.stats import median
 
 if TYPE_CHECKING:
-    from pytest_joules.comparing import Again
+    from pytest_joules.judge.comparing import Again
 
 
 class Judging:
@@ -74,7 +74,7 @@ class Judging:
     def _settle(self, again: Again | None) -> None:
         comparing = self.comparing
         with quick_imports(self.config):
-            from pytest_joules import evidence, judgement  # noqa: F401 - with what they import: 0.5 s
+            from pytest_joules.judge import evidence, judgement  # noqa: F401 - with what they import: 0.5 s
         try:
             with self._turn() if again is not None and self._held else nullcontext():
                 comparing.settle(again if not self.settings.update else None)

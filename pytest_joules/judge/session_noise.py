@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import chdtri, digamma, polygamma
 
-from pytest_joules.two_samples import Array
+from pytest_joules.judge.two_samples import Array
 
 #: No history is steadier than this (relative), however alike its few sessions look.
 _STEADIEST = 1e-4

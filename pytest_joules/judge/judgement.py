@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_joules.model import Record
 
 if TYPE_CHECKING:
-    from pytest_joules.evidence import Evidence
+    from pytest_joules.judge.evidence import Evidence
 
 MOST_BLOCKS = 6
 """A suspect is measured again until it is none any more or has this many blocks."""
@@ -108,7 +108,7 @@ def judge(cases: Sequence[Case], threshold: float = 0.05, *, alpha: float = 0.01
             sound.append(whole)
             places.append(place)
     if sound:
-        from pytest_joules.evidence import weigh
+        from pytest_joules.judge.evidence import weigh
 
         for place, case, evidence in zip(places, sound, weigh(sound), strict=True):
             found[place] = _conclude(case, evidence, threshold, alpha, confirm)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
-from pytest_joules.judgement import LEARNT_FROM, MOST_BLOCKS, Case
-from pytest_joules.session_noise import moderated, references, share_of_processes
-from pytest_joules.two_samples import Array, Effects, benjamini_hochberg, effects, widening
+from pytest_joules.judge.judgement import LEARNT_FROM, MOST_BLOCKS, Case
+from pytest_joules.judge.session_noise import moderated, references, share_of_processes
+from pytest_joules.judge.two_samples import Array, Effects, benjamini_hochberg, effects, widening
 
 Flags = NDArray[np.bool_]
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_joules import baselines, fingerprint
-from pytest_joules.baselines import Baseline, BaselineError
-from pytest_joules.comparing import Before, OtherSide
+from pytest_joules import fingerprint
+from pytest_joules.baseline import baselines
+from pytest_joules.baseline.baselines import Baseline, BaselineError
+from pytest_joules.judge.comparing import Before, OtherSide
 from pytest_joules.model import Record, Report
 from pytest_joules.settings import Settings
 

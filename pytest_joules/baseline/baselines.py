@@ -1,6 +1,6 @@
 """Baselines: saved sessions, in the project under ``.joules/<machine-id>/<NAME>.json``, small enough to commit.
 
-Saving, finding and mending them; what a file looks like is in :mod:`pytest_joules.baseline_file`.
+Saving, finding and mending them; what a file looks like is in :mod:`pytest_joules.baseline.file`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pytest_joules import __version__
-from pytest_joules.baseline_file import (
+from pytest_joules.baseline.file import (
     Baseline,
     BaselineError,
     BaselineTest,

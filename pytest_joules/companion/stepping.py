@@ -1,7 +1,7 @@
 """The child side of a companion: a pytest that runs what it is told to, one block of rounds of one test after another.
 
-It is started by :mod:`pytest_joules.companion`. Commands come in over what was its standard input, answers go out over what was
-its standard output, a line of JSON each; what the tests print goes where its standard error goes.
+It is started by :mod:`pytest_joules.companion.companion`. Commands come in over what was its standard input, answers go out over
+what was its standard output, a line of JSON each; what the tests print goes where its standard error goes.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Stepper:
         self._answers.flush()
 
     def _measure(self, session: pytest.Session, command: Record) -> None:
-        from pytest_joules.session import SETTINGS
+        from pytest_joules.measuring import SETTINGS
 
         item = self._items[command["nodeid"]]
         own = item.stash[SETTINGS]

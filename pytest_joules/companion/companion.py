@@ -1,4 +1,4 @@
-"""A pytest like this one, in a process of its own, that runs tests when told (see :mod:`pytest_joules.stepping`)."""
+"""A pytest like this one, in a process of its own, that runs tests when told (see :mod:`pytest_joules.companion.stepping`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import pytest
 
-from pytest_joules import scratch, stepping
+from pytest_joules.companion import scratch, stepping
 from pytest_joules.model import Record
 from pytest_joules.settings import read_settings
 
@@ -435,7 +435,7 @@ _PROGRAM = """
 import sys
 if sys.path[:1] == [""]:
     del sys.path[0]
-from pytest_joules.stepping import main
+from pytest_joules.companion.stepping import main
 main()
 """
 

@@ -1,0 +1,1 @@
+"""Another pytest process that runs tests when it is told to."""

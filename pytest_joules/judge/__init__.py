@@ -1,0 +1,1 @@
+"""Whether a test has become more expensive: from samples to verdicts."""

@@ -1,0 +1,440 @@
+"""Runs tests in rounds under the meter, in a process that runs tests: what belongs to a test goes to its course, what it comes
+to goes off with its call report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from pytest_joules import repeat
+from pytest_joules.clock import CLOCKS
+from pytest_joules.course import Course, Progress
+from pytest_joules.dependencies.tracking import Tracking
+from pytest_joules.foreign import ForeignLoad
+from pytest_joules.meter import Meter
+from pytest_joules.model import Measurement, Reading, Record, Sample, empty_record
+from pytest_joules.regions import Energy
+from pytest_joules.reporting import Reporting
+from pytest_joules.settings import ItemSettings, Settings, item_settings
+from pytest_joules.sources.base import Source
+from pytest_joules.sources.process_tree import ProcessTree
+from pytest_joules.sources.tsc import TickCounter
+from pytest_joules.turns import machine_lock, reported_by_worker, turn
+from pytest_joules.verdicts import judge_budget
+
+if TYPE_CHECKING:
+    from pytest_joules.dependencies.cached import Cached
+    from pytest_joules.judge.judging import Judging
+
+SETTINGS = pytest.StashKey[ItemSettings]()
+
+
+class Measuring:
+    """Runs tests in rounds under the meter."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, sources: tuple[Source, ...], ticks: TickCounter) -> None:
+        self.config = config
+        self.settings = settings
+        self.sources = sources
+        self.ticks = ticks
+        self.meter = Meter(sources, ticks.read)
+        self.energy = Energy(self.meter)
+        self.foreign: ForeignLoad | None = None
+        self.idle_watts: float | None = None
+        self.judging: Judging | None = None
+        self.tracking = Tracking(config, settings)
+        self.cached: Cached | None = None
+        if settings.changed_only:
+            from pytest_joules.dependencies.cached import Cached
+
+            self.cached = Cached(config, settings, self.tracking, "+".join(source.name for source in sources), self._from_cache)
+        self.joules: float | None = 0.0
+        """What the session drew from its first test on; of a worker, what was drawn in its turns."""
+        self._turns = hasattr(config, "workerinput")
+        self._mark: Reading | None = None
+        self._course: Course | None = None
+        self._rounds: repeat.Rounds | None = None
+        self._said = 0
+        self._quiesce: Callable[[], object] | None = None
+        if any(source.name == "nvml" for source in sources):
+            from pytest_joules.sources import nvml
+
+            config.pluginmanager.register(_Synchronise(nvml.synchronise), "joules-nvml")
+
+    # The session
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        # Only now all markers are there: pytest_collection_modifyitems of a conftest may add some.
+        try:
+            for item in session.items:
+                item.stash[SETTINGS] = self._settings_of(item)
+        except pytest.UsageError as error:
+            if not self._turns:
+                raise
+            # A worker cannot end the run with a usage error: the controller does, see Reporting.
+            self.config.workeroutput["joules_misuse"] = str(error)  # type: ignore[attr-defined]  # xdist's
+            pytest.exit(str(error))
+
+    def _settings_of(self, item: pytest.Item) -> ItemSettings:
+        own = item_settings(item, self.settings)
+        if own.effort.iterations > 1 and not repeat.can_iterate(item):
+            raise pytest.UsageError(
+                f"{item.nodeid}: @pytest.mark.energy: iterations= needs a test function; leave it out or use rounds="
+            )
+        return own
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        if session.items and not session.config.option.collectonly and not session.testsfailed:
+            with turn(machine_lock()) if self._turns else nullcontext():
+                self._calibrate()
+        return (yield)
+
+    def _calibrate(self) -> None:
+        self.meter.calibrate()
+        hook = self.config.hook.pytest_joules_quiesce
+        if hook.get_hookimpls():
+            self._quiesce = self._quiesce_all
+        if any(source.provenance == "measured" and source.domains for source in self.sources):
+            self.foreign = ForeignLoad(ProcessTree().seconds)
+        if self.settings.measure_idle:
+            watts = self.meter.idle_watts(2.0)
+            self.idle_watts = self.meter.total(watts)
+        self._mark = self.meter.read()
+
+    def _quiesce_all(self) -> None:
+        try:
+            self.config.hook.pytest_joules_quiesce(config=self.config)
+        except Exception as error:
+            # The test has done its work: its outcome is not to change.
+            note = f"a pytest_joules_quiesce hook failed: {type(error).__name__}: {error}"
+            if self._course is not None and note not in self._course.tally.notes:
+                self._course.tally.notes.append(note)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        if not self._turns:
+            self._account(final=True)
+        output = getattr(self.config, "workeroutput", None)
+        totals = {"joules": self.joules or None, "idle_watts": self.idle_watts}
+        judged: Record = {}
+        if self.judging is not None:
+            judged = {"comparisons": self.judging.comparing.comparisons, "troubles": self.judging.comparing.troubles}
+        if output is not None:
+            output["joules"] = totals
+            output["joules_judged"] = json.dumps(judged)
+        if (reporting := self._reporting()) is not None:
+            reporting.add_totals(totals)
+            reporting.add_judged(judged)
+
+    def _reporting(self) -> Reporting | None:
+        """Where measurements go in this process; ``None`` in a worker, whose controller has it."""
+        return cast("Reporting | None", self.config.pluginmanager.get_plugin("joules-reporting"))
+
+    def pytest_unconfigure(self) -> None:
+        for source in self.sources:
+            source.close()
+
+    # A test
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        plan = repeat.plan(item)
+        own = item.stash.get(SETTINGS, None) or self._settings_of(item)
+        if own.skip or not plan.measure:
+            item.user_properties.append(("energy_note", f"not measured: {'marked skip' if own.skip else plan.why}"))
+            return None
+        if self.cached is not None and self.cached.stands_for(item):
+            return None
+        note = ("energy_note", "not measured: another plugin runs it")
+        item.user_properties.append(note)
+        result = repeat.run_by_others(item, nextitem, self)
+        if result is not None:
+            return True
+        item.user_properties.remove(note)
+        hook = item.ihook
+        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        if not self._run(item, nextitem, own, plan):
+            hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def _rounds_of(
+        self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: repeat.Plan, *, silent: bool = False
+    ) -> tuple[Course, repeat.Rounds]:
+        effort = own.effort
+        limit = repeat.time_limit(item)
+        if limit is not None:
+            # The limit covers all rounds: leave the last one room to end.
+            effort = effort.within(0.6 * limit)
+        repeating = plan.repeat and not (effort.rounds == 1 and effort.warmup == 0 and not self.meter.tick)
+        course = Course(
+            self.meter,
+            effort,
+            foreign=self.foreign,
+            quiesce=self._quiesce,
+            progress=self._progress() if self.config.getoption("verbose", 0) > 0 else None,
+            idle_watts=self.idle_watts,
+            repeatable=repeating,
+            around_runtest=repeat.body_hook(item) == "runtest",
+            tracking=self.tracking,
+        )
+        if plan.why:
+            course.tally.notes.append(plan.why)
+        if plan.random:
+            course.tally.notes.append("random examples (Hypothesis): not judged; seed or derandomize it")
+        rounds = repeat.Rounds(item, nextitem, course, repeat=repeating, iterations=effort.iterations, silent=silent)
+        return course, rounds
+
+    def measure_again(self, item: pytest.Item) -> Record | None:
+        """One more block of rounds of a test that has run already; nobody is told of it. ``None`` where it did not pass."""
+        own = item.stash[SETTINGS]
+        plan = repeat.plan(item)
+        course, rounds = self._rounds_of(item, None, own, plan, silent=True)
+        properties = list(item.user_properties)
+        found: list[Record] = []
+
+        def decide(report: pytest.TestReport) -> bool:
+            if report.passed and (measurement := course.measurement(item.nodeid)) is not None:
+                found.append(measurement.as_record())
+            return False
+
+        self._course, self._rounds = course, rounds
+        try:
+            rounds.run(decide)
+        finally:
+            self.tracking.end()
+            self._course = self._rounds = None
+            item.user_properties[:] = properties
+        return found[0] if found else None
+
+    def _run(self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: repeat.Plan) -> bool:
+        """Run a test in rounds; whether its reports are held back for now."""
+        course, rounds = self._rounds_of(item, nextitem, own, plan)
+        if self._turns:
+            self._mark = self.meter.read()
+        self.energy.new_test()
+        self._course, self._rounds = course, rounds
+        decided = held = False
+
+        def decide(report: pytest.TestReport) -> bool:
+            nonlocal decided, held
+            decided = True
+            if not report.skipped and not rounds.expected_failure:
+                self._decide(item, report, course, own, plan)
+                held = self._suspect(item, report, rounds, plan)
+            elif not report.skipped:
+                note = ("energy_note", "not measured: marked xfail")
+                item.user_properties.append(note)
+                report.user_properties.append(note)
+            return held
+
+        try:
+            rounds.run(decide)
+        except BaseException:
+            # Interrupted: what was measured until now is reported all the same.
+            reporting = self._reporting()
+            if not decided and reporting is not None and (measurement := course.measurement(item.nodeid)) is not None:
+                measurement.notes.append("interrupted")
+                reporting.add_interrupted(measurement.as_record())
+            raise
+        finally:
+            self.tracking.end()
+            self._course = self._rounds = None
+            self._account(final=self._turns)
+        return held
+
+    def _suspect(self, item: pytest.Item, report: pytest.TestReport, rounds: repeat.Rounds, plan: repeat.Plan) -> bool:
+        """Whether a test looks dearer than before: then it is reported when it was measured again."""
+        record: Record | None = getattr(report, "joules", None)
+        if self.judging is None or record is None or not report.passed:
+            return False
+        if not self.judging.suspects(record, random=plan.random):
+            return False
+
+        def release() -> None:
+            with reported_by_worker(item):
+                item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+                rounds.release()
+                item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+        self.judging.hold(report, record, release)
+        if (reporting := self._reporting()) is not None:
+            reporting.keep_early(record)
+        return True
+
+    def _decide(self, item: pytest.Item, report: pytest.TestReport, course: Course, own: ItemSettings, plan: repeat.Plan) -> None:
+        """Measure, judge, and send it off with the call report."""
+        if self._rounds is not None and self._rounds.reported and not plan.why:
+            course.tally.notes.append("one round: subtests")
+        measurement = course.measurement(item.nodeid)
+        if measurement is None:
+            report.user_properties.append(("energy_note", "not measured: its body was not seen"))
+            return
+        self.energy.add_to(measurement, counted=report.passed and course.measuring)
+        record = measurement.as_record()
+        record["code"] = self.tracking.code(item, plan)
+        hold_to_budget(measurement, record, report, own, random=plan.random, settings=self.settings)
+        send(item, report, record)
+
+    def _from_cache(self, item: pytest.Item, report: pytest.TestReport, record: Record) -> None:
+        """An earlier measurement stands for a test that has just run once: the same code's joules, so judged as usual."""
+        random = repeat.plan(item).random
+        hold_to_budget(measured(record), record, report, item.stash[SETTINGS], random=random, settings=self.settings)
+        send(item, report, record)
+
+    def _account(self, *, final: bool = False) -> None:
+        """Add what was drawn since this was last done to the session's total, ten times a second at most.
+
+        ``final``: the next stretch, if there is one, does not begin where this one ends.
+        """
+        if self._mark is None or (not final and CLOCKS.wall() - self._mark.wall < 100_000_000):
+            return
+        now = self.meter.read()
+        if self.joules is not None:
+            seconds = (now.wall - self._mark.wall) / 1e9
+            joules = [
+                value
+                for source, before, after in zip(self.sources, self._mark.counters, now.counters, strict=True)
+                for value in source.joules(before, after, seconds)
+            ]
+            if not self.meter.counts:
+                self.joules = None
+            elif (total := self.meter.total(joules)) is not None:
+                self.joules += total
+            elif not final:
+                return  # a stretch too short for the counter: it is part of the next one
+            elif seconds > 1:
+                self.joules = None  # the counter failed: a part is no total
+        self._mark = now
+
+    # The body
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        # Fixtures may measure regions too.
+        if self._course is not None:
+            self.energy.new_round(measured=self._course.measuring)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        course = self._course
+        if course is None or course.around_runtest:
+            return (yield)
+        function = pyfuncitem.obj
+        watched = repeat.watched(function, course.enter, course.leave)
+        if watched is None:
+            return (yield from self._around(course))
+        pyfuncitem.obj = watched
+        try:
+            return (yield)
+        finally:
+            pyfuncitem.obj = function
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self) -> Generator[None, object, object]:
+        course = self._course
+        if course is None or not course.around_runtest:
+            return (yield)
+        return (yield from self._around(course))
+
+    @staticmethod
+    def _around(course: Course) -> Generator[None, object, object]:
+        course.enter()
+        try:
+            return (yield)
+        finally:
+            course.leave()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._rounds is not None and not self._rounds.logging:
+            self._rounds.reported = True
+        # The JUnit file takes its properties from this report.
+        if report.when == "teardown" and not any(name == "energy_joules" for name, _ in report.user_properties):
+            report.user_properties.extend(properties_of(empty_record(report.nodeid)))
+
+    # For a person who waits
+
+    def _progress(self) -> Any:  # noqa: ANN401 - a callable or nothing
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is None or hasattr(self.config, "workerinput"):
+            return None
+        self._said = CLOCKS.wall()
+
+        def tell(progress: Progress) -> None:
+            now = CLOCKS.wall()
+            if now - self._said < 2e9:
+                return
+            self._said = now
+            precision = f", ±{100 * progress.precision:.2g} %" if progress.precision < 1 else ""
+            terminal.ensure_newline()
+            terminal.write_line(
+                f"  energy: round {progress.rounds} of at most {progress.target}{precision}, {progress.seconds_left:.0f} s left"
+            )
+
+        return tell
+
+
+class _Synchronise:
+    """The built-in way to quiesce: wait for the GPU, whose work is asynchronous."""
+
+    def __init__(self, synchronise: Any) -> None:  # noqa: ANN401 - a function without arguments
+        self._synchronise = synchronise
+
+    def pytest_joules_quiesce(self) -> None:
+        self._synchronise()
+
+
+def measured(record: Record) -> Measurement:
+    """A measurement that travelled as a record."""
+    return Measurement(
+        **{name: record[name] for name in ("nodeid", "source", "provenance", "resolution", "rounds", "iterations")},
+        **{name: record[name] for name in ("energy", "duration", "power", "tsc", "domains", "notes")},
+        samples=[Sample(**sample) for sample in record["samples"]],
+    )
+
+
+def hold_to_budget(
+    measurement: Measurement,
+    record: Record,
+    report: pytest.TestReport,
+    own: ItemSettings,
+    *,
+    random: bool,
+    settings: Settings,
+) -> None:
+    """Judge the test's budget; over it, the report becomes that of a failure."""
+    if own.budget is not None and report.passed:
+        verdict = judge_budget(measurement, own.budget, trust_estimates=settings.trust_estimates, random=random)
+        record["budget"] = verdict.as_record()
+        if verdict.verdict == "over budget":
+            report.outcome = "failed"
+            report.longrepr = verdict.why
+            report.sections.append(("energy budget", verdict.details))
+            report.joules_breach = "budget"  # type: ignore[attr-defined]  # a report takes attributes and xdist carries them
+    elif own.budget is not None:
+        record["budget"] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": "the test did not pass"}
+
+
+def send(item: pytest.Item, report: pytest.TestReport, record: Record) -> None:
+    """Let a record go with its test's call report."""
+    report.joules = record  # type: ignore[attr-defined]  # a report takes attributes and xdist carries them
+    properties = properties_of(record)
+    item.user_properties.extend(properties)
+    report.user_properties.extend(properties)
+
+
+def properties_of(record: Record) -> list[tuple[str, object]]:
+    """The JUnit properties of a test."""
+    energy = record["energy"]
+    return [
+        ("energy_joules", energy["median"] if energy else "unavailable"),
+        ("energy_source", record["source"] or "unavailable"),
+        ("energy_provenance", record["provenance"]),
+        ("energy_rounds", record["rounds"]),
+    ]

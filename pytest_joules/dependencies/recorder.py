@@ -51,7 +51,7 @@ class Recorder:
         self._loaded = 0
 
     def prepare(self) -> None:
-        """All tests are collected."""
+        """No round runs now: time to look for code that is new."""
         self._new_modules()
 
     def begin(self) -> None:
@@ -124,6 +124,7 @@ if sys.version_info >= (3, 12):
             super().__init__(project)
             self._armed: dict[int, CodeType] = {}
             self._tool: int | None = None
+            self._unread: set[str] = set()
             # Not those that debuggers, coverage, profilers and optimisers take for themselves.
             for tool in (4, 3):
                 try:
@@ -145,11 +146,13 @@ if sys.version_info >= (3, 12):
 
         def prepare(self) -> None:
             self._find()
+            self._read()
 
         def begin(self) -> None:
             self._arm_again()
             if len(sys.modules) != self._loaded:
                 self._find()
+            self._read()
             super().begin()
 
         def end(self) -> None:
@@ -181,14 +184,19 @@ if sys.version_info >= (3, 12):
                 _monitoring.set_local_events(tool, code, _monitoring.events.PY_START)
 
         def _find(self) -> None:
-            """The functions of modules that are new here. Their code is found by them, wherever decorators have put them."""
+            """Note modules that are new here."""
             new = self._new_modules()
-            if not new or self._tool is None:
-                return
             self.imported += new.values()
+            self._unread.update(new)
+
+        def _read(self) -> None:
+            """Set events on the functions of new modules: all of them, wherever decorators have put them. Takes some 10 ms."""
+            if not self._unread or self._tool is None:
+                return
             for value in gc.get_objects():
-                if type(value) is FunctionType and value.__code__.co_filename in new:
+                if type(value) is FunctionType and value.__code__.co_filename in self._unread:
                     self._watch(value.__code__)
+            self._unread.clear()
 
         def _watch(self, code: CodeType) -> None:
             if id(code) in self._armed or self._tool is None:

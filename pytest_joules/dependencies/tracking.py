@@ -116,6 +116,7 @@ class Tracking:
         if not self._recorded:
             return unknown(plan.why or _NEVER)
         self._recorded = False
+        self.recorder.prepare()
         if self.recorder.trouble is not None:
             return unknown(self.recorder.trouble)
         codes = list(self.recorder.executed.values())

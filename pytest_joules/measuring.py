@@ -51,7 +51,8 @@ class Measuring:
         if settings.changed_only:
             from pytest_joules.dependencies.cached import Cached
 
-            self.cached = Cached(config, settings, self.tracking, "+".join(source.name for source in sources), self._from_cache)
+            names = "+".join(source.name for source in sources)
+            self.cached = Cached(config, settings, self.tracking, names, doubted=self._looks_dearer, arrived=self._from_cache)
         self.joules: float | None = 0.0
         """What the session drew from its first test on; of a worker, what was drawn in its turns."""
         self._turns = hasattr(config, "workerinput")
@@ -100,7 +101,7 @@ class Measuring:
         hook = self.config.hook.pytest_joules_quiesce
         if hook.get_hookimpls():
             self._quiesce = self._quiesce_all
-        if any(source.provenance == "measured" and source.domains for source in self.sources):
+        if self.settings.watch_others or any(source.provenance == "measured" and source.domains for source in self.sources):
             self.foreign = ForeignLoad(ProcessTree().seconds)
         if self.settings.measure_idle:
             watts = self.meter.idle_watts(2.0)
@@ -219,19 +220,21 @@ class Measuring:
             self._mark = self.meter.read()
         self.energy.new_test()
         self._course, self._rounds = course, rounds
-        decided = held = False
+        decided = False
+        held: Record | None = None
 
         def decide(report: pytest.TestReport) -> bool:
             nonlocal decided, held
             decided = True
             if not report.skipped and not rounds.expected_failure:
                 self._decide(item, report, course, own, plan)
-                held = self._suspect(item, report, rounds, plan)
+                if self._suspect(item, report, rounds, plan):
+                    held = report.joules  # type: ignore[attr-defined]  # a report takes attributes
             elif not report.skipped:
                 note = ("energy_note", "not measured: marked xfail")
                 item.user_properties.append(note)
                 report.user_properties.append(note)
-            return held
+            return held is not None
 
         try:
             rounds.run(decide)
@@ -246,7 +249,9 @@ class Measuring:
             self.tracking.end()
             self._course = self._rounds = None
             self._account(final=self._turns)
-        return held
+        if held is not None and (reporting := self._reporting()) is not None:
+            reporting.keep_early(held, "passed" if rounds.passed else "error")
+        return held is not None
 
     def _suspect(self, item: pytest.Item, report: pytest.TestReport, rounds: repeat.Rounds, plan: repeat.Plan) -> bool:
         """Whether a test looks dearer than before: then it is reported when it was measured again."""
@@ -263,8 +268,6 @@ class Measuring:
                 item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
         self.judging.hold(report, record, release)
-        if (reporting := self._reporting()) is not None:
-            reporting.keep_early(record)
         return True
 
     def _decide(self, item: pytest.Item, report: pytest.TestReport, course: Course, own: ItemSettings, plan: repeat.Plan) -> None:
@@ -281,10 +284,16 @@ class Measuring:
         hold_to_budget(measurement, record, report, own, random=plan.random, settings=self.settings)
         send(item, report, record)
 
+    def _looks_dearer(self, record: Record) -> bool:
+        """Whether an earlier measurement is dearer than what this run is compared with: then it is not to stand for the test."""
+        return self.judging is not None and self.judging.comparing.looks_dearer(record)
+
     def _from_cache(self, item: pytest.Item, report: pytest.TestReport, record: Record) -> None:
         """An earlier measurement stands for a test that has just run once: the same code's joules, so judged as usual."""
         random = repeat.plan(item).random
         hold_to_budget(measured(record), record, report, item.stash[SETTINGS], random=random, settings=self.settings)
+        if self.judging is not None and report.passed:
+            self.judging.suspects(record, random=random)
         send(item, report, record)
 
     def _account(self, *, final: bool = False) -> None:

@@ -340,6 +340,11 @@ class Rounds:
             self._log(teardown)
         return False, before
 
+    @property
+    def passed(self) -> bool:
+        """Of reports that are held back: whether the last teardown passed too."""
+        return all(phase.passed for phase in self._held)
+
     def release(self) -> None:
         """Log the reports that were held back."""
         held, self._held = self._held, []

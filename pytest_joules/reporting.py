@@ -112,15 +112,20 @@ class Reporting:
         except OSError:
             return None
 
-    def keep_early(self, record: Record) -> None:
-        """Into the history at once: what is reported later must not be lost meanwhile."""
+    def keep_early(self, record: Record, outcome: str = "passed") -> None:
+        """Into the history at once: what is reported later must not be lost meanwhile.
+
+        ``outcome``: the test's own. A verdict on its joules is none of the history's: they are what this code costs.
+        """
         self._early.add(record["nodeid"])
-        self._store_it(record)
+        self._store_it({**record, "outcome": outcome})
 
     def _keep(self, record: Record) -> None:
         self.report.tests.append(record)
         if record["nodeid"] not in self._early:
-            self._store_it(record)
+            # Held back by a worker of xdist, say. Only tests that passed are compared.
+            regressed = (record["comparison"] or {}).get("verdict") == "regressed"
+            self._store_it({**record, "outcome": "passed"} if regressed and record["outcome"] == "failed" else record)
         if record["code"] is not None:
             # The history and a baseline have what a test executes, function by function; for a report it is too much.
             functions = record["code"].pop("functions", {})

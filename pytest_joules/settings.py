@@ -204,6 +204,8 @@ class Settings:
     """The smallest relative change that can be a regression."""
     fail_on: frozenset[str] = frozenset(("budget", "regression"))
     changed_only: bool = False
+    watch_others: bool = False
+    """Note what other processes do also where only estimates are made, since they are to be compared."""
 
     def as_record(self) -> Record:
         """For the report."""
@@ -272,6 +274,7 @@ def read_settings(config: pytest.Config) -> Settings:
         threshold=value("threshold", threshold, 0.05),
         fail_on=value("fail_on", _failures, frozenset(_FAILURES)),
         changed_only=value("changed_only", _truth, False),
+        watch_others=any(config.getoption(f"energy_{name}", None) is not None for name in ("save", "compare")),
     )
     _fit_together(settings)
     return settings

@@ -13,6 +13,8 @@ from pytest_joules.settings import Effort
 
 #: Rounds under ``auto``.
 LEAST, MOST = 5, 20
+#: The note of an estimate that was made beside other processes.
+DISTURBED = "other processes used the machine meanwhile"
 
 
 @dataclass(slots=True)
@@ -200,6 +202,9 @@ class Tally:
             for name in names
         }
         powers = [sample.energy / sample.duration for sample in samples if sample.energy is not None and sample.duration > 0]
+        provenance = self._provenance(samples, known=summary is not None)
+        if provenance == "estimated" and any(sample.shared for sample in samples):
+            self.notes.append(DISTURBED)
         missing = len(samples) - len(energies)
         if missing and resolution != "below" and self.meter.counts:
             counting = {channel.domain.name for channel in self.meter.channels if channel.domain.counts}
@@ -208,7 +213,7 @@ class Tally:
         return Measurement(
             nodeid=nodeid,
             source="+".join(source.name for source in self.meter.sources),
-            provenance=self._provenance(samples, known=summary is not None),
+            provenance=provenance,
             resolution=resolution,
             rounds=rounds,
             iterations=self.effort.iterations,

@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -331,6 +332,40 @@ def test_where_every_test_changed_the_run_is_not_taken_for_noise():
     rng = np.random.default_rng(23)
     cases = [in_turn([block(rng)] * 2, [block(rng, 1.2 + 0.02 * number)] * 2) for number in range(40)]
     assert all(comparison.verdict == "regressed" for comparison in judge(cases))
+
+
+def test_tests_of_unchanged_code_show_what_a_run_scatters():
+    """Bursts of others' work hold whole blocks of a test, now and when it is measured again: rounds alone do not show them."""
+    rng = np.random.default_rng(11)
+    cases = []
+    for _ in range(200):
+        burst = 1.7 if rng.random() < 0.15 else 1.0
+        cases.append(replace(stored(block(rng), *(block(rng, burst * level) for level in (1, 1.02, 0.99))), same_code=True))
+    changed = stored(block(rng), *(block(rng, 1.6) for _ in range(3)))
+    sure = stored(block(rng), *(block(rng, 12.0) for _ in range(3)))
+    results = judge([*cases, changed, sure])
+    assert not any(result.verdict == "regressed" for result in results[:200])
+    assert results[200].verdict != "regressed"
+    assert results[201].verdict == "regressed"
+    # Where the same tests stand still, the same change is told.
+    still = [replace(stored(block(rng), block(rng), block(rng)), same_code=True) for _ in range(200)]
+    assert judge([*still, changed])[200].verdict == "regressed"
+
+
+def test_a_round_as_cheap_as_ever_speaks_against_a_regression():
+    rng = np.random.default_rng(12)
+    dear = block(rng, 1.6)
+    assert one(stored(block(rng), dear, block(rng, 1.6))).verdict == "regressed"
+    found = one(stored(block(rng), dear, (*block(rng, 1.6), 1.0)))
+    assert found.verdict == "cannot tell" and "quietest round" in found.why
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(1.6, "cannot tell"), (1.9, "cannot tell"), (2.6, "regressed")])
+def test_an_estimate_beside_others_must_be_more_than_twice(ratio, verdict):
+    rng = np.random.default_rng(13)
+    found = one(replace(stored(block(rng), block(rng, ratio), block(rng, ratio)), disturbed=True))
+    assert found.verdict == verdict
+    assert verdict == "regressed" or ("other processes" in found.why and not found.suspect)
 
 
 def test_blocks_in_turn_that_disagree_widen_the_interval():

@@ -217,8 +217,10 @@ class Interleaving:
             pairs = undisturbed(list(zip(here, there, strict=False)))
             here = [mine for mine, _ in pairs]
             before = joined([theirs for _, theirs in pairs])
-            functions = (before["code"] or {}).get("functions", {})
-            self._tests[nodeid] = Before((joules_of(before),), before, functions=functions)
+            code = before["code"] or {}
+            self._tests[nodeid] = Before(
+                (joules_of(before),), before, functions=code.get("functions", {}), fingerprint=code.get("fingerprint")
+            )
         return joined(here)
 
     def _check_imports(self) -> None:

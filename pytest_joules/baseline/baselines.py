@@ -312,7 +312,9 @@ def update(path: Path, report: Report, functions: Functions) -> list[str]:
         nodeid = record["nodeid"]
         now = _test(record, functions) if can_be_kept(record) and record["cached"] is None else None
         if now is None or now.energy is None or now.resolution == "below" or now.provenance == "shared":
-            if record["cached"] is None and record["outcome"] not in (None, "skipped", "xfailed", "xpassed"):
+            if record["cached"] is not None:
+                counts["cached"] += 1
+            elif record["outcome"] not in (None, "skipped", "xfailed", "xpassed"):
                 counts["left"] += 1
             continue
         move = _move(nodeid, tests.get(nodeid), now, threshold, (record["comparison"] or {}).get("verdict"))
@@ -332,6 +334,8 @@ def update(path: Path, report: Report, functions: Functions) -> list[str]:
     lines = [f"{move.kind:<9}  {move.nodeid}  {move.text}" for move in moves]
     if counts["unchanged"]:
         lines.append(f"unchanged  {counts['unchanged']} within {100 * threshold:.3g} %, which keep their values")
+    if counts["cached"]:
+        lines.append(f"cached     {counts['cached']} that were not measured in this run, which is without their values")
     if counts["left"]:
         lines.append(
             f"left       {counts['left']} that did not pass, were measured beside others, below the resolution or not at all"

@@ -51,7 +51,13 @@ def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[R
     return OtherSide(
         name=baseline.name,
         tests={
-            nodeid: Before((test.samples,), test.record, functions=test.functions, sessions=tuple(sessions.get(nodeid, ())))
+            nodeid: Before(
+                (test.samples,),
+                test.record,
+                functions=test.functions,
+                fingerprint=test.fingerprint,
+                sessions=tuple(sessions.get(nodeid, ())),
+            )
             for nodeid, test in baseline.tests.items()
         },
         created=baseline.created,

@@ -17,6 +17,7 @@ from pytest_joules.store import StoreError, open_store
 class Cached:
     """The measurements of earlier sessions that still hold.
 
+    A measurement that is ``doubted`` does not: its test is measured.
     ``arrived`` is given the call report of each such test that passed, its record set, before anybody else sees it.
     """
 
@@ -26,6 +27,8 @@ class Cached:
         settings: Settings,
         tracking: Tracking,
         source: str,
+        *,
+        doubted: Callable[[Record], bool],
         arrived: Callable[[pytest.Item, pytest.TestReport, Record], None],
     ) -> None:
         self.config = config
@@ -34,6 +37,7 @@ class Cached:
         self.source = source
         self.why: str | None = None
         """Why all tests are measured."""
+        self._doubted = doubted
         self._arrived = arrived
         self._records: dict[str, Record] = {}
         self._items: dict[str, pytest.Item] = {}
@@ -46,7 +50,9 @@ class Cached:
         self._records = {
             item.nodeid: known[item.nodeid]
             for item in session.items
-            if item.nodeid in known and self.tracking.is_unchanged(item, known[item.nodeid]["code"])
+            if item.nodeid in known
+            and self.tracking.is_unchanged(item, known[item.nodeid]["code"])
+            and not self._doubted(known[item.nodeid])
         }
         if not known and self.why is None:
             self.why = f"the history has no measurement by this machine and {self.source} whose code was recorded"
@@ -84,6 +90,8 @@ class Cached:
         known = self._records[report.nodeid]
         record = empty_record(report.nodeid)
         record.update({name: value for name, value in known.items() if name in record})
+        # Two tests may have one code; who reports takes its functions out.
+        record["code"] = dict(known["code"])
         record.update(cached=known["created"], outcome=None, budget=None, comparison=None, prediction=None)
         self._arrived(item, report, record)
 

@@ -5,6 +5,7 @@ The other side is a baseline, or a revision that is measured in turn with this t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_joules.judge.judgement import Case
 from pytest_joules.model import Record
 from pytest_joules.stats import median
+from pytest_joules.tally import DISTURBED
 
 if TYPE_CHECKING:
     from pytest_joules.judge.judgement import Comparison
@@ -31,6 +33,8 @@ class Before:
     record: Record
     """``source``, ``provenance``, ``resolution``, ``iterations`` at least."""
     functions: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str | None = None
+    """Of all the code that the test executes."""
     sessions: Sequence[float] = ()
     """Median joules of other sessions of the same code, the oldest first."""
     why: str | None = None
@@ -66,28 +70,51 @@ class Comparing:
         self.troubles: list[str] = []
         self._cases: dict[str, Case] = {}
         self._functions: dict[str, Mapping[str, str]] = {}
+        self._cached: dict[str, str] = {}
+        """When the tests that an earlier session measured were."""
 
     def add(self, record: Record, *, random: bool = False, blocks: Sequence[Sequence[float]] | None = None) -> bool:
         """Take a test's measurement; whether it looks dearer, so that it is worth measuring again before anybody is told.
 
+        That of an earlier session (``cached``) is compared as it is, and never measured again.
         ``random``: its examples differ from round to round. ``blocks``: its joules where they are not simply all samples.
         """
         nodeid = record["nodeid"]
         before = self.other.tests.get(nodeid)
         if before is None:
             return False
-        case = Case(
-            nodeid,
-            before=_tuples(before.blocks),
-            now=_tuples(blocks if blocks is not None else [joules_of(record)]),
-            sessions=tuple(before.sessions),
-            paired=self.other.paired,
-            cannot=self.other.why or before.why or refusal(before.record, record, random=random),
-        )
+        case = self._case(before, record, random=random, blocks=blocks)
         self._cases[nodeid] = case
         self._functions[nodeid] = (record["code"] or {}).get("functions", {})
+        if case.cached:
+            self._cached[nodeid] = record["cached"]
+            return False
+        return self._dearer(case)
+
+    def looks_dearer(self, record: Record) -> bool:
+        """Whether a measurement, which is not taken, looks dearer than the other side: one to measure again, or not to reuse."""
+        before = self.other.tests.get(record["nodeid"])
+        return before is not None and self._dearer(self._case(before, record))
+
+    def _dearer(self, case: Case) -> bool:
         # Whether that is significant is asked at the end. Until then nothing heavy is imported: it would change what is measured.
         return case.cannot is None and _ratio(case) > 1 + self.threshold / 2
+
+    def _case(
+        self, before: Before, record: Record, *, random: bool = False, blocks: Sequence[Sequence[float]] | None = None
+    ) -> Case:
+        cached = record["cached"] is not None
+        return Case(
+            record["nodeid"],
+            before=_tuples(before.blocks),
+            now=_tuples(blocks if blocks is not None else [joules_of(record)]),
+            sessions=_but_for(before.sessions, record) if cached else tuple(before.sessions),
+            paired=self.other.paired,
+            same_code=not cached and _same_code(before, record),
+            disturbed=not self.other.paired and (_disturbed(before.record) or _disturbed(record)),
+            cached=cached,
+            cannot=self.other.why or before.why or refusal(before.record, record, random=random),
+        )
 
     def distrust(self, why: str) -> None:
         """Nothing can be told after all: what was measured is not what it seemed."""
@@ -100,7 +127,7 @@ class Comparing:
 
         results = self._judge(judge)
         for _ in range(MOST_BLOCKS - 1):
-            suspects = [nodeid for nodeid, result in results.items() if result.suspect]
+            suspects = [nodeid for nodeid, result in results.items() if result.suspect and nodeid not in self._cached]
             if not suspects or again is None:
                 break
             measured = again(suspects)
@@ -120,7 +147,10 @@ class Comparing:
         }
 
     def _judge(self, judge: Callable[[Sequence[Case], float], list[Comparison]]) -> dict[str, Comparison]:
-        return dict(zip(self._cases, judge(list(self._cases.values()), self.threshold), strict=True))
+        results = dict(zip(self._cases, judge(list(self._cases.values()), self.threshold), strict=True))
+        for nodeid, created in self._cached.items():
+            results[nodeid] = replace(results[nodeid], why=f"{results[nodeid].why}; cached: measured {created[:10]}")
+        return results
 
     def _blame(self, regressed: set[str]) -> dict[str, list[str]]:
         if not regressed:
@@ -152,6 +182,23 @@ def refusal(before: Record, now: Record, *, random: bool) -> str | None:
 def joules_of(record: Record) -> list[float]:
     """The joules of a record's samples, per iteration, as measured in turn."""
     return [sample["energy"] for sample in record["samples"] if sample["energy"] is not None]
+
+
+def _but_for(sessions: Sequence[float], record: Record) -> tuple[float, ...]:
+    """Other sessions than that which a cached record is of: it is ``now``, and not what was before as well."""
+    own = (record["energy"] or {}).get("median", math.nan)
+    places = [place for place, value in enumerate(sessions) if math.isclose(value, own, rel_tol=1e-8)]
+    return tuple(value for place, value in enumerate(sessions) if place not in places[-1:])
+
+
+def _same_code(before: Before, record: Record) -> bool:
+    code = record["code"] or {}
+    return before.fingerprint is not None and before.fingerprint == code.get("fingerprint") and not code.get("unknown")
+
+
+def _disturbed(record: Record) -> bool:
+    """Whether an estimate was made beside other processes; a counter's reading is then ``shared``, see :func:`refusal`."""
+    return DISTURBED in (record.get("notes") or ())
 
 
 def _ratio(case: Case) -> float:

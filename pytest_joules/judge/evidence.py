@@ -28,6 +28,10 @@ _MANY = 30
 #: No model of noise is right so far out.
 _LEAST_P = 1e-15
 
+#: Tests of unchanged code that show how much a run scatters, and those beyond a quantile that make it one.
+_ENOUGH_SAME = 10
+_TELL_A_TAIL = 3
+
 #: More than this many times the noise is no noise any more: every test changed, each by its own factor.
 _MOST_STRETCH = 3.0
 
@@ -78,13 +82,16 @@ def weigh(cases: Sequence[Case]) -> list[Evidence]:
     paired = np.array([case.paired for case in cases])
     found = effects([case.before for case in cases], [case.now for case in cases], [case.paired for case in cases])
     noise = _session_noise(cases, paired, found)
-    kinds = (paired, noise.learnt, ~(paired | noise.learnt))
+    # What an earlier session measured says nothing of how this one scatters or moved.
+    fresh = ~np.array([case.cached for case in cases])
+    kinds = (paired, noise.learnt & fresh, ~(paired | noise.learnt) & fresh, ~fresh)
     shift = found.shift - noise.offset
     wide = widening(found.correlation, found.block_length) * noise.narrowing
     wide *= np.sqrt(_dispersion(found, paired, wide))
     # Stretched up and down apart, so that many regressions do not hide themselves.
     combined = np.hypot(found.error * wide, noise.error)
-    stretch = np.where(shift >= 0, _unlike(shift, combined, kinds), _unlike(-shift, combined, kinds))
+    same = np.array([case.same_code for case in cases])
+    stretch = np.where(shift >= 0, _unlike(shift, combined, kinds, same), _unlike(-shift, combined, kinds, same))
     wide *= stretch
     low, high = shift - (found.shift - found.low) * wide, shift + (found.high - found.shift) * wide
     half = np.where(shift >= 0, shift - low, high - shift)
@@ -203,21 +210,33 @@ def _dispersion(found: Effects, paired: Flags, wide: Array) -> Array:
     return dispersion
 
 
-def _unlike(shift: Array, error: Array, kinds: Sequence[Flags]) -> Array:
-    """By how much the run's tests scatter more downwards than their errors say: at least 1, a factor a test.
+def _unlike(shift: Array, error: Array, kinds: Sequence[Flags], same: Flags) -> Array:
+    """By how much the run's tests scatter more than their errors say: at least 1, a factor a test.
 
-    Of the tests below the median only: most of those did not change, whatever became dearer (Efron 2004 fits the null to the
-    middle of all tests; here one side of it, since a change makes many tests dearer more often than not).
+    Tests whose code is the ``same`` show it, tails and all. Where there are none, those below the median do: most of them did not
+    change, whatever became dearer (Efron 2004 fits the null to the middle of all tests; here one side of it, since a change makes
+    many tests dearer more often than not).
     """
     factor = np.ones(len(shift))
     for kind in kinds:
         told = kind & (error > 0)
+        unchanged = told & same
+        if unchanged.sum() >= _ENOUGH_SAME:
+            factor[kind] = max(1.0, _tails(shift[unchanged] / error[unchanged]))
+            continue
         if told.sum() < _MANY:
             continue
         standard = shift[told] / error[told]
         away = np.median(standard) - standard
         factor[kind] = np.clip(1.4826 * np.median(away[away >= 0]), 1.0, _MOST_STRETCH)
     return factor
+
+
+def _tails(standard: Array) -> float:
+    """By how much wider than a normal distribution of variance 1 this is: in its middle or, where enough tests tell, beyond."""
+    away = np.abs(standard - np.median(standard))
+    shares = [0.5, *(share for share in (0.9, 0.95, 0.98, 0.99) if len(away) * (1 - share) >= _TELL_A_TAIL)]
+    return max(float(np.quantile(away, share)) / float(ndtri((1 + share) / 2)) for share in shares)
 
 
 def _common(shift: Array, kinds: Sequence[Flags]) -> list[str | None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pytest_joules.model import Record
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MOST_BLOCKS = 6
 """A suspect is measured again until it is none any more or has this many blocks."""
+
+_TWICE = math.log(2)
+"""Two processes on the two threads of a core: each took 1.3 to 2 times as long as alone, where it was tried."""
 
 LEARNT_FROM = 5
 """Earlier sessions of the same code from which on the noise floor is the test's own."""
@@ -43,6 +46,12 @@ class Case:
     """Medians of earlier sessions of the same code as ``before``, on this machine and source; ``before`` not among them."""
     paired: bool = False
     """Block k of both sides was measured in turn, so that what a session does to the cost cancels."""
+    same_code: bool = False
+    """All that the test executes is known, and is the same on both sides: what differs is the machine."""
+    disturbed: bool = False
+    """An estimate, while other processes used the machine: they make the same work take up to twice the CPU time."""
+    cached: bool = False
+    """``now`` is an earlier session's (``--energy-changed-only``): it tells nothing of this run, and is not measured again."""
     cannot: str | None = None
     """Why this test cannot be judged, and what to do, where that is known beforehand."""
 
@@ -123,7 +132,7 @@ def _cleaned(case: Case) -> Case:
     else:
         before, now = tuple(filter(None, case.before)), tuple(filter(None, case.now))
     sessions = tuple(value for value in case.sessions if _is_cost(value))
-    return Case(case.nodeid, before, now, sessions, case.paired, case.cannot)
+    return replace(case, before=before, now=now, sessions=sessions)
 
 
 def _is_cost(value: float) -> bool:
@@ -165,18 +174,27 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
     elif not agreed:
         back = next(block for block in seen.blocks[1:] if sign * block <= 0)
         why = f"{numbers}, but {_times(back)} when measured again: not confirmed"
+    elif case.disturbed and bound <= _TWICE:
+        verdict, why = (
+            "cannot tell",
+            f"{numbers}: other processes used the machine, which can double an estimate: use a quiet one",
+        )
     elif not significant or bound <= seen.floor:
         verdict, why = "cannot tell", f"{numbers}: sessions of the same code may differ so much ({_floor_in_words(seen, case)})"
     elif not dearer:
         verdict, why = "improved", numbers
+    elif not case.paired and (quietest := _quietest(case)) <= 1 + threshold / 2:
+        verdict = "cannot tell"
+        why = f"{numbers}, but its quietest round costs {quietest:.2f}× what it did: disturbed; use a quieter machine"
     elif confirm and blocks < 2:
         verdict, suspect = "cannot tell", True
         why = f"{numbers}, not measured again yet: a second block must confirm it"
     else:
         verdict = "regressed"
         why = numbers if blocks < 2 else f"{numbers}, in all of {blocks} blocks"
+    hopeless = case.disturbed and seen.shift <= _TWICE
     if confirm and verdict != "regressed" and dearer and agreed and blocks < MOST_BLOCKS:
-        suspect = suspect or _may_become(seen, least)
+        suspect = suspect or (not hopeless and _may_become(seen, least))
     if verdict != "ok" and seen.common is not None:
         why += f"; {seen.common}"
     return Comparison(
@@ -190,6 +208,11 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
         blocks,
         suspect,
     )
+
+
+def _quietest(case: Case) -> float:
+    """The cheapest sample now over the cheapest before: what disturbs a machine for moments makes no round cheaper."""
+    return min(map(min, case.now)) / min(map(min, case.before))
 
 
 def _may_become(seen: Evidence, least: float) -> bool:

@@ -6,12 +6,14 @@ when it has been measured again and all tests have been judged together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_joules.clock import CLOCKS
 from pytest_joules.companion.companion import Companion, CompanionError
 from pytest_joules.judge.comparing import Block, Comparing, joules_of, refusal
 from pytest_joules.model import Record
@@ -23,6 +25,11 @@ from pytest_joules.stats import median
 
 if TYPE_CHECKING:
     from pytest_joules.judge.comparing import Again
+
+
+#: A suspect's rounds are measured again in so many passes over all suspects, begun so many seconds apart at least.
+_PASSES = 4
+_APART = 0.4
 
 
 class Judging:
@@ -47,12 +54,14 @@ class Judging:
         self._again = again or self._in_fresh_process
         self._here = here
         self._turn = turn
+        self._rounds: dict[str, int] = {}
         self._items: Sequence[pytest.Item] = ()
         self._held: list[tuple[pytest.TestReport, Record, Callable[[], None]]] = []
 
     def suspects(self, record: Record, *, random: bool, blocks: Sequence[Sequence[float]] | None = None) -> bool:
         """Take the measurement of a test that passed; whether its reports are to be held back."""
         looks_dearer = self.comparing.add(record, random=random, blocks=blocks)
+        self._rounds[record["nodeid"]] = record["rounds"]
         return looks_dearer and not self.settings.update
 
     def hold(self, report: pytest.TestReport, record: Record, release: Callable[[], None]) -> None:
@@ -91,13 +100,21 @@ class Judging:
                 release()
 
     def _in_fresh_process(self, nodeids: Sequence[str]) -> Mapping[str, Block]:
-        """One more block of each test, in one fresh process."""
+        """One more block of each test, in one fresh process.
+
+        Its rounds are spread over some seconds: a moment in which others hold the machine is not to cover all of them.
+        """
         self.tell_again(len(nodeids), "in a fresh process")
         found: dict[str, Block] = {}
         try:
             with Companion(self.config, label="measuring again") as companion:
-                for nodeid in nodeids:
-                    self._take(nodeid, companion.measure(nodeid).record, found)
+                for number in range(_PASSES):
+                    begun = CLOCKS.wall()
+                    for nodeid in nodeids:
+                        rounds = math.ceil(self._rounds[nodeid] / _PASSES)
+                        self._take(nodeid, companion.measure(nodeid, rounds=rounds).record, found)
+                    if number < _PASSES - 1:
+                        CLOCKS.sleep(max(0.0, _APART - (CLOCKS.wall() - begun) / 1e9))
         except CompanionError as error:
             self._note(f"measured again in this process, not in a fresh one: {error}")
             items = {item.nodeid: item for item in self._items}
@@ -111,7 +128,7 @@ class Judging:
         """Add what was measured again, if it can be compared."""
         before = self.comparing.other.tests[nodeid].record
         if record is not None and refusal(before, record, random=False) is None and (block := joules_of(record)):
-            found[nodeid] = (None, block)
+            found[nodeid] = (None, [*found.get(nodeid, (None, ()))[1], *block])
 
     def _note(self, text: str) -> None:
         if text not in self.comparing.troubles:

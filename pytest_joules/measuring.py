@@ -229,7 +229,7 @@ class Measuring:
             if not report.skipped and not rounds.expected_failure:
                 self._decide(item, report, course, own, plan)
                 if self._suspect(item, report, rounds, plan):
-                    held = report.joules  # type: ignore[attr-defined]  # a report takes attributes
+                    held = report.joules
             elif not report.skipped:
                 note = ("energy_note", "not measured: marked xfail")
                 item.user_properties.append(note)

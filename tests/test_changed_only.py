@@ -462,10 +462,8 @@ def test_a_regression_fails_again_until_it_is_gone(saved, monkeypatch, workers):
     if workers:
         pytest.importorskip("xdist")
     costs(monkeypatch, a=1500)
-    # The newest measurements are cheap ones: nobody looks.
-    assert compared(saved) == ALL_OK
-    result = saved.run("--energy-compare=main", "--energy-rounds=10", *workers, subprocess=bool(workers))
-    result.assert_outcomes(passed=2, failed=1)
+    edit(saved, "test_a.py", 'def test_a(): cost("a")', "def test_a(): cost('ab'[0])")
+    assert compared(saved, *workers, ret=1, subprocess=bool(workers)) == {**ALL_OK, "test_a": "regressed"}
     # It failed, with joules that its code costs.
     kept = [entry for entry in saved.history() if entry[0] == "test_a.py::test_a"]
     assert kept[-1] == ("test_a.py::test_a", "passed", pytest.approx(1.5, rel=0.01))
@@ -483,7 +481,8 @@ def test_a_regression_fails_again_until_it_is_gone(saved, monkeypatch, workers):
 
 def test_a_regression_that_nothing_was_compared_with_when_it_came(saved, monkeypatch):
     costs(monkeypatch, b=300)
-    assert saved.run("--energy-rounds=10").ret == 0
+    edit(saved, "test_a.py", 'def test_b(): cost("b")', "def test_b(): cost('ab'[1])")
+    assert measure(saved, "--energy-rounds=10") == {"test_b"}
     assert measure(saved) == set()
     assert compared(saved, ret=1) == {**ALL_OK, "test_b": "regressed"}
 

@@ -352,6 +352,15 @@ def test_tests_of_unchanged_code_show_what_a_run_scatters():
     assert judge([*still, changed])[200].verdict == "regressed"
 
 
+@pytest.mark.parametrize("ratio", [1.5, 0.6])
+def test_in_turn_the_same_code_has_not_changed(ratio):
+    rng = np.random.default_rng(14)
+    case = in_turn([block(rng), block(rng)], [block(rng, ratio), block(rng, ratio)])
+    assert one(case).verdict == ("regressed" if ratio > 1 else "improved")
+    found = one(replace(case, same_code=True))
+    assert found.verdict == "cannot tell" and "the same on both sides" in found.why and not found.suspect
+
+
 def test_a_round_as_cheap_as_ever_speaks_against_a_regression():
     rng = np.random.default_rng(12)
     dear = block(rng, 1.6)

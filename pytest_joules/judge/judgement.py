@@ -174,6 +174,11 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
     elif not agreed:
         back = next(block for block in seen.blocks[1:] if sign * block <= 0)
         why = f"{numbers}, but {_times(back)} when measured again: not confirmed"
+    elif case.paired and case.same_code:
+        verdict, why = (
+            "cannot tell",
+            f"{numbers}, but all code that it executes is the same on both sides: noise, or what it reads",
+        )
     elif case.disturbed and bound <= _TWICE:
         verdict, why = (
             "cannot tell",
@@ -192,7 +197,7 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
     else:
         verdict = "regressed"
         why = numbers if blocks < 2 else f"{numbers}, in all of {blocks} blocks"
-    hopeless = case.disturbed and seen.shift <= _TWICE
+    hopeless = (case.paired and case.same_code) or (case.disturbed and seen.shift <= _TWICE)
     if confirm and verdict != "regressed" and dearer and agreed and blocks < MOST_BLOCKS:
         suspect = suspect or (not hopeless and _may_become(seen, least))
     if verdict != "ok" and seen.common is not None:

@@ -41,7 +41,8 @@ class Graph:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self._edges: dict[Node, tuple[str, frozenset[Node]]] = {}
+        self._edges: dict[Node, tuple[str, str, frozenset[Node]]] = {}
+        """By node: its key, its hash, and what it needs."""
 
     def closure(self, roots: Iterable[Node]) -> dict[str, str]:
         """Hashes of ``roots`` and of all that they need, by key; of what does not exist any more, ``"gone"``."""
@@ -52,15 +53,14 @@ class Graph:
             node = waiting.pop()
             known = self._edges.get(node)
             if known is None:
-                known = self._edges[node] = self._look(node)
-            own, further = known
+                known = self._edges[node] = node.key, *self._look(node)
+            key, own, further = known
             if own:
-                result.setdefault(node.key, []).append(own)
-            for other in further:
-                if other not in seen:
-                    seen.add(other)
-                    waiting.append(other)
-        return {key: hashes[0] if len(set(hashes)) == 1 else digest(sorted(set(hashes))) for key, hashes in result.items()}
+                result.setdefault(key, []).append(own)
+            new = further - seen
+            seen |= new
+            waiting += new
+        return {key: hashes[0] if len(hashes) == 1 else _one_of(hashes) for key, hashes in result.items()}
 
     def roots(self, keys: Iterable[str]) -> Iterator[Node]:
         """The pieces that a record's keys name."""
@@ -299,6 +299,12 @@ class _References:
                 module = self.graph.project.inside(folder, [name])
                 if module is not None:
                     self._module(module, attributes)
+
+
+def _one_of(hashes: Iterable[str]) -> str:
+    """For pieces of the same key."""
+    different = sorted(set(hashes))
+    return different[0] if len(different) == 1 else digest(different)
 
 
 def fingerprint(functions: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.machinery
 import json
@@ -96,10 +97,16 @@ class Project:
     def file(self, relative: str) -> File | None:
         """What is in a source file; ``None`` where it is gone or is no Python."""
         if relative not in self._files:
+            # A syntax tree has no cycles: looking for them while it grows takes longer than reading it.
+            collecting = gc.isenabled()
+            gc.disable()
             try:
                 self._files[relative] = File(self.path(relative).read_bytes())
             except (OSError, SyntaxError, ValueError, RecursionError):
                 self._files[relative] = None
+            finally:
+                if collecting:
+                    gc.enable()
         return self._files[relative]
 
     # Modules

@@ -123,7 +123,9 @@ class Tracking:
         for fixture in repeat.fixtures_up(item):
             _, more = self._fixtures.get(id(fixture), (None, ()))
             codes += more
-        roots = {node for code in codes if (node := self._node(code)) is not None}
+        nodes = self._nodes
+        located = [known[1] if (known := nodes.get(id(code))) is not None else self._node(code) for code in codes]
+        roots = {node for node in located if node is not None}
         for path in self.recorder.imported:
             roots.update(self.graph.whole_module(path))
         told = self.recorder.told(codes)
@@ -134,7 +136,8 @@ class Tracking:
             if starts:
                 told.add(starts)
         surroundings, more_nodes = self._surroundings(item)
-        functions = self.graph.closure(roots | more_nodes) | surroundings
+        functions = self.graph.closure(roots | more_nodes if more_nodes else roots)
+        functions.update(surroundings)
         if "reads files" in told:
             functions["<data files>"] = self._data_files
             told.discard("reads files")

@@ -164,8 +164,6 @@ def _session_noise(cases: Sequence[Case], paired: Flags, found: Effects) -> _Noi
     spread = np.full(len(places), ASSUMED**2)
     if enough.any():
         spread[enough], freedom[stored[enough]] = moderated(variance[enough], number[enough] - 1)
-    few = ~enough & (number > 2)
-    spread[few] = np.maximum(spread[few], variance[few])
     learnt[stored] = enough
     several = [place for place, index in enumerate(places) if enough[place] and len(cases[index].now) > 1]
     share, share_at_most = share_of_processes([found.blocks[places[place]] for place in several], spread[several])

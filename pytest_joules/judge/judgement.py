@@ -132,6 +132,8 @@ def _cleaned(case: Case) -> Case:
     else:
         before, now = tuple(filter(None, case.before)), tuple(filter(None, case.now))
     sessions = tuple(value for value in case.sessions if _is_cost(value))
+    if len(sessions) < LEARNT_FROM:
+        sessions = ()  # a few may be of the very change that is judged; the baseline is what a person chose
     return replace(case, before=before, now=now, sessions=sessions)
 
 

@@ -13,6 +13,9 @@ from pytest_joules.model import Report
 from pytest_joules.report import write as report_file
 
 
+_STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
 def write(report: Report, path: str | os.PathLike[str]) -> None:
     """Write the report, one test a line, test by test, so that memory does not grow with their number.
 
@@ -39,9 +42,9 @@ def _write(report: Report, file: TextIO) -> None:
 def text(value: object) -> str:
     """A value as strict JSON on one line; what JSON does not know becomes null (NaN, infinities), a number or a string."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return _STRICT.encode(value)
     except (TypeError, ValueError):
-        return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+        return _STRICT.encode(_plain(value))
 
 
 def _plain(value: object) -> object:

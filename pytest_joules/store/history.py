@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from pytest_joules import __version__
@@ -29,18 +30,24 @@ PATIENCE = 60.0
 class _Prepared:
     """A statement that is compiled once for the database in use: half the time of doing so for every test."""
 
-    def __init__(self, engine: Engine, statement: Any, names: Sequence[str]) -> None:  # noqa: ANN401 - any kind of statement
+    def __init__(
+        self,
+        engine: Engine,
+        statement: Any,  # noqa: ANN401 - any kind of statement
+        names: Sequence[str],
+        lite: sqlite3.Connection | None,
+    ) -> None:
         compiled = statement.compile(dialect=engine.dialect, column_keys=list(names) or None)
         self._text = str(compiled)
         self._order: list[str] | None = compiled.positiontup
-        self._lite = engine.dialect.name == "sqlite"
+        self._lite = lite
 
-    def __call__(self, connection: Connection, *rows: Mapping[str, Any]) -> Any:  # noqa: ANN401 - mypy cannot tell a row's length
+    def __call__(self, connection: Connection | None, *rows: Mapping[str, Any]) -> Any:  # noqa: ANN401 - mypy cannot tell a row's length
         values: list[Any] = [tuple([row[name] for name in self._order]) for row in rows] if self._order else list(rows)
-        if self._lite:
+        if self._lite is not None:
             # Past SQLAlchemy, which takes three times as long as SQLite: this is paid for every test.
-            cursor = connection.connection.cursor()
-            return cursor.executemany(self._text, values) if len(values) > 1 else cursor.execute(self._text, values[0])
+            return self._lite.executemany(self._text, values) if len(values) > 1 else self._lite.execute(self._text, values[0])
+        assert connection is not None
         return connection.exec_driver_sql(self._text, values if len(values) > 1 else values[0])
 
 
@@ -66,17 +73,21 @@ class Store:
         """Numbers of tests and codes that are there."""
         self._functions: dict[tuple[str, str], int] = {}
         """Numbers of functions, by place and hash."""
+        self._lite: sqlite3.Connection | None = None
+        if engine.dialect.name == "sqlite":
+            self._lite = cast(sqlite3.Connection, connection.connection.driver_connection)
         known = tables()
-        names = ("session_id", "test_id", "code_id", *VALUES)
-        self._add_measurements = _Prepared(engine, self._new(known.measurements), names)
-        self._add_tests = _Prepared(engine, self._new(known.tests), ("id", "nodeid"))
-        self._add_functions = _Prepared(engine, self._new(known.functions), ("number", "place", "hash"))
-        self._add_codes = _Prepared(engine, self._new(known.codes), ("id", "fingerprint", "functions", "unknown"))
+
+        def prepared(statement: Any, *names: str) -> _Prepared:  # noqa: ANN401 - any kind of statement
+            return _Prepared(engine, statement, names, self._lite)
+
+        self._add_measurements = prepared(self._new(known.measurements), "session_id", "test_id", "code_id", *VALUES)
+        self._add_tests = prepared(self._new(known.tests), "id", "nodeid")
+        self._add_functions = prepared(self._new(known.functions), "number", "place", "hash")
+        self._add_codes = prepared(self._new(known.codes), "id", "fingerprint", "functions", "unknown")
         codes, functions, given = known.codes, known.functions, sa.bindparam("number", type_=known.codes.c.id.type)
-        self._find_code = _Prepared(engine, sa.select(codes.c.id, codes.c.id).where(codes.c.id == given), ())
-        self._find_function = _Prepared(
-            engine, sa.select(functions.c.number, functions.c.id).where(functions.c.number == given), ()
-        )
+        self._find_code = prepared(sa.select(codes.c.id, codes.c.id).where(codes.c.id == given))
+        self._find_function = prepared(sa.select(functions.c.number, functions.c.id).where(functions.c.number == given))
 
     def _new(self, table: Table) -> Any:  # noqa: ANN401 - one class for each database
         """An INSERT that leaves alone what is there."""
@@ -96,10 +107,26 @@ class Store:
                 with self._connection.begin():
                     yield self._connection
             except BaseException:
-                # What it wrote is gone again.
-                self._known.clear()
-                self._functions.clear()
-                self.recover()
+                self._undone()
+                raise
+
+    def _undone(self) -> None:
+        """What a transaction wrote is gone again."""
+        self._known.clear()
+        self._functions.clear()
+        self.recover()
+
+    def _add_alone(self, lite: sqlite3.Connection, row: tuple[int, Record]) -> None:
+        """One row in a transaction, past SQLAlchemy: what opening and ending one costs there is paid for every test."""
+        with self.place.errors():
+            try:
+                lite.execute("BEGIN IMMEDIATE")
+                self.take(None, [row])
+                lite.execute("COMMIT")
+            except BaseException:
+                self._undone()
+                with contextlib.suppress(sqlite3.Error):
+                    lite.rollback()
                 raise
 
     # Written
@@ -151,13 +178,17 @@ class Store:
         if record.get("cached"):
             return
         self._number += 1
+        row = (self._session, row_of(record, self._number))
+        if self._lite is not None:
+            self._add_alone(self._lite, row)
+            return
         with self.transaction() as connection:
-            self.take(connection, [(self._session, row_of(record, self._number))])
+            self.take(connection, [row])
 
-    def take(self, connection: Connection, rows: Sequence[tuple[int, Record]]) -> None:
+    def take(self, connection: Connection | None, rows: Sequence[tuple[int, Record]]) -> None:
         """Write rows (:func:`pytest_joules.store.rows.row_of`), each with its session's number; those there are left alone.
 
-        All in one order, so that two writers never wait for each other in a circle.
+        All in one order, so that two writers never wait for each other in a circle. A SQLite file needs no ``connection``.
         """
         named = {row["test_id"]: row["nodeid"] for _, row in rows}
         if new := sorted(named.keys() - self._known):
@@ -166,7 +197,7 @@ class Store:
         self._take_codes(connection, {row["code_id"]: row["code"] for _, row in rows if row["code"] is not None})
         self._add_measurements(connection, *({**row, "session_id": session} for session, row in rows))
 
-    def _take_codes(self, connection: Connection, codes: Mapping[int, Record]) -> None:
+    def _take_codes(self, connection: Connection | None, codes: Mapping[int, Record]) -> None:
         unsure = sorted(codes.keys() - self._known)
         there = self._find(connection, self._find_code, tables().codes.c.id, tables().codes.c.id, unsure)
         rows = []
@@ -181,7 +212,7 @@ class Store:
             self._add_codes(connection, *rows)
         self._known.update(unsure)
 
-    def _take_functions(self, connection: Connection, pairs: Iterable[tuple[str, str]]) -> None:
+    def _take_functions(self, connection: Connection | None, pairs: Iterable[tuple[str, str]]) -> None:
         column = tables().functions.c
         missing = {number_of(*pair): pair for pair in pairs if pair not in self._functions}
 
@@ -193,15 +224,21 @@ class Store:
         if missing:
             # By place: what is met together is numbered together.
             new = sorted(missing, key=missing.__getitem__)
-            rows = ({"number": number, "place": safe(missing[number][0]), "hash": safe(missing[number][1])} for number in new)
-            self._add_functions(connection, *rows)
-            look_up()
+            rows = [{"number": number, "place": safe(missing[number][0]), "hash": safe(missing[number][1])} for number in new]
+            if self._lite is None:
+                self._add_functions(connection, *rows)
+                look_up()
+            else:
+                # The lock is ours: what was not there is added now, and SQLite says its number.
+                for row in rows:
+                    self._functions[missing[row["number"]]] = self._add_functions(connection, row).lastrowid
 
     @staticmethod
-    def _find(connection: Connection, one: _Prepared, key: Any, value: Any, keys: Sequence[int]) -> dict[int, int]:  # noqa: ANN401 - columns
+    def _find(connection: Connection | None, one: _Prepared, key: Any, value: Any, keys: Sequence[int]) -> dict[int, int]:  # noqa: ANN401 - columns
         import sqlalchemy as sa
 
-        if len(keys) <= 3:
+        # A SQLite file is asked one by one: that is a call of a function, and no way to a server and back.
+        if connection is None or len(keys) <= 3:
             return {row[0]: row[1] for number in keys for row in one(connection, {"number": number})}
         found: dict[int, int] = {}
         for chunk in _chunks(keys):

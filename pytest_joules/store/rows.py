@@ -127,6 +127,8 @@ def as_json(value: object) -> str:
 
 def safe(text: str) -> str:
     """A text without lone surrogates and NUL, which databases refuse."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 

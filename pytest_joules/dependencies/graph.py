@@ -19,6 +19,9 @@ from pytest_joules.dependencies.project import Project
 #: Names by which a function reaches what no name shows.
 _DYNAMIC = frozenset(("globals", "eval", "exec", "vars"))
 
+#: So many sets of what tests have in common are kept at a time.
+_MOST_COMMON = 50
+
 
 class Node(NamedTuple):
     """A piece of the project's code: ``function`` (executed by a test), ``made`` (a function that ran at import, with all it
@@ -43,24 +46,50 @@ class Graph:
         self.project = project
         self._edges: dict[Node, tuple[str, str, frozenset[Node]]] = {}
         """By node: its key, its hash, and what it needs."""
+        self._common: dict[frozenset[Node], tuple[frozenset[Node], dict[str, list[str]], dict[str, str]]] = {}
 
     def closure(self, roots: Iterable[Node]) -> dict[str, str]:
         """Hashes of ``roots`` and of all that they need, by key; of what does not exist any more, ``"gone"``."""
-        result: dict[str, list[str]] = {}
-        waiting = list(roots)
-        seen = set(waiting)
-        while waiting:
-            node = waiting.pop()
-            known = self._edges.get(node)
-            if known is None:
-                known = self._edges[node] = node.key, *self._look(node)
-            key, own, further = known
+        roots = set(roots)
+        first = [self._known(root) for root in roots]
+        reached, hashes, result = self._reached(frozenset().union(*[further for _, _, further in first]))
+        result = dict(result)
+        mine: dict[str, list[str]] = {}
+        for root in roots - reached:
+            key, own, _ = self._known(root)
             if own:
-                result.setdefault(key, []).append(own)
-            new = further - seen
-            seen |= new
-            waiting += new
-        return {key: hashes[0] if len(hashes) == 1 else _one_of(hashes) for key, hashes in result.items()}
+                result[key] = own
+                mine.setdefault(key, []).append(own)
+        for key, several in mine.items():
+            if len(several) > 1 or key in hashes:
+                result[key] = _one_of((*several, *hashes.get(key, ())))
+        return result
+
+    def _known(self, node: Node) -> tuple[str, str, frozenset[Node]]:
+        known = self._edges.get(node)
+        if known is None:
+            known = self._edges[node] = node.key, *self._look(node)
+        return known
+
+    def _reached(self, begin: frozenset[Node]) -> tuple[frozenset[Node], dict[str, list[str]], dict[str, str]]:
+        """``begin`` and all that it needs; its hashes by key, all of them and as one. Tests of a module have the most in common
+        there, so the latest are kept."""
+        known = self._common.pop(begin, None)
+        if known is None:
+            waiting, seen = list(begin), set(begin)
+            hashes: dict[str, list[str]] = {}
+            while waiting:
+                key, own, further = self._known(waiting.pop())
+                if own:
+                    hashes.setdefault(key, []).append(own)
+                new = further - seen
+                seen |= new
+                waiting += new
+            known = frozenset(seen), hashes, {key: _one_of(several) for key, several in hashes.items()}
+            if len(self._common) >= _MOST_COMMON:
+                del self._common[next(iter(self._common))]
+        self._common[begin] = known
+        return known
 
     def roots(self, keys: Iterable[str]) -> Iterator[Node]:
         """The pieces that a record's keys name."""
@@ -303,8 +332,8 @@ class _References:
 
 def _one_of(hashes: Iterable[str]) -> str:
     """For pieces of the same key."""
-    different = sorted(set(hashes))
-    return different[0] if len(different) == 1 else digest(different)
+    different = set(hashes)
+    return different.pop() if len(different) == 1 else digest(sorted(different))
 
 
 def fingerprint(functions: Mapping[str, str]) -> str:

@@ -60,6 +60,8 @@ class Tracking:
         self._nodes: dict[int, tuple[CodeType, Node | None]] = {}
         self._fixtures: dict[int, tuple[object, tuple[CodeType, ...]]] = {}
         self._facts: dict[Node, tuple[bool, str]] = {}
+        self._dull: set[Node] = set()
+        """Code whose names say neither."""
         self._hooks: dict[Path, str] = {}
         self._fixture_names: dict[tuple[str, ...], str] = {}
 
@@ -129,8 +131,10 @@ class Tracking:
         for path in self.recorder.imported:
             roots.update(self.graph.whole_module(path))
         told = self.recorder.told(codes)
-        for root in roots:
+        for root in roots - self._dull:
             reads, starts = self._names(root)
+            if not reads and not starts:
+                self._dull.add(root)
             if reads:
                 told.add("reads files")
             if starts:
@@ -141,10 +145,11 @@ class Tracking:
         if "reads files" in told:
             functions["<data files>"] = self._data_files
             told.discard("reads files")
-        unreadable = sorted({node.path for node in roots if self.project.file(node.path) is None})
+        unreadable = sorted(path for path in {node.path for node in roots} if self.project.file(path) is None)
         if plan.random:
             told.add("random examples")
         told.update(f"no source of {path}" for path in unreadable)
+        functions = dict(sorted(functions.items()))  # once: who sorts it again is quick
         return {"fingerprint": fingerprint(functions), "functions": functions, "unknown": sorted(told)}
 
     def _node(self, code: CodeType) -> Node | None:

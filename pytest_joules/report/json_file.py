@@ -12,7 +12,6 @@ from typing import TextIO
 from pytest_joules.model import Report
 from pytest_joules.report import write as report_file
 
-
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 

@@ -230,8 +230,8 @@ class Store:
                 look_up()
             else:
                 # The lock is ours: what was not there is added now, and SQLite says its number.
-                for row in rows:
-                    self._functions[missing[row["number"]]] = self._add_functions(connection, row).lastrowid
+                for number, row in zip(new, rows, strict=True):
+                    self._functions[missing[number]] = self._add_functions(connection, row).lastrowid
 
     @staticmethod
     def _find(connection: Connection | None, one: _Prepared, key: Any, value: Any, keys: Sequence[int]) -> dict[int, int]:  # noqa: ANN401 - columns

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,8 +50,9 @@ class Turns:
 class _Side:
     """One companion, as long as one test is measured."""
 
-    def __init__(self, companion: Companion, place: Place, max_time: float) -> None:
+    def __init__(self, companion: Companion, place: Place, max_time: float, cpu: int | None) -> None:
         self.companion = companion
+        self.cpu = cpu
         self.nodeid, self.following = place
         self.max_time = max_time
         self.spent = 0.0
@@ -65,6 +69,7 @@ class _Side:
             rounds=rounds,
             max_time=max(self.max_time - self.spent, 0.001),
             timeout=timeout,
+            cpu=self.cpu,
         )
         seconds = time.perf_counter() - begun
         self.spent += seconds
@@ -96,6 +101,7 @@ class Pair:
             args=self.selected.args,
             env={**paths.variables(worktree, there=True), **fixed},
         )
+        self._cpus = itertools.cycle(sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [None])
         self.gone: str | None = None
         """Why the other side cannot be started any more."""
 
@@ -128,8 +134,10 @@ class Pair:
         turns = Turns()
         rounds = effort.rounds or ROUNDS
         blocks = min(blocks, rounds)
-        mine = _Side(self.here, here, effort.max_time)
-        theirs = _Side(self.there, there, effort.max_time) if there is not None else None
+        # Both on one processor: the work of others may hold another one for seconds, and then only one side would pay.
+        cpu = next(self._cpus)
+        mine = _Side(self.here, here, effort.max_time, cpu)
+        theirs = _Side(self.there, there, effort.max_time, cpu) if there is not None else None
         number = 0
         while number < blocks and not turns.died:
             share = rounds // blocks + (number < rounds % blocks)

@@ -287,6 +287,7 @@ class Companion:
         rounds: int | None = None,
         max_time: float | None = None,
         timeout: float | None = -1.0,
+        cpu: int | None = None,
     ) -> Answer:
         """Run a block of rounds of a test.
 
@@ -297,6 +298,7 @@ class Companion:
             max_time: seconds, no more than what the settings say
             timeout: seconds until it is given up and killed; ``None`` for never; without it, three times the time to measure and
                 a minute
+            cpu: the processor to begin on; where it goes from there is the system's choice
 
         Raises:
             CompanionError: it died or did not answer; :meth:`start` makes it anew.
@@ -305,7 +307,8 @@ class Companion:
             raise CompanionError(f"{self.label}: {nodeid} is not there{self._because(nodeid)}")
         if timeout is not None and timeout < 0:
             timeout = 3 * (self._settings.max_time if max_time is None else max_time) + 60
-        self._say({"do": "measure", "nodeid": nodeid, "last": last, "next": following, "rounds": rounds, "max_time": max_time})
+        how: Record = {"nodeid": nodeid, "last": last, "next": following, "rounds": rounds, "max_time": max_time, "cpu": cpu}
+        self._say({"do": "measure", **how})
         reports = self._hear(timeout, f"while it ran {nodeid}")["reports"]
         records = [report["joules"] for report in reports if report.get("joules") is not None]
         return Answer(records[-1] if records else None, reports, _outcome(reports))

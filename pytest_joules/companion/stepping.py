@@ -207,6 +207,7 @@ class Stepper:
         properties = list(item.user_properties)
         reports: list[pytest.CollectReport | pytest.TestReport] = []
         self._reports = reports
+        _go_to(command["cpu"])
         try:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         finally:
@@ -256,3 +257,13 @@ def _facts(code: CodeType) -> tuple[object, ...]:
     """What a function does, without its name and place."""
     constants = [_facts(value) if isinstance(value, CodeType) else value for value in code.co_consts]
     return code.co_code, code.co_names, code.co_varnames, constants
+
+
+def _go_to(cpu: int | None) -> None:
+    """Move to this processor, without staying bound to it: a test may use them all."""
+    if cpu is not None and sys.platform == "linux":
+        allowed = os.sched_getaffinity(0)
+        if cpu in allowed and len(allowed) > 1:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, {cpu})
+                os.sched_setaffinity(0, allowed)

@@ -80,7 +80,8 @@ def dearer(inner, total=1_300_000, rate=2_000_000):
 
 
 def against(inner, *args, ref="main", **kwargs):
-    return inner.run(f"--energy-against={ref}", *args, subprocess=True, **kwargs)
+    # A number of rounds that does not depend on how quick this machine is.
+    return inner.run(f"--energy-against={ref}", "-o", "energy_rounds=20", *args, subprocess=True, **kwargs)
 
 
 def left_behind(inner):

@@ -200,6 +200,8 @@ def test_submodules(shop):
     shop.file(test_shop="def test_it():\n    if os.path.exists('library/thing.py'): draw(5000)\n    else: draw(4000)\n")
     commit(shop)
     result = against(shop, ref="HEAD")
-    result.assert_outcomes(failed=1)
+    # 5 mJ against 4, but of the same code: it is not the code that changed.
+    result.assert_outcomes(passed=1)
+    assert "1.25× (95 % interval 1.25 to 1.25)" in " ".join(result.stdout.str().split())
     assert "submodules are not checked out: library" in " ".join(result.stdout.str().split())
     assert left_behind(shop) == []

@@ -47,6 +47,11 @@ class Turns:
     """Reports of a teardown that came after all blocks."""
 
 
+def _ran_once(answer: Answer) -> bool:
+    """Whether a block of the test is a single round, as with subtests: then more blocks are needed."""
+    return answer.record is not None and answer.record["rounds"] == 1
+
+
 class _Side:
     """One companion, as long as one test is measured."""
 
@@ -152,7 +157,7 @@ class Pair:
                     break
             if last:
                 break
-            if number == 0 and effort.rounds is None and mine.longest < _QUICK:
+            if number == 0 and effort.rounds is None and (mine.longest < _QUICK or _ran_once(turns.here[-1])):
                 blocks, rounds = _QUICK_BLOCKS, _QUICK_BLOCKS * _QUICK_ROUNDS
             number += 1
         self._down(turns, mine, theirs)

@@ -394,7 +394,7 @@ def _nothing() -> ast.Constant:
 
 def _on_one_line(node: ast.AST, number: int) -> None:
     node.lineno = node.end_lineno = number  # type: ignore[attr-defined]  # of every node that has a place
-    node.col_offset = node.end_col_offset = 0  # type: ignore[attr-defined]
+    node.col_offset = node.end_col_offset = 0  # type: ignore[attr-defined]  # likewise
 
 
 def _first_line(node: ast.stmt) -> int:

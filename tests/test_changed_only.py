@@ -13,6 +13,7 @@ from contextlib import closing
 
 import pytest
 from inner import Inner
+from test_comparison import COSTS
 
 from pytest_joules.baseline import baselines
 
@@ -396,20 +397,6 @@ def test_a_function_imported_in_the_test(shop):
 
 
 # Together with --energy-compare
-
-COSTS = """
-import itertools, json
-
-SCATTER = itertools.cycle([0, 3, -2, 5, -4, 1, -5, 2, 4, -1, -3])
-
-def cost(name):
-    millijoules = json.loads(os.environ["COSTS"])[name]
-    draw(int(millijoules * (1000 + next(SCATTER))))
-
-def test_a(): cost("a")
-def test_b(): cost("b")
-def test_c(): cost("c")
-"""
 
 
 def costs(monkeypatch: pytest.MonkeyPatch, **millijoules: int) -> None:

@@ -22,11 +22,10 @@ from pytest_joules.companion import scratch
 from pytest_joules.companion.companion import CompanionError, reports_of
 from pytest_joules.judge.comparing import Before, Block, Comparing, OtherSide, joules_of
 from pytest_joules.judge.judging import Judging
+from pytest_joules.measuring import SETTINGS, hold_to_budget, measured, properties_of, send
 from pytest_joules.model import Record
 from pytest_joules.reporting import Reporting
 from pytest_joules.settings import ItemSettings, Settings, item_settings
-
-_SETTINGS = pytest.StashKey[ItemSettings]()
 
 
 def begin(config: pytest.Config, settings: Settings, reporting: Reporting) -> None:
@@ -83,7 +82,7 @@ class Interleaving:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._items = session.items
         for item in session.items:
-            item.stash[_SETTINGS] = item_settings(item, self.settings)
+            item.stash[SETTINGS] = item_settings(item, self.settings)
 
     # Outermost: the verdicts, at the end of the loop, still need the worktree.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -147,7 +146,7 @@ class Interleaving:
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Run a test on both sides; whether its reports are held back for now."""
-        own, plan = item.stash[_SETTINGS], repeat.plan(item)
+        own, plan = item.stash[SETTINGS], repeat.plan(item)
         if item.nodeid not in self._pair.here:
             self._log(
                 item, [_crashed(item, "its node id differs from one process to the next: give its parameters ids that stay")]
@@ -171,15 +170,13 @@ class Interleaving:
         return self._judge(item, reports, call, record)
 
     def _judge(self, item: pytest.Item, reports: list[pytest.TestReport], call: pytest.TestReport, record: Record) -> bool:
-        from pytest_joules.measuring import hold_to_budget, measured, properties_of, send
-
         random = repeat.plan(item).random
         for report in reports:
             # Those of a block.
             report.user_properties[:] = [entry for entry in report.user_properties if not entry[0].startswith("energy_")]
             if report.when == "teardown":
                 report.user_properties += properties_of(record)
-        hold_to_budget(measured(record), record, call, item.stash[_SETTINGS], random=random, settings=self.settings)
+        hold_to_budget(measured(record), record, call, item.stash[SETTINGS], random=random, settings=self.settings)
         send(item, call, record)
         suspect = call.passed and self.judging.suspects(record, random=random)
         if not suspect or any(report.failed for report in reports):
@@ -267,7 +264,7 @@ class Interleaving:
             with self._fresh_pair() as self._pair:
                 for nodeid in nodeids:
                     item = items[nodeid]
-                    turns = self._turns(nodeid, item.stash[_SETTINGS], repeat.plan(item), None)
+                    turns = self._turns(nodeid, item.stash[SETTINGS], repeat.plan(item), None)
                     if turns.died:
                         self._pair.here.start()
                     pairs = [

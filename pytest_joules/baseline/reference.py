@@ -85,17 +85,18 @@ def _sessions(
                 own.close()
     except (StoreError, OSError, AttributeError):  # the last: pytest's cache is switched off
         return {}  # whoever opens it for writing says what is wrong with it
-    return {
-        nodeid: [entry["median"] for entry in entries if _another_of_the_same_code(entry, baseline.tests[nodeid], baseline)]
-        for nodeid, entries in found.items()
-    }
+    return {nodeid: _others_of_the_same_code(entries, baseline.tests[nodeid], baseline) for nodeid, entries in found.items()}
 
 
-def _another_of_the_same_code(entry: Record, test: baselines.BaselineTest, baseline: Baseline) -> bool:
+def _others_of_the_same_code(entries: Sequence[Record], test: baselines.BaselineTest, baseline: Baseline) -> list[float]:
+    """Medians of the sessions of the baseline's code, without the one session that the baseline is."""
+    if test.fingerprint is None:
+        return []
+    same = [entry for entry in entries if entry["fingerprint"] == test.fingerprint]
     median = (test.energy or {}).get("median", math.nan)
-    if entry["created"] == (test.created or baseline.created) and math.isclose(entry["median"], median, rel_tol=1e-5):
-        return False
-    return test.fingerprint is not None and bool(entry["fingerprint"] == test.fingerprint)
+    created = test.created or baseline.created
+    own = [entry for entry in same if entry["created"] == created and math.isclose(entry["median"], median, rel_tol=1e-5)]
+    return [entry["median"] for entry in same if not any(entry is one for one in own[-1:])]
 
 
 def overview(other: OtherSide, report: Report, threshold: float, collected: Collection[str]) -> Record:

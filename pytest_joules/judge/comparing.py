@@ -73,17 +73,17 @@ class Comparing:
         self._cached: dict[str, str] = {}
         """When the tests that an earlier session measured were."""
 
-    def add(self, record: Record, *, random: bool = False, blocks: Sequence[Sequence[float]] | None = None) -> bool:
+    def add(self, record: Record, *, random: bool = False) -> bool:
         """Take a test's measurement; whether it looks dearer, so that it is worth measuring again before anybody is told.
 
         That of an earlier session (``cached``) is compared as it is, and never measured again.
-        ``random``: its examples differ from round to round. ``blocks``: its joules where they are not simply all samples.
+        ``random``: its examples differ from round to round.
         """
         nodeid = record["nodeid"]
         before = self.other.tests.get(nodeid)
         if before is None:
             return False
-        case = self._case(before, record, random=random, blocks=blocks)
+        case = self._case(before, record, random=random)
         self._cases[nodeid] = case
         self._functions[nodeid] = (record["code"] or {}).get("functions", {})
         if case.cached:
@@ -100,14 +100,12 @@ class Comparing:
         # Whether that is significant is asked at the end. Until then nothing heavy is imported: it would change what is measured.
         return case.cannot is None and _ratio(case) > 1 + self.threshold / 2
 
-    def _case(
-        self, before: Before, record: Record, *, random: bool = False, blocks: Sequence[Sequence[float]] | None = None
-    ) -> Case:
+    def _case(self, before: Before, record: Record, *, random: bool = False) -> Case:
         cached = record["cached"] is not None
         return Case(
             record["nodeid"],
             before=_tuples(before.blocks),
-            now=_tuples(blocks if blocks is not None else [joules_of(record)]),
+            now=(tuple(joules_of(record)),),
             sessions=_but_for(before.sessions, record) if cached else tuple(before.sessions),
             paired=self.other.paired,
             same_code=not cached and _same_code(before, record),

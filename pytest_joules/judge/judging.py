@@ -58,9 +58,9 @@ class Judging:
         self._items: Sequence[pytest.Item] = ()
         self._held: list[tuple[pytest.TestReport, Record, Callable[[], None]]] = []
 
-    def suspects(self, record: Record, *, random: bool, blocks: Sequence[Sequence[float]] | None = None) -> bool:
+    def suspects(self, record: Record, *, random: bool) -> bool:
         """Take the measurement of a test that passed; whether its reports are to be held back."""
-        looks_dearer = self.comparing.add(record, random=random, blocks=blocks)
+        looks_dearer = self.comparing.add(record, random=random)
         self._rounds[record["nodeid"]] = record["rounds"]
         return looks_dearer and not self.settings.update
 
@@ -118,9 +118,8 @@ class Judging:
         except CompanionError as error:
             self._note(f"measured again in this process, not in a fresh one: {error}")
             items = {item.nodeid: item for item in self._items}
-            for nodeid in nodeids if self._here is not None else ():
-                if nodeid not in found and nodeid in items:
-                    assert self._here is not None
+            for nodeid in nodeids:
+                if self._here is not None and nodeid not in found and nodeid in items:
                     self._take(nodeid, self._here(items[nodeid]), found)
         return found
 

@@ -186,7 +186,7 @@ def recording(suite: Suite, runs: int, bar: float) -> bool:
     tests = len(by_test)
     hashing = statistics.median(entry for _, entry in on) / tests
     base = statistics.median(statistics.median(times) for times, _ in off)
-    met = max(whole, middle) <= bar
+    met: bool = max(whole, middle) <= bar
     print(
         f"{suite.name:16}recording: all warm-up rounds {whole:.3f} x ({min(pairs):.3f} to {max(pairs):.3f}), "
         f"the median of {tests} tests {middle:.3f} x of {base * 1e3:.2f} ms; hashing {hashing * 1e3:.2f} ms a test; "

@@ -31,6 +31,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from overhead import SDISTS, fetch
 from startup import PROJECT, environment
@@ -112,7 +113,7 @@ class Project:
         who = ("-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false")
         subprocess.run(["git", *who, *arguments], cwd=self.folder, check=True, capture_output=True)
 
-    def bodies(self, *tests: str, count: bool = False) -> dict[str, dict]:
+    def bodies(self, *tests: str, count: bool = False) -> dict[str, dict[str, Any]]:
         """Seconds and calls of each test's body, without pytest-joules measuring."""
         out = self.plugin / "out.json"
         env = {**os.environ, "PLANT_ROOT": str(self.folder / self.package), "PLANT_OUT": str(out), "PYTHONHASHSEED": "0"}
@@ -122,9 +123,10 @@ class Project:
         done = subprocess.run(command, cwd=self.folder, env=env, check=False, capture_output=True, text=True)
         if not out.exists():
             raise SystemExit(done.stdout[-3000:] + done.stderr[-3000:])
-        return json.loads(out.read_text())
+        bodies: dict[str, dict[str, Any]] = json.loads(out.read_text())
+        return bodies
 
-    def against(self, revision: str, *tests: str) -> tuple[dict[str, dict], float]:
+    def against(self, revision: str, *tests: str) -> tuple[dict[str, dict[str, Any]], float]:
         """The comparisons by test, and how many seconds they took."""
         out = self.plugin / "report.json"
         out.unlink(missing_ok=True)
@@ -212,7 +214,7 @@ def set_loop(project: Project, plant: Plant, turns: int) -> None:
 
 def truth(project: Project, nodeid: str) -> float:
     """Seconds of the test's warm body at its quickest, in several processes: what others do only adds to it."""
-    return min(project.bodies(nodeid)[nodeid]["seconds"] for _ in range(5))
+    return min(float(project.bodies(nodeid)[nodeid]["seconds"]) for _ in range(5))
 
 
 def planted(project: Project, name: str, plant: Plant, others: list[str]) -> bool:

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.stats
@@ -60,7 +61,8 @@ class World:
 
     def block(self, count: int, offset: np.ndarray) -> np.ndarray:
         noise = self.rng.normal(0, self.within, (count, self.rounds))
-        return np.exp(offset[:, None] + noise) * (1 + 0.3 * (self.rng.random((count, self.rounds)) < 0.05))
+        spikes = 1 + 0.3 * (self.rng.random((count, self.rounds)) < 0.05)
+        return np.asarray(np.exp(offset[:, None] + noise) * spikes)
 
     def offsets(self, count: int) -> np.ndarray:
         return self.rng.normal(0, self.between, count)
@@ -96,7 +98,7 @@ class Test:
         return Case(self.name, tuple(self.before), tuple(self.now), self.history, paired=self.world.mode == "in turn")
 
 
-def run(tests: Sequence[Test], **options: float) -> list[Comparison]:
+def run(tests: Sequence[Test], **options: Any) -> list[Comparison]:  # noqa: ANN401 - judge's own
     """A run as the plugin does it: suspects are measured again until none is left or they have the most blocks."""
     while True:
         found = judge([test.case() for test in tests], **options)
@@ -297,10 +299,10 @@ def replay(name: str, runs: dict[str, list[float]], *, changes: bool = True) -> 
 
     print(f"{name}: {len(in_turn)} commits, halves in measured order")
 
-    def alone(cases: Sequence[Case], **options: float) -> list[Comparison]:
+    def alone(cases: Sequence[Case], **options: Any) -> list[Comparison]:  # noqa: ANN401 - judge's own
         return [judge([case], **options)[0] for case in cases]
 
-    nominal = {"threshold": 0.0, "alpha": 0.01, "confirm": False}
+    nominal: dict[str, Any] = {"threshold": 0.0, "alpha": 0.01, "confirm": False}
     naive = [scipy.stats.mannwhitneyu(case.now[0], case.before[0], alternative="greater").pvalue <= 0.01 for case in in_turn]
     print(f"  {'Mann-Whitney alone at 1 %, for comparison':58}{100 * share(naive):6.2f} %")
     line("nominal 1 %, threshold 0, each commit judged alone", share(changed(alone(in_turn, **nominal))), 0.01)

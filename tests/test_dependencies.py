@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 from inner import Inner
 
-from pytest_joules.dependencies import changed, recorder
+from pytest_joules import fingerprint
+from pytest_joules.dependencies import changed
 from pytest_joules.dependencies.graph import Graph
 from pytest_joules.dependencies.project import Project
+from pytest_joules.store import open_store
 
 MODERN = sys.version_info >= (3, 12)
+if not MODERN:
+    from pytest_joules.dependencies import traced
 
 
 def executed(inner: Inner, *args: str) -> dict[str, set[str]]:
@@ -23,11 +27,8 @@ def executed(inner: Inner, *args: str) -> dict[str, set[str]]:
     result = inner.run("--energy-rounds=3", *args)
     assert result.ret == 0, result.stdout.str()
     inner.report()  # it fits its schema
-    import pytest_joules.fingerprint
-    from pytest_joules.store import open_store
-
     store = open_store(inner.path / ".pytest_cache/d/joules/history.db", write=False)
-    known = store.latest_code(pytest_joules.fingerprint.machine()["id"], "rapl")
+    known = store.latest_code(fingerprint.machine()["id"], "rapl")
     store.close()
     # What the inner project has for its counters is not what these tests are about.
     return {
@@ -38,6 +39,78 @@ def executed(inner: Inner, *args: str) -> dict[str, set[str]]:
         }
         for nodeid, record in known.items()
     }
+
+
+def counts(inner: Inner) -> dict[str, dict[str, list[int]]]:
+    """How often each function was called and each of its statements ran, by the name of the test."""
+    store = open_store(inner.path / ".pytest_cache/d/joules/history.db", write=False)
+    known = store.latest_code(fingerprint.machine()["id"], "rapl")
+    store.close()
+    return {nodeid.partition("::")[2]: record["code"]["counts"] for nodeid, record in known.items()}
+
+
+COUNTED = """
+def work(n):
+    '''Why.'''
+    total = 0
+    for k in range(n):
+        if k % 3 == 0:
+            total += helper(k)
+        else:
+            pass
+    while total > 10:
+        total -= 5
+    return [helper(x) for x in range(4)]
+
+def helper(x):
+    return x
+
+def generate(n):
+    for k in range(n):
+        yield k
+
+def fails():
+    raise ValueError
+    return 1
+"""
+
+
+def test_how_often_each_statement_runs(inner):
+    (inner.path / "lib.py").write_text(COUNTED)
+    inner.file(
+        test_a="import lib\n"
+        "def test_work():\n    draw(1000)\n    for _ in range(3):\n        lib.work(9)\n"
+        "def test_many():\n    draw(1000)\n    for _ in range(1000):\n        lib.work(9)\n"
+        "def test_generate():\n    draw(1000)\n    list(lib.generate(7))\n"
+        "def test_fails():\n    draw(1000)\n    try:\n        lib.fails()\n    except ValueError:\n        pass\n"
+    )
+    executed(inner)
+    found = counts(inner)
+    # total, for, if, +=, while, -=, return: k is 0, 3, 6, so total is 9 and the while loop never runs.
+    call, times = found["test_work"]["lib.py::work"][0], found["test_work"]["lib.py::work"][1:]
+    assert call == 3
+    assert times[:6] == [3, 3 * (9 + 1), 27, 9, 3, 0]
+    assert 3 <= times[6] <= 3 * (4 + 2)  # the statement once, or its comprehension's four turns
+    assert found["test_work"]["lib.py::helper"] == [9 + 12, 9 + 12]
+    assert found["test_work"]["test_a.py::test_work"] == [1, 1, 4, 3]
+    many = found["test_many"]
+    assert many["lib.py::helper"] == [7000, 7000]
+    assert many["lib.py::work"][0] == 1000
+    assert many["lib.py::work"][1:6] == [1000, 10000, 9000, 3000, 1000]
+    assert found["test_generate"]["lib.py::generate"] == [1, 8, 7]
+    assert found["test_fails"]["lib.py::fails"] == [1, 1, 0]
+
+
+def test_what_a_fixture_of_many_tests_calls_is_none_of_the_test_s_body(inner):
+    (inner.path / "lib.py").write_text("def load():\n    return 1\n")
+    inner.file(
+        test_a="import lib, pytest\n"
+        "@pytest.fixture(scope='module')\ndef shared():\n    return [lib.load() for _ in range(50)]\n"
+        "@pytest.fixture\ndef own():\n    return lib.load()\n"
+        "def test_a(shared, own):\n    draw(1000)\n    lib.load()\n"
+    )
+    assert "lib.py::load" in executed(inner)["test_a"]
+    assert counts(inner)["test_a"]["lib.py::load"] == [2, 2]
 
 
 def test_exactly_what_runs(inner):
@@ -139,19 +212,30 @@ def test_the_same_code_on_a_line_of_its_own_elsewhere_has_the_same_fingerprint(i
 
 
 @pytest.mark.skipif(MODERN, reason="before Python 3.12")
-def test_no_profiler_is_active_in_measured_rounds(inner):
+def test_no_tracer_is_active_in_measured_rounds(inner):
     inner.file(
         test_a="import sys, threading\nseen = []\n"
-        "def test_a():\n    draw(1000)\n    seen.append((sys.getprofile(), threading._profile_hook, sys.getprofile.__name__))\n"
+        "def test_a():\n    draw(1000)\n    seen.append((sys.gettrace(), threading._trace_hook, sys.gettrace.__name__))\n"
         "def test_b():\n    draw(1000)\n    assert seen[0][1] is not None and {entry[0] for entry in seen} == {None}\n"
-        "    assert set(seen[1:]) == {(None, None, 'getprofile')}\n"
+        "    assert set(seen[1:]) == {(None, None, 'gettrace')}\n"
     )
     inner.run("--energy-rounds=3").assert_outcomes(passed=2)
 
 
 @pytest.mark.skipif(MODERN, reason="before Python 3.12")
-def test_another_profiler_is_left_alone(inner):
-    inner.conftest("import sys\ndef other(*_): pass\nsys.setprofile(other)\ndef pytest_unconfigure(): sys.setprofile(None)\n")
+def test_another_tracer_is_left_alone_and_only_calls_are_counted(inner):
+    inner.conftest("import sys\ndef other(*_): pass\nsys.settrace(other)\ndef pytest_unconfigure(): sys.settrace(None)\n")
+    inner.file(test_a="import sys\ndef test_a():\n    draw(1000)\n    assert sys.gettrace().__name__ == 'other'\n")
+    assert executed(inner) == {"test_a": {"test_a.py::test_a"}}
+    assert counts(inner)["test_a"]["test_a.py::test_a"] == [1]
+
+
+@pytest.mark.skipif(MODERN, reason="before Python 3.12")
+def test_another_tracer_and_profiler_are_left_alone(inner):
+    inner.conftest(
+        "import sys\ndef other(*_): pass\nsys.settrace(other)\nsys.setprofile(other)\n"
+        "def pytest_unconfigure():\n    sys.setprofile(None)\n    sys.settrace(None)\n"
+    )
     inner.file(test_a="import sys\ndef test_a():\n    draw(1000)\n    assert sys.getprofile().__name__ == 'other'\n")
     inner.run("--energy-rounds=3").assert_outcomes(passed=1)
     assert inner.tests()["test_a"]["code"] == {"fingerprint": None, "unknown": ["another profiler is active"]}
@@ -159,7 +243,7 @@ def test_another_profiler_is_left_alone(inner):
 
 @pytest.mark.skipif(MODERN, reason="before Python 3.12")
 def test_a_test_of_very_many_calls_is_not_followed_to_its_end(inner, monkeypatch):
-    monkeypatch.setattr(recorder, "MOST_CALLS", 1000)
+    monkeypatch.setattr(traced, "MOST_CALLS", 1000)
     inner.file(test_a="def f(): pass\ndef test_a():\n    draw(1000)\n    for _ in range(2000): f()\ndef test_b(): draw(1000)\n")
     inner.run("--energy-rounds=3").assert_outcomes(passed=2)
     tests = inner.tests()
@@ -169,7 +253,7 @@ def test_a_test_of_very_many_calls_is_not_followed_to_its_end(inner, monkeypatch
 
 @pytest.mark.skipif(not MODERN, reason="sys.monitoring came with Python 3.12")
 def test_no_event_fires_in_measured_rounds(inner):
-    # A callback of our own on top of the recorder's: it is told of every event that fires.
+    # A callback of our own on top of the recorder's: it is told of every event that fires. Three calls in two warm-up rounds.
     inner.conftest(
         "import sys\nfired = []\n"
         "def pytest_collection_finish(session):\n"
@@ -188,7 +272,7 @@ def test_no_event_fires_in_measured_rounds(inner):
         test_a="import conftest\ndef work(): pass\n"
         "def test_a():\n    draw(1000)\n    work()\n    work()\n"
         "def test_b():\n    draw(1000)\n    work()\n"
-        "def test_fired():\n    assert conftest.fired.count('work') == 2\n    assert conftest.fired.count('test_a') == 1\n"
+        "def test_fired():\n    assert conftest.fired.count('work') == 3\n    assert conftest.fired.count('test_a') == 1\n"
     )
     inner.run("--energy-rounds=5").assert_outcomes(passed=3)
     assert all(sys.monitoring.get_tool(tool) != "pytest-joules" for tool in range(6))

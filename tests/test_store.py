@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import statistics
 import subprocess
 import sys
 import textwrap
@@ -343,7 +344,7 @@ def test_two_runs_may_migrate_at_once(tmp_path):
 
 
 def coded(nodeid, functions, fingerprint="f", **other):
-    return measured(nodeid, code={"fingerprint": fingerprint, "functions": functions, "unknown": []}, **other)
+    return measured(nodeid, code={"fingerprint": fingerprint, "functions": functions, "unknown": [], "counts": {}}, **other)
 
 
 def test_what_a_test_executes_is_kept(tmp_path):
@@ -362,6 +363,7 @@ def test_what_a_test_executes_is_kept(tmp_path):
         "fingerprint": None,
         "functions": {"x\\udc80.py::<lambda>\\x00": "9"},
         "unknown": ["a thread"],
+        "counts": {},
     }
     assert opened.history("d")[0]["code"] is None
     latest = opened.latest_code("0a1b", "rapl")
@@ -371,6 +373,40 @@ def test_what_a_test_executes_is_kept(tmp_path):
         assert connection.execute("SELECT count(*) FROM functions").fetchone() == (203,)
         assert connection.execute("SELECT count(*) FROM codes").fetchone() == (4,)
         assert connection.execute("SELECT max(length(functions)) FROM codes").fetchone()[0] < 20
+
+
+def test_how_often_it_ran_and_its_source_are_kept(tmp_path):
+    path = tmp_path / "history.db"
+    functions = {"a.py::f": "h1", "a.py::g": "h2", "a.py::<module> N": "h3", "<python>": "3"}
+    counts = {"a.py::g": [2, 2, 20], "a.py::f": [1]}
+    code = {"fingerprint": "x", "functions": functions, "unknown": [], "counts": counts}
+    # What an older session did not count is counted now, though the code is the same.
+    fill(path, measured("a", code={**code, "counts": {}}))
+    opened = open_store(path)
+    opened.begin(report_of(created="2026-02-01T00:00:00+00:00"))
+    opened.add(measured("a", code=code))
+    assert opened.without_source() == {(key, functions[key]) for key in functions if "::" in key}
+    opened.add_sources({("a.py::f", "h1"): "def f(): pass\n", ("a.py::<module> N", "h3"): "N = 1\n", ("b.py::no", "h"): "?"})
+    assert opened.without_source() == {("a.py::g", "h2")}
+    opened.add_files({"a.py": "d"})
+    opened.add_predicting({"joules": 1.0})
+    opened.close()
+    opened = open_store(path, write=False)
+    assert [entry["code"]["counts"] for entry in opened.history("a")] == [counts, {}]
+    assert opened.sources([("a.py::f", "h1"), ("a.py::f", "other"), ("a.py::g", "h2")]) == {("a.py::f", "h1"): "def f(): pass\n"}
+    latest = opened.latest("0a1b", "rapl")["a"]
+    assert (
+        latest["code"]["counts"] == counts
+        and latest["files"] == {"a.py": "d"}
+        and latest["created"] == "2026-02-01T00:00:00+00:00"
+    )
+    both = opened.versions()
+    assert [entry["code"]["counts"] for entry in both] == [{}, counts]
+    samples = opened.history("a")[0]["samples"]
+    assert both[1]["joules"] == pytest.approx(statistics.median(samples["energy"]))
+    assert both[1]["tsc"] == pytest.approx(statistics.median(samples["tsc"]))
+    assert opened.predictings(10) == [{"joules": 1.0, "created": "2026-02-01T00:00:00+00:00"}]
+    opened.close()
 
 
 def test_a_failed_write_leaves_no_half_of_it_to_others(tmp_path):

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import CodeType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
+
+from pytest_joules.dependencies.statements import statements
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 _COMPOUND = (
@@ -117,6 +121,15 @@ class Class:
 Binding: TypeAlias = Unit | Class | Import | Statement
 
 
+class Layout(NamedTuple):
+    """Where a function's statements are."""
+
+    headers: tuple[tuple[int, int], ...]
+    """First and last line of each statement, without the statements inside it."""
+    by_line: dict[int, int]
+    """By line, the number of the statement."""
+
+
 class File:
     """A source file. Raises ``SyntaxError`` or ``ValueError`` where it is none."""
 
@@ -127,9 +140,35 @@ class File:
         self.stars: list[Import] = []
         self.effects: Statement | None = None
         """All statements that bind nothing."""
+        self.statements: dict[str, Layout | None] = {}
+        """By qualified name of a function; ``None`` where several have it."""
         self._first: dict[tuple[str, int], str] = {}
         self._spans: list[tuple[int, int, str, bool]] = []
+        self._source = source
         _Reader(self).read(ast.parse(source))
+
+    def text(self, name: str, *, function: bool) -> str | None:
+        """The source of a function, by its qualified name, or of what binds a name of the module (of a class without its
+        functions); ``None`` where there is none, or it is an import. Several of one name stand one after the other."""
+        lines = self._source.decode("utf-8", "replace").splitlines(keepends=True)
+        pieces = []
+        for first, last, found, is_function in self._spans:
+            if found != name or is_function != function or (not function and (first, last) in self._functions):
+                continue
+            inner = [span for span in self._spans if not function and span[3] and first <= span[0] and span[1] <= last]
+            kept = [
+                line
+                for number, line in enumerate(lines[first - 1 : last], first)
+                if not any(span[0] <= number <= span[1] for span in inner)
+            ]
+            if inner and kept:
+                kept.append(f"{kept[0][: len(kept[0]) - len(kept[0].lstrip())]}    pass\n")
+            pieces.append(textwrap.dedent("".join(kept)))
+        return "\n".join(pieces) or None
+
+    @cached_property
+    def _functions(self) -> set[tuple[int, int]]:
+        return {(first, last) for first, last, _, function in self._spans if function}
 
     def locate(self, name: str, line: int) -> tuple[str, str] | None:
         """What a code object is part of, by its name and first line: ``("function", qualname)``, ``("statement", name)``
@@ -272,6 +311,7 @@ class _Reader:
         self._span(node, qualname, function=True)
         self.file._first[node.name, _first_line(node)] = qualname
         node.body = _without_docstring(node.body) or [ast.Pass(lineno=1, col_offset=0)]
+        self.file.statements[qualname] = None if qualname in self.file.statements else _layout(node)
         node.returns = None
         _without_annotations(node.args)
         # Decorators and defaults run where the function is defined.
@@ -395,6 +435,23 @@ def _nothing() -> ast.Constant:
 def _on_one_line(node: ast.AST, number: int) -> None:
     node.lineno = node.end_lineno = number  # type: ignore[attr-defined]  # of every node that has a place
     node.col_offset = node.end_col_offset = 0  # type: ignore[attr-defined]  # likewise
+
+
+def _layout(node: Function) -> Layout:
+    """To be asked while the lines are still those of the file."""
+    headers = []
+    for statement in statements(node):
+        inner = [
+            entry.lineno
+            for name in ("body", "handlers", "cases")
+            for entry in getattr(statement, name, ())[:1]
+            if hasattr(entry, "lineno")
+        ]
+        first = _first_line(statement)
+        headers.append((first, max(first, min(inner) - 1) if inner else statement.end_lineno or first))
+    # Of two on one line, the first.
+    by_line = {line: number for number, (first, last) in reversed([*enumerate(headers)]) for line in range(first, last + 1)}
+    return Layout(tuple(headers), by_line)
 
 
 def _first_line(node: ast.stmt) -> int:

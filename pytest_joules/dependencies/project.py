@@ -192,7 +192,7 @@ class Project:
             if isinstance(name, str) and name.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
                 relative = self.relative(name)
                 if relative is not None:
-                    found[relative] = _content(Path(name))
+                    found[relative] = content_digest(Path(name))
         return digest(sorted(found.items())) if found else None
 
     def data_files(self, leave_out: Iterable[Path] = ()) -> str:
@@ -263,7 +263,8 @@ def python() -> str:
     return digest(platform.python_implementation(), platform.python_version(), flags, free_threaded)
 
 
-def _content(path: Path) -> str:
+def content_digest(path: Path) -> str:
+    """A hash of a file's bytes; ``"?"`` where it cannot be read."""
     try:
         return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
     except OSError:

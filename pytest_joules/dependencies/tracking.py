@@ -13,7 +13,8 @@ import pytest
 
 from pytest_joules import repeat
 from pytest_joules.dependencies import parameters, project, recorder
-from pytest_joules.dependencies.code import digest
+from pytest_joules.dependencies.code import File, digest
+from pytest_joules.dependencies.counting import by_function
 from pytest_joules.dependencies.graph import Graph, Node, fingerprint
 from pytest_joules.model import Record
 from pytest_joules.settings import Settings
@@ -42,7 +43,7 @@ _NEVER = "it was not warmed up: nothing was recorded"
 
 def unknown(reason: str) -> Record:
     """The ``code`` of a test of which nothing is known."""
-    return {"fingerprint": None, "functions": {}, "unknown": [reason]}
+    return {"fingerprint": None, "functions": {}, "unknown": [reason], "counts": {}}
 
 
 class Tracking:
@@ -139,18 +140,28 @@ class Tracking:
                 told.add("reads files")
             if starts:
                 told.add(starts)
-        surroundings, more_nodes = self._surroundings(item)
+        surroundings, more_nodes = self.surroundings(item)
         functions = self.graph.closure(roots | more_nodes if more_nodes else roots)
         functions.update(surroundings)
         if "reads files" in told:
-            functions["<data files>"] = self._data_files
+            functions["<data files>"] = self.data_files
             told.discard("reads files")
         unreadable = sorted(path for path in {node.path for node in roots} if self.project.file(path) is None)
         if plan.random:
             told.add("random examples")
         told.update(f"no source of {path}" for path in unreadable)
         functions = dict(sorted(functions.items()))  # once: who sorts it again is quick
-        return {"fingerprint": fingerprint(functions), "functions": functions, "unknown": sorted(told)}
+        return {
+            "fingerprint": fingerprint(functions),
+            "functions": functions,
+            "unknown": sorted(told),
+            "counts": by_function(self.recorder.counted.values(), self._function),
+        }
+
+    def _function(self, code: CodeType) -> tuple[str, str, File] | None:
+        node = self._node(code)
+        file = self.project.file(node.path) if node is not None and node.kind == "function" else None
+        return None if node is None or file is None else (node.path, node.name, file)
 
     def _node(self, code: CodeType) -> Node | None:
         known = self._nodes.get(id(code))
@@ -192,16 +203,16 @@ class Tracking:
         stored: dict[str, str] = code.get("functions") or {}
         if not code.get("fingerprint") or not stored or code.get("unknown"):
             return False
-        surroundings, nodes = self._surroundings(item)
+        surroundings, nodes = self.surroundings(item)
         if any(stored.get(key) != value for key, value in surroundings.items()):
             return False
         if "<data files>" in stored:
-            surroundings["<data files>"] = self._data_files
+            surroundings["<data files>"] = self.data_files
         return self.graph.closure({*self.graph.roots(stored), *nodes}) | surroundings == stored
 
     # What is no function
 
-    def _surroundings(self, item: pytest.Item) -> tuple[dict[str, str], frozenset[Node]]:
+    def surroundings(self, item: pytest.Item) -> tuple[dict[str, str], frozenset[Node]]:
         """Hashes of what belongs to the test and is no function, and the code that this leads to."""
         result = dict(self._everywhere)
         nodes: frozenset[Node] = frozenset()
@@ -246,7 +257,7 @@ class Tracking:
         return found
 
     @cached_property
-    def _data_files(self) -> str:
+    def data_files(self) -> str:
         return self.project.data_files([path for path in (self.settings.json, self.settings.csv) if path is not None])
 
     def _options(self) -> str:

@@ -11,17 +11,15 @@ from uuid import uuid4
 
 from pytest_joules import __version__
 from pytest_joules.model import Record, Report
+from pytest_joules.store.for_predictor import ForPredictor, chunks
 from pytest_joules.store.place import Place
 from pytest_joules.store.rows import VALUES, as_json, entry_of, record_of, row_of, safe
-from pytest_joules.store.tables import number_of, ranges, tables, unranged
+from pytest_joules.store.tables import counts_of, counts_text, number_of, ranges, tables, unranged
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Executable, Row, Select, Table
 
     from pytest_joules.store.postgresql import PostgreSQL
-
-#: Databases limit how many values a statement takes; SQLite took 999 for long.
-_MOST_VALUES = 900
 
 #: Seconds that a server has for one transaction.
 PATIENCE = 60.0
@@ -51,7 +49,7 @@ class _Prepared:
         return connection.exec_driver_sql(self._text, values if len(values) > 1 else values[0])
 
 
-class Store:
+class Store(ForPredictor):
     """An open history. Use :func:`pytest_joules.store.open_store`; for one thread.
 
     ``notices`` are sentences for the user about what opening it did.
@@ -65,6 +63,8 @@ class Store:
         self.server = server
         self.uuid: str | None = None
         """Of the session that is going on: what it measured is no history yet."""
+        self.noted: dict[str, Any] = {}
+        """Of the session that is going on, the columns that were filled in later."""
         self._engine = engine
         self._connection = connection
         self._session: int | None = None
@@ -84,7 +84,7 @@ class Store:
         self._add_measurements = prepared(self._new(known.measurements), "session_id", "test_id", "code_id", *VALUES)
         self._add_tests = prepared(self._new(known.tests), "id", "nodeid")
         self._add_functions = prepared(self._new(known.functions), "number", "place", "hash")
-        self._add_codes = prepared(self._new(known.codes), "id", "fingerprint", "functions", "unknown")
+        self._add_codes = prepared(self._new(known.codes), "id", "fingerprint", "functions", "unknown", "counts")
         codes, functions, given = known.codes, known.functions, sa.bindparam("number", type_=known.codes.c.id.type)
         self._find_code = prepared(sa.select(codes.c.id, codes.c.id).where(codes.c.id == given))
         self._find_function = prepared(sa.select(functions.c.number, functions.c.id).where(functions.c.number == given))
@@ -206,8 +206,18 @@ class Store:
         for number in new:
             code = codes[number]
             fingerprint = safe(code["fingerprint"]) if code["fingerprint"] is not None else None
-            executed = ranges(map(self._functions.__getitem__, code["functions"].items()))
-            rows.append({"id": number, "fingerprint": fingerprint, "functions": executed, "unknown": as_json(code["unknown"])})
+            numbers = {place: self._functions[place, found] for place, found in code["functions"].items()}
+            counts = {numbers[place]: entry for place, entry in code.get("counts", {}).items() if place in numbers}
+            executed = sorted(set(numbers.values()))
+            rows.append(
+                {
+                    "id": number,
+                    "fingerprint": fingerprint,
+                    "functions": ranges(executed),
+                    "unknown": as_json(code["unknown"]),
+                    "counts": counts_text(counts, executed),
+                }
+            )
         if rows:
             self._add_codes(connection, *rows)
         self._known.update(unsure)
@@ -241,7 +251,7 @@ class Store:
         if connection is None or len(keys) <= 3:
             return {row[0]: row[1] for number in keys for row in one(connection, {"number": number})}
         found: dict[int, int] = {}
-        for chunk in _chunks(keys):
+        for chunk in chunks(keys):
             query: Select[Any] = sa.select(key, value).where(key.in_(chunk))
             found |= {row[0]: row[1] for row in connection.execute(query)}
         return found
@@ -255,8 +265,8 @@ class Store:
         ``settings``, ``sources``, ``plugin_version``; ``nodeid``, ``outcome``, ``source``, ``provenance``, ``resolution``,
         ``rounds``, ``iterations``; ``energy`` (``{"median", "ci95"}`` in joules, or ``None``), ``duration`` (``{"median"}`` in
         seconds, or ``None``); ``samples``: one list each for ``energy``, ``duration``, ``tsc``, and one a domain under
-        ``domains``, to 9 digits; ``code``: ``{"fingerprint", "functions": {place: hash}, "unknown"}`` or ``None``; and what
-        else the test's record said.
+        ``domains``, to 9 digits; ``code``: ``{"fingerprint", "functions": {place: hash}, "unknown", "counts": {place: [calls,
+        times each statement ran]}}`` or ``None``; and what else the test's record said.
 
         Raises:
             StoreError: it cannot be read.
@@ -341,7 +351,7 @@ class Store:
         wanted = {number_of(safe(nodeid)): nodeid for nodeid in nodeids}
         found: dict[str, list[Record]] = {}
         with self.transaction() as connection:
-            for chunk in _chunks(sorted(wanted)):
+            for chunk in chunks(sorted(wanted)):
                 ranked = self._comparable(machine_id, source, before, known.measurements.c.test_id.in_(chunk)).subquery()
                 query = (
                     sa.select(ranked.c.test_id, ranked.c.created, known.codes.c.fingerprint, ranked.c.energy_median)
@@ -376,7 +386,7 @@ class Store:
             codes = self.codes(connection, {row.code_id for row in rows})
         return {row.nodeid: record_of(row._asdict()) | {"code": codes[row.code_id], "created": row.created} for row in rows}
 
-    def _comparable(self, machine_id: str, source: str, before: str | None, condition: Any) -> Select[Any]:  # noqa: ANN401 - a clause
+    def _comparable(self, machine_id: str, source: str | None, before: str | None, condition: Any) -> Select[Any]:  # noqa: ANN401 - a clause
         """Measurements that may be compared; ``place`` counts those of a test from the newest on."""
         import sqlalchemy as sa
 
@@ -391,7 +401,7 @@ class Store:
             .where(
                 condition,
                 sessions.c.machine_id == safe(machine_id),
-                measurements.c.source == safe(source),
+                sa.true() if source is None else measurements.c.source == safe(source),
                 measurements.c.provenance.in_(("measured", "estimated")),
                 measurements.c.outcome == "passed",
                 measurements.c.energy_median.is_not(None),
@@ -402,17 +412,17 @@ class Store:
         return query.where(sa.or_(sessions.c.uuid.is_(None), sessions.c.uuid != self.uuid)) if self.uuid else query
 
     def codes(self, connection: Connection, numbers: Iterable[int | None]) -> dict[int, Record]:
-        """What tests executed: fingerprint, functions with their hashes, and what is not known, by number."""
+        """What tests executed, by number: fingerprint, functions with their hashes, what is not known, and how often what ran."""
         import sqlalchemy as sa
 
         known = tables()
         rows: list[Row[Any]] = []
-        for chunk in _chunks(sorted({number for number in numbers if number is not None})):
+        for chunk in chunks(sorted({number for number in numbers if number is not None})):
             rows += connection.execute(sa.select(known.codes).where(known.codes.c.id.in_(chunk)))
         executed = {row.id: unranged(row.functions) for row in rows}
         columns = (known.functions.c.id, known.functions.c.place, known.functions.c.hash)
         functions: dict[int, tuple[str, str]] = {}
-        for part in _chunks(sorted(set().union(*executed.values()))):
+        for part in chunks(sorted(set().union(*executed.values()))):
             found = connection.execute(sa.select(*columns).where(known.functions.c.id.in_(part)))
             functions |= {number: (place, code) for number, place, code in found}
         return {
@@ -420,6 +430,7 @@ class Store:
                 "fingerprint": row.fingerprint,
                 "functions": dict(functions[number] for number in executed[row.id]),
                 "unknown": json.loads(row.unknown),
+                "counts": {functions[key][0]: entry for key, entry in counts_of(row.counts, executed[row.id]).items()},
             }
             for row in rows
         }
@@ -444,8 +455,3 @@ class Store:
         with contextlib.suppress(sa.exc.SQLAlchemyError):
             self._connection.close()
             self._engine.dispose()
-
-
-def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
-    for begin in range(0, len(values), _MOST_VALUES):
-        yield values[begin : begin + _MOST_VALUES]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from pytest_joules.store.tables import number_of, version_2
+from pytest_joules.store.tables import number_of, schema
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -21,7 +21,7 @@ def names_apart_from_rows(connection: Connection) -> None:
     """1 to 2: node ids in a table of their own, sessions with a uuid, room for what a test executed."""
     import sqlalchemy as sa
 
-    new = version_2()
+    new = schema(2)
     connection.execute(sa.text("ALTER TABLE sessions ADD COLUMN uuid VARCHAR(32)"))
     keys = [row[0] for row in connection.execute(sa.select(new.sessions.c.id))]
     if keys:
@@ -47,5 +47,13 @@ def names_apart_from_rows(connection: Connection) -> None:
         connection.execute(sa.select(sa.func.setval(sa.func.pg_get_serial_sequence("measurements", "id"), last, False)))
 
 
+def counts_and_sources(connection: Connection) -> None:
+    """2 to 3: how often what ran, the source of functions, the project's files, the predictor's account."""
+    import sqlalchemy as sa
+
+    for table, column in (("codes", "counts"), ("functions", "source"), ("sessions", "files"), ("sessions", "predicting")):
+        connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {column} TEXT"))
+
+
 #: ``MIGRATIONS[k - 1]`` brings a database from schema version k to k + 1, inside a transaction that it must not end.
-MIGRATIONS: list[Callable[[Connection], None]] = [names_apart_from_rows]
+MIGRATIONS: list[Callable[[Connection], None]] = [names_apart_from_rows, counts_and_sources]

@@ -56,7 +56,8 @@ def entry_of(values: Mapping[str, Any]) -> Record:
     duration = values.pop("duration_median")
     commit = {"id": values.pop("commit_id"), "dirty": values.pop("commit_dirty")}
     facts: Record = json.loads(values.pop("facts"))
-    del values["id"], values["number"], values["uuid"], values["test_id"], values["code_id"]
+    for column in ("id", "number", "uuid", "test_id", "code_id", "files", "predicting"):
+        del values[column]
     values["session"] = values.pop("session_id")
     values["commit"] = commit if commit["id"] is not None else None
     for key in ("machine", "settings", "sources", "samples"):

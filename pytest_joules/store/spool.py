@@ -21,7 +21,7 @@ from pytest_joules.store.rows import VALUES
 from pytest_joules.store.tables import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 #: Measurements in one transaction on the server.
 _BATCH = 200
@@ -79,6 +79,7 @@ class Spooled:
         self._pushed = CLOCKS.wall()
         self._waiting = 0
         self._closed = False
+        self._sources: dict[tuple[str, str], str] = {}
 
     def begin(self, report: Report) -> int:
         """As :meth:`Store.begin`; what earlier runs could not push is pushed first.
@@ -122,6 +123,59 @@ class Spooled:
         """
         return self._answering().latest_code(machine_id, source)
 
+    def latest(self, machine_id: str, source: str | None) -> dict[str, Record]:
+        """As :meth:`Store.latest`, from the server.
+
+        Raises:
+            StoreError: the server does not answer, or cannot be read.
+        """
+        return self._answering().latest(machine_id, source)
+
+    def sources(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """As :meth:`Store.sources`, from the server.
+
+        Raises:
+            StoreError: the server does not answer, or cannot be read.
+        """
+        return self._answering().sources(pairs)
+
+    def predictings(self, limit: int) -> list[Record]:
+        """As :meth:`Store.predictings`, from the server.
+
+        Raises:
+            StoreError: the server does not answer, or cannot be read.
+        """
+        return self._answering().predictings(limit)
+
+    def without_source(self) -> set[tuple[str, str]]:
+        """As :meth:`Store.without_source`, of the spool."""
+        return self._spool.without_source()
+
+    def add_sources(self, sources: Mapping[tuple[str, str], str]) -> None:
+        """As :meth:`Store.add_sources`; pushed with the measurements.
+
+        Raises:
+            StoreError: the spool cannot be written.
+        """
+        self._spool.add_sources(sources)
+        self._sources.update(sources)
+
+    def add_files(self, files: Mapping[str, str]) -> None:
+        """As :meth:`Store.add_files`; pushed with the measurements.
+
+        Raises:
+            StoreError: the spool cannot be written.
+        """
+        self._spool.add_files(files)
+
+    def add_predicting(self, account: Record) -> None:
+        """As :meth:`Store.add_predicting`; pushed with the measurements.
+
+        Raises:
+            StoreError: the spool cannot be written.
+        """
+        self._spool.add_predicting(account)
+
     def _answering(self) -> Store:
         if self._server is None:
             raise self._trouble or Unreachable(f"the history {self._place.shown} does not answer")
@@ -137,6 +191,10 @@ class Spooled:
             if left and not self._push(last=True):
                 left = self._unsent()
                 self.notices.append(self._kept(left))
+            elif self._server is not None:
+                # Some of it may have been pushed before this was known.
+                self._server.add_sources(self._sources)
+                self._server.note(self._spool.uuid, self._spool.noted)
             self._tidy()
         except StoreError as error:
             self.notices.append(f"history: what was measured could not be pushed to {self._place.shown}: {error}")
@@ -172,6 +230,7 @@ class Spooled:
                 break
             try:
                 self._give(self._server, sessions, rows)
+                self._server.add_sources(self._spool.sources({pair for _, row in rows for pair in _functions(row)}))
             except StoreError as error:
                 self._trouble = error
                 if isinstance(error, Unreachable):
@@ -255,6 +314,10 @@ class Spooled:
         used = sa.select(known.measurements.c.id).where(known.measurements.c.session_id == known.sessions.c.id).exists()
         with self._spool.transaction() as connection:
             connection.execute(known.sessions.delete().where(known.sessions.c.id < newest - _SESSIONS, ~used))
+
+
+def _functions(row: Record) -> Iterable[tuple[str, str]]:
+    return row["code"]["functions"].items() if row["code"] is not None else ()
 
 
 def _tests(count: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import SimpleNamespace
 
@@ -22,7 +22,8 @@ def number_of(*parts: object) -> int:
 
 def code_number(code: Record) -> int:
     """The number of what a test executed: a record's ``code``."""
-    return number_of(code["fingerprint"], sorted(code["functions"].items()), code["unknown"])
+    counted = (True,) if code.get("counts") else ()  # older sessions did not count
+    return number_of(code["fingerprint"], sorted(code["functions"].items()), code["unknown"], *counted)
 
 
 def ranges(numbers: Iterable[int]) -> str:
@@ -45,16 +46,29 @@ def unranged(text: str) -> list[int]:
     return numbers
 
 
+def counts_text(counts: Mapping[int, Sequence[int]], functions: Sequence[int]) -> str | None:
+    """How often functions and their statements ran as ``"1 4 3;;2 2"``, one entry for each of ``functions``."""
+    return ";".join(" ".join(map(str, counts.get(number, ()))) for number in functions) if counts else None
+
+
+def counts_of(text: str | None, functions: Sequence[int]) -> dict[int, list[int]]:
+    """The inverse of :func:`counts_text`."""
+    entries = (text or "").split(";")
+    return {number: [int(count) for count in entry.split()] for number, entry in zip(functions, entries, strict=False) if entry}
+
+
 @lru_cache(maxsize=1)
 def tables() -> SimpleNamespace:
     """The tables of the schema in use: ``metadata``, ``meta``, ``sessions``, ``tests``, ``functions``, ``codes``,
     ``measurements``."""
-    return version_2()
+    return schema(3)
 
 
-def version_2() -> SimpleNamespace:
-    """Version 2, which the migration from version 1 also needs: a version 3 is a function of its own."""
+def schema(version: int) -> SimpleNamespace:
+    """Version 2, which the migration from version 1 makes, or version 3."""
     import sqlalchemy as sa
+
+    later = version > 2
 
     metadata = sa.MetaData()
     # SQLite's row numbers must be declared INTEGER, and have 64 bits.
@@ -74,6 +88,8 @@ def version_2() -> SimpleNamespace:
         sa.Column("plugin_version", sa.String(64), nullable=False),
         # The same in every database that the session is copied to.
         sa.Column("uuid", sa.String(32)),
+        # JSON: the project's files as they were, and the predictor's account.
+        *([sa.Column("files", sa.Text), sa.Column("predicting", sa.Text)] if later else ()),
         sa.Index("sessions_uuid", "uuid", unique=True),
     )
     tests = sa.Table(
@@ -90,6 +106,7 @@ def version_2() -> SimpleNamespace:
         sa.Column("number", hashed, nullable=False),
         sa.Column("place", sa.Text, nullable=False),
         sa.Column("hash", sa.Text, nullable=False),
+        *([sa.Column("source", sa.Text)] if later else ()),
         sa.Index("functions_number", "number", unique=True),
     )
     codes = sa.Table(
@@ -99,6 +116,8 @@ def version_2() -> SimpleNamespace:
         sa.Column("fingerprint", sa.Text),
         sa.Column("functions", sa.Text, nullable=False),
         sa.Column("unknown", sa.Text, nullable=False),
+        # Of each of these functions, in the order of their numbers, how often it and its statements ran.
+        *([sa.Column("counts", sa.Text)] if later else ()),
     )
     measurements = sa.Table(
         "measurements",

@@ -17,6 +17,9 @@ Resolution = Literal["ok", "apportioned", "below"]
 #: A report record: one entry of ``tests`` in the report JSON. Plain JSON types only, so that it crosses process borders.
 Record = dict[str, Any]
 
+#: Where a record counts how often the functions of its code ran: all functions that are not the project's.
+OTHER = "<other>"
+
 #: What a source saw at one instant: one raw value a domain, ``None`` where the counter could not be read.
 Counters = tuple[float | None, ...]
 

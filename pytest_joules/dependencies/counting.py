@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from types import CodeType
 
 from pytest_joules.dependencies.code import File
+from pytest_joules.model import OTHER
 
 #: So many calls of a function are followed line by line; its other calls are taken to be like them.
-FOLLOWED = 32
+FOLLOWED = 16
 #: A line is counted so often at most: its function is then followed no further.
 MOST_OF_A_LINE = 100_000
 
@@ -37,13 +38,16 @@ class Counted:
         self.lines: dict[int, int] = {}
 
 
-def by_function(counted: Iterable[Counted], locate: Callable[[CodeType], tuple[str, str, File] | None]) -> dict[str, list[int]]:
+def by_function(
+    counted: Iterable[Counted], locate: Callable[[CodeType], tuple[str, str, File] | None], other: int | None = None
+) -> dict[str, list[int]]:
     """``[calls, times the first statement ran, the second, ...]`` by function (``path::qualname``).
 
     ``locate`` gives a code object's path, qualified name and file, or ``None`` where it is in no function of the project.
     Statements are those of :func:`pytest_joules.dependencies.statements.statements`. What runs inside a statement, such as a
     comprehension or a lambda, counts as the statement where that is more. A function of which only the calls are known, and one
-    whose name stands for several, has no statements.
+    whose name stands for several, has no statements. ``other`` calls, where known, stand under
+    :data:`pytest_joules.model.OTHER`.
     """
     calls: dict[str, int] = {}
     times: dict[str, list[int] | None] = {}
@@ -71,4 +75,5 @@ def by_function(counted: Iterable[Counted], locate: Callable[[CodeType], tuple[s
             number = known.by_line.get(line)
             if number is not None:
                 found[number] = max(found[number], round(count * scale))
-    return {key: [calls[key], *(times.get(key) or ())] for key in calls}
+    result = {key: [calls[key], *(times.get(key) or ())] for key in calls}
+    return result | {OTHER: [other]} if other is not None else result

@@ -52,44 +52,46 @@ class Monitored(Recorder):
         else:
             self.trouble = "no free tool id: other tools use sys.monitoring"
             return
-        for event, callback in ((_START, self._started), (_LINE, self._line), (_JUMP, self._jump)):
-            _monitoring.register_callback(self._tool, event, callback)
+        self._callbacks(self._tool)
 
-    # What the interpreter tells
+    def _callbacks(self, tool: int) -> None:
+        """What the interpreter calls: for each line of the project's code that runs while it is recorded."""
+        counted, executed, quiet, disable = self.counted, self.executed, self._quiet, _monitoring.DISABLE
 
-    def _started(self, code: CodeType, offset: int) -> object:
-        key = id(code)
-        entry = self.counted.get(key)
-        if entry is None:
-            self.executed[key] = self._quiet[key] = code
-            if not self._recording:
-                return _monitoring.DISABLE
-            entry = self.counted[key] = Counted(code, straight=self._armed[key][1] == _START)
-        entry.calls += 1
-        if entry.straight:
+        def started(code: CodeType, offset: int) -> object:
+            key = id(code)
+            entry = counted.get(key)
+            if entry is None:
+                executed[key] = quiet[key] = code
+                if not self._recording:
+                    return disable
+                entry = counted[key] = Counted(code, straight=self._armed[key][1] == _START)
+            calls = entry.calls = entry.calls + 1
+            if not entry.straight:
+                if calls <= FOLLOWED:
+                    entry.followed = calls
+                elif calls == FOLLOWED + 1:
+                    _monitoring.set_local_events(tool, code, _START)
             return None
-        if entry.calls <= FOLLOWED:
-            entry.followed += 1
-        elif entry.calls == FOLLOWED + 1 and self._tool is not None:
-            _monitoring.set_local_events(self._tool, code, _START)
-        return None
 
-    def _line(self, code: CodeType, line: int) -> object:
-        entry = self.counted.get(id(code))
-        if entry is None:
-            self._quiet[id(code)] = code
-            return _monitoring.DISABLE
-        times = entry.lines[line] = entry.lines.get(line, 0) + 1
-        return _monitoring.DISABLE if times > MOST_OF_A_LINE else None
+        def line_begun(code: CodeType, line: int) -> object:
+            try:
+                lines = counted[id(code)].lines
+            except KeyError:
+                quiet[id(code)] = code
+                return disable
+            times = lines[line] = lines.get(line, 0) + 1
+            return disable if times > MOST_OF_A_LINE else None
 
-    def _jump(self, code: CodeType, offset: int, destination: int) -> object:
-        entry = self.counted.get(id(code))
-        line = self._loops[id(code)].get(offset)
-        if entry is None or line is None:
-            self._quiet[id(code)] = code
-            return _monitoring.DISABLE
-        times = entry.lines[line] = entry.lines.get(line, 0) + 1
-        return _monitoring.DISABLE if times > MOST_OF_A_LINE else None
+        def jumped(code: CodeType, offset: int, destination: int) -> object:
+            line = self._loops[id(code)].get(offset)
+            if line is None:
+                quiet[id(code)] = code
+                return disable
+            return line_begun(code, line)
+
+        for event, callback in ((_START, started), (_LINE, line_begun), (_JUMP, jumped)):
+            _monitoring.register_callback(tool, event, callback)
 
     # Rounds
 

@@ -34,6 +34,8 @@ class Recorder:
         """The code objects that ran since :meth:`begin`, by identity: comparing them would compare their bytecode."""
         self.counted: dict[int, Counted] = {}
         """How often those of the project did."""
+        self.other_calls: int | None = None
+        """Calls of Python functions that are not the project's, where that is seen."""
         self.imported: list[str] = []
         """Files of the project that were imported since."""
         self.trouble: str | None = None

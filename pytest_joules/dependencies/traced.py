@@ -65,6 +65,7 @@ class Traced(Recorder):
 
     def __init__(self, project: Project) -> None:
         super().__init__(project)
+        self.other_calls: int = 0
         self._on = 0
         self._calls = 0
         self._tool = _TRACE
@@ -74,6 +75,7 @@ class Traced(Recorder):
 
     def begin(self) -> None:
         super().begin()
+        self.other_calls = 0
         if len(sys.modules) != self._loaded:
             self._new_modules()
         self._calls = 0
@@ -110,12 +112,14 @@ class Traced(Recorder):
 
     @contextmanager
     def apart(self) -> Iterator[dict[int, CodeType]]:
+        other = self.other_calls
         self.enter()
         try:
             with super().apart() as inside:
                 yield inside
         finally:
             self.leave()
+            self.other_calls = other
 
     def _trace(self, frame: FrameType, event: str, argument: object) -> object:
         """Told of every call, and asked how it is to be followed."""
@@ -158,6 +162,7 @@ class Traced(Recorder):
             kind = self._kinds[key] = code, self._begin_of(code), is_straight(code)
         begin = kind[1]
         if begin is None:
+            self.other_calls += 1
             return None
         entry = self.counted.get(key)
         if entry is None:

@@ -155,7 +155,7 @@ class Tracking:
             "fingerprint": fingerprint(functions),
             "functions": functions,
             "unknown": sorted(told),
-            "counts": by_function(self.recorder.counted.values(), self._function),
+            "counts": by_function(self.recorder.counted.values(), self._function, self.recorder.other_calls),
         }
 
     def _function(self, code: CodeType) -> tuple[str, str, File] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from pytest_joules import __version__
-from pytest_joules.model import Record, Report
+from pytest_joules.model import OTHER, Record, Report
 from pytest_joules.store.for_predictor import ForPredictor, chunks
 from pytest_joules.store.place import Place
 from pytest_joules.store.rows import VALUES, as_json, entry_of, record_of, row_of, safe
@@ -207,7 +207,8 @@ class Store(ForPredictor):
             code = codes[number]
             fingerprint = safe(code["fingerprint"]) if code["fingerprint"] is not None else None
             numbers = {place: self._functions[place, found] for place, found in code["functions"].items()}
-            counts = {numbers[place]: entry for place, entry in code.get("counts", {}).items() if place in numbers}
+            there = {**numbers, OTHER: 0}
+            counts = {there[place]: entry for place, entry in code.get("counts", {}).items() if place in there}
             executed = sorted(set(numbers.values()))
             rows.append(
                 {
@@ -430,7 +431,9 @@ class Store(ForPredictor):
                 "fingerprint": row.fingerprint,
                 "functions": dict(functions[number] for number in executed[row.id]),
                 "unknown": json.loads(row.unknown),
-                "counts": {functions[key][0]: entry for key, entry in counts_of(row.counts, executed[row.id]).items()},
+                "counts": {
+                    functions[key][0] if key else OTHER: entry for key, entry in counts_of(row.counts, executed[row.id]).items()
+                },
             }
             for row in rows
         }

@@ -40,7 +40,7 @@ class SQLite:
 
         def connect() -> sqlite3.Connection:
             # No implicit transactions: SQLAlchemy's begin below opens them, so that a migration is one as a whole.
-            connection = sqlite3.connect(self._uri(write), uri=True, timeout=timeout, isolation_level=None)
+            connection = sqlite3.connect(self.uri(write), uri=True, timeout=timeout, isolation_level=None)
             try:
                 if write:
                     self._prepare(connection, timeout)
@@ -57,7 +57,8 @@ class SQLite:
         sa.event.listen(engine, "begin", lambda connection: connection.connection.cursor().execute(begin))
         return engine
 
-    def _uri(self, write: bool) -> str:
+    def uri(self, write: bool) -> str:
+        """To open it by."""
         uri = f"file:{quote(os.path.abspath(self.path))}"  # noqa: PTH100 - absolute() would keep ".."
         if write:
             return uri

@@ -47,14 +47,17 @@ def unranged(text: str) -> list[int]:
 
 
 def counts_text(counts: Mapping[int, Sequence[int]], functions: Sequence[int]) -> str | None:
-    """How often functions and their statements ran as ``"1 4 3;;2 2"``, one entry for each of ``functions``."""
-    return ";".join(" ".join(map(str, counts.get(number, ()))) for number in functions) if counts else None
+    """How often functions and their statements ran as ``"1 4 3;;2 2"``: one entry for each of ``functions``, and one for all
+    others together (0)."""
+    return ";".join(" ".join(map(str, counts.get(number, ()))) for number in (*functions, 0)) if counts else None
 
 
 def counts_of(text: str | None, functions: Sequence[int]) -> dict[int, list[int]]:
     """The inverse of :func:`counts_text`."""
     entries = (text or "").split(";")
-    return {number: [int(count) for count in entry.split()] for number, entry in zip(functions, entries, strict=False) if entry}
+    return {
+        number: [int(count) for count in entry.split()] for number, entry in zip((*functions, 0), entries, strict=False) if entry
+    }
 
 
 @lru_cache(maxsize=1)

@@ -310,3 +310,40 @@ def test_code_objects_are_found_by_name_and_line():
     for (line, name), place in expected.items():
         assert file.locate(name, line) == place
     assert file.locate("gone", 40) is None
+
+
+TEXTS = """
+N = 100  # how many
+
+@cache
+def f(a,
+      b=1):
+    '''Why.'''
+    return a
+
+class A:
+    limit = 3
+    def m(self):
+        def inner(): return 1
+        return inner()
+    class B:
+        def n(self): pass
+
+if N:
+    M = 1
+elif f:
+    M = 2
+"""
+
+
+def test_the_text_of_what_has_a_name():
+    file = File(TEXTS.encode())
+    assert file.text("f", function=True) == "@cache\ndef f(a,\n      b=1):\n    '''Why.'''\n    return a\n"
+    assert file.text("A.m", function=True).startswith("def m(self):\n    def inner(): return 1\n")
+    assert file.text("A.m.<locals>.inner", function=True) == "def inner(): return 1\n"
+    assert file.text("N", function=False) == "N = 100  # how many\n"
+    assert file.text("f", function=False) is None and file.text("nobody", function=True) is None
+    for name in ("A", "M"):
+        text = file.text(name, function=False)
+        assert text is None or "def " not in text
+        compile(text or "", "", "exec")

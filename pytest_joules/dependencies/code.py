@@ -164,6 +164,8 @@ class File:
             if inner and kept:
                 kept.append(f"{kept[0][: len(kept[0]) - len(kept[0].lstrip())]}    pass\n")
             pieces.append(textwrap.dedent("".join(kept)))
+            if not function and not _parses(pieces[-1]):
+                pieces.pop()  # an elif; a class whose nested class has nothing but functions
         return "\n".join(pieces) or None
 
     @cached_property
@@ -435,6 +437,14 @@ def _nothing() -> ast.Constant:
 def _on_one_line(node: ast.AST, number: int) -> None:
     node.lineno = node.end_lineno = number  # type: ignore[attr-defined]  # of every node that has a place
     node.col_offset = node.end_col_offset = 0  # type: ignore[attr-defined]  # likewise
+
+
+def _parses(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _layout(node: Function) -> Layout:

@@ -27,6 +27,10 @@ from pytest_joules.tally import LEAST, MOST, Round, Tally
 PRECISION = 0.02
 #: Setup and teardown are read in so many measured rounds: they stand beside the test's energy, not for it.
 PHASES = 1
+#: Where so many rounds are measured, one more goes first: it counts what runs when caches are warm.
+COUNTED_APART = 10
+#: Seconds of a body that is not run once more for that.
+TOO_LONG = 0.5
 #: Rounds in a row without a number before a test is given up.
 GIVE_UP = 3
 
@@ -71,6 +75,9 @@ class Course:
         self._warmups_left = effort.warmup if repeatable else 0
         # What the first warm-up round executes is recorded, and nothing that is measured.
         self._recording = tracking if self._warmups_left else None
+        self._again: Tracking | None = None
+        """In the second one, what runs is counted anew."""
+        self._recorded = 0
         self._mode: Literal["plain", "aligned", "block"] = "aligned" if meter.tick else "plain"
         self._current = Round()
         self._before: Reading | None = None
@@ -92,7 +99,8 @@ class Course:
     def begin(self, phase: Phase) -> None:
         if phase == "setup":
             if self._recording is not None:
-                self._recording.begin()
+                self._recording.begin(again=self._recorded > 0)
+                self._recorded += 1
             self._round_begun = self._wall()
             self._current = Round()
             last = self._rounds[-1] if self._rounds else self._spare
@@ -105,7 +113,7 @@ class Course:
     def end(self, phase: Phase) -> None:
         if self._recording is not None and phase == "teardown":
             self._recording.end()
-            self._recording = None
+            self._recording, self._again = self._again, None
         if phase == "call" or self._phase_begun is None:
             return
         ended = self.meter.glance_after() if self._block is not None else self.meter.read_after()
@@ -158,6 +166,9 @@ class Course:
             self._spare = self._current
             if not self._time_left():
                 return False
+            if self._recording is not None and self._counts_anew(self._current.body.seconds):
+                self._again = self._recording
+                self._warmups_left = self._warmups_left or 1
             if not self._warmups_left:
                 self._measuring_begins(self._current.body.seconds)
             return True
@@ -175,6 +186,13 @@ class Course:
         return self._time_left()
 
     # Deciding
+
+    def _counts_anew(self, seconds: float) -> bool:
+        """Whether a second warm-up round is to be counted: the first one filled caches, which the measured ones find full."""
+        if self._recorded > 1 or self._recording is None or not self._recording.much_ran():
+            return False
+        many = self.effort.rounds is None or self.effort.rounds >= COUNTED_APART
+        return self._warmups_left > 0 or (many and seconds < TOO_LONG)
 
     def _measuring_begins(self, seconds: float | None = None) -> None:
         if self._mode != "aligned":

@@ -23,10 +23,15 @@ if not MODERN:
 
 
 def executed(inner: Inner, *args: str) -> dict[str, set[str]]:
-    """The functions in each test's path, by the name of the test, from the history."""
+    """The functions in each test's path, by the name of the test."""
     result = inner.run("--energy-rounds=3", *args)
     assert result.ret == 0, result.stdout.str()
     inner.report()  # it fits its schema
+    return executed_by(inner)
+
+
+def executed_by(inner: Inner) -> dict[str, set[str]]:
+    """The same from the history."""
     store = open_store(inner.path / ".pytest_cache/d/joules/history.db", write=False)
     known = store.latest_code(fingerprint.machine()["id"], "rapl")
     store.close()
@@ -111,6 +116,42 @@ def test_what_a_fixture_of_many_tests_calls_is_none_of_the_test_s_body(inner):
     )
     assert "lib.py::load" in executed(inner)["test_a"]
     assert counts(inner)["test_a"]["lib.py::load"] == [2, 2]
+
+
+CACHED = """
+from functools import lru_cache
+
+@lru_cache
+def table(n):
+    total = 0
+    for k in range(n):
+        total += k
+    return total
+
+def use(n):
+    return [table(n) + step(k) for k in range(100)]
+
+def step(k):
+    if k:
+        return 1
+    return 0
+"""
+
+
+@pytest.mark.parametrize(("rounds", "runs", "filled"), [("auto", 22, 0), ("20", 22, 0), ("5", 6, 1)])
+def test_with_many_rounds_counts_are_of_warm_caches(inner, rounds, runs, filled):
+    (inner.path / "lib.py").write_text(CACHED)
+    inner.file(
+        test_a="import lib\nruns = []\n"
+        "def test_a():\n    runs.append(1)\n    draw(1000 + 100 * len(runs))\n    lib.use(500)\n"
+        f"def test_runs():\n    assert len(runs) == {runs}\n"
+    )
+    inner.run(f"--energy-rounds={rounds}").assert_outcomes(passed=2)
+    found = counts(inner)["test_a"]
+    # What only the first round ran is still what the test depends on.
+    assert found.get("lib.py::table", [0])[0] == filled
+    assert found["lib.py::step"][:2] == [100, 100]
+    assert "lib.py::table" in executed_by(inner)["test_a"]
 
 
 def test_exactly_what_runs(inner):

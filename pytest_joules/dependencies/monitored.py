@@ -99,12 +99,12 @@ class Monitored(Recorder):
         self._find()
         self._read()
 
-    def begin(self) -> None:
+    def begin(self, *, again: bool = False) -> None:
         self._arm_again()
         if len(sys.modules) != self._loaded:
             self._find()
         self._read()
-        super().begin()
+        super().begin(again=again)
         self._recording = True
 
     def end(self) -> None:

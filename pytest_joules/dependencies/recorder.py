@@ -48,11 +48,16 @@ class Recorder:
         """No round runs now: time to look for code that is new."""
         self._new_modules()
 
-    def begin(self) -> None:
-        """A test's warm-up round begins."""
-        self.executed.clear()
+    def begin(self, *, again: bool = False) -> None:
+        """A test's warm-up round begins; ``again``: another one of the same test, which is counted anew."""
         self.counted.clear()
-        self.imported.clear()
+        if not again:
+            self.executed.clear()
+            self.imported.clear()
+
+    def events(self) -> int:
+        """How much ran: calls and lines."""
+        return sum(entry.calls + sum(entry.lines.values()) for entry in self.counted.values())
 
     def end(self) -> None:
         """It has ended."""

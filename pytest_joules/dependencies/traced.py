@@ -73,8 +73,8 @@ class Traced(Recorder):
         """By identity, a code object, of the project's own the instruction at which it begins, and whether it is straight."""
         self._see: Callable[[FrameType, str, object], object] = self._trace
 
-    def begin(self) -> None:
-        super().begin()
+    def begin(self, *, again: bool = False) -> None:
+        super().begin(again=again)
         self.other_calls = 0
         if len(sys.modules) != self._loaded:
             self._new_modules()

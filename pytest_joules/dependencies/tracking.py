@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Names in a function that say it reads files.
 _READERS = frozenset(("open", "read_text", "read_bytes", "read_csv", "loadtxt", "genfromtxt", "memmap", "fromfile", "sqlite3"))
+#: Calls and lines of a test that does something.
+MUCH = 200
 #: Ini keys that do not change what a test does.
 _IDLE_KEYS = (
     "energy",
@@ -37,6 +39,9 @@ _IDLE_KEYS = (
     "log_cli",
     "console_",
 )
+
+#: Hooks that do not either.
+_IDLE_HOOKS = ("pytest_joules_predictors", "pytest_joules_update_report")
 
 _NEVER = "it was not warmed up: nothing was recorded"
 
@@ -73,10 +78,14 @@ class Tracking:
         if not self.config.option.collectonly:
             self.recorder.prepare()
 
-    def begin(self) -> None:
-        """Before the warm-up round of a test."""
+    def begin(self, *, again: bool = False) -> None:
+        """Before the warm-up round of a test; ``again``: a second one, which is counted in the place of the first."""
         self._running = self._recorded = True
-        self.recorder.begin()
+        self.recorder.begin(again=again)
+
+    def much_ran(self) -> bool:
+        """Whether enough of the project's code has run that it matters whether its caches were warm."""
+        return self.recorder.trouble is None and self.recorder.events() >= MUCH
 
     def end(self) -> None:
         """After its teardown; harmless where nothing is recorded."""
@@ -285,7 +294,9 @@ class Tracking:
                     continue
                 if path.endswith("conftest.py") and Path(source).parent not in test.parents:
                     continue
-                roots += [Node("made", path, name) for name in file.functions if name.startswith("pytest_")]
+                roots += [
+                    Node("made", path, name) for name in file.functions if name.startswith("pytest_") and name not in _IDLE_HOOKS
+                ]
             self._hooks[test] = fingerprint(self.graph.closure(roots)) if roots else ""
         return self._hooks[test]
 

@@ -56,8 +56,8 @@ class Recorder:
             self.imported.clear()
 
     def events(self) -> int:
-        """How much ran: calls and lines."""
-        return sum(entry.calls + sum(entry.lines.values()) for entry in self.counted.values())
+        """How much ran: calls and lines, and calls of other code."""
+        return (self.other_calls or 0) + sum(entry.calls + sum(entry.lines.values()) for entry in self.counted.values())
 
     def end(self) -> None:
         """It has ended."""

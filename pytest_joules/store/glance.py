@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +19,7 @@ from pytest_joules.model import OTHER, Record, Report
 from pytest_joules.store.migrations import schema_version
 from pytest_joules.store.rows import as_json, safe
 from pytest_joules.store.sqlite import SQLite
-from pytest_joules.store.tables import counts_of, number_of, unranged
+from pytest_joules.store.tables import number_of, unranged
 
 #: So many of the latest sessions are read as a whole; what was measured before is looked up test by test.
 _WHOLE_SESSIONS = 3
@@ -119,10 +119,7 @@ class Glance:
         for record in records:
             numbers, counts = self._codes[id(record["code"])]
             needed.update(numbers)
-            found = counts_of(counts, numbers)
-            record["code"]["counts"] = {
-                self._places[number][0] if number else OTHER: entry for number, entry in found.items()
-            }
+            record["code"]["counts"] = _Counts(counts, numbers, self._places)
         rows = self._chunked("SELECT id, source FROM functions WHERE source IS NOT NULL AND id IN ", needed)
         return {self._places[number]: text for number, text in rows}
 
@@ -155,6 +152,35 @@ class Glance:
         for begin in range(0, len(ordered), _MOST_VALUES):
             part = ordered[begin : begin + _MOST_VALUES]
             yield from self._connection.execute(f"{query}({', '.join('?' * len(part))})", part)
+
+
+class _Counts(Mapping[str, list[int]]):
+    """The counts of a record's code, read when one is asked for: of a thousand tests, few are."""
+
+    def __init__(self, text: str | None, numbers: Sequence[int], places: Mapping[int, tuple[str, str]]) -> None:
+        self._parts = (numbers, text, places)
+        self._entries: dict[str, str | list[int]] | None = None
+
+    def _all(self) -> dict[str, str | list[int]]:
+        if self._entries is None:
+            numbers, text, places = self._parts
+            names = [*(places[number][0] for number in numbers), OTHER]
+            entries = (text or "").split(";")
+            self._entries = {name: entry for name, entry in zip(names, entries, strict=False) if entry}
+        return self._entries
+
+    def __getitem__(self, place: str) -> list[int]:
+        entries = self._all()
+        entry = entries[place]
+        if isinstance(entry, str):
+            entry = entries[place] = [int(count) for count in entry.split()]
+        return entry
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
 
 
 def path_of(url: str) -> Path | None:

@@ -207,8 +207,8 @@ class Store(ForPredictor):
             code = codes[number]
             fingerprint = safe(code["fingerprint"]) if code["fingerprint"] is not None else None
             numbers = {place: self._functions[place, found] for place, found in code["functions"].items()}
-            there = {**numbers, OTHER: 0}
-            counts = {there[place]: entry for place, entry in code.get("counts", {}).items() if place in there}
+            known = {**numbers, OTHER: 0}
+            counts = {known[place]: entry for place, entry in code.get("counts", {}).items() if place in known}
             executed = sorted(set(numbers.values()))
             rows.append(
                 {

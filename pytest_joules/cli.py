@@ -13,10 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_joules import __version__, cli_baselines
+from pytest_joules import __version__, cli_baselines, cli_collect, cli_history, cli_predict
 from pytest_joules.cli_output import print_json, print_table, refuse, say, width
-
-_HISTORY = Path("d", "joules", "history.db")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,13 +45,13 @@ def _parser() -> argparse.ArgumentParser:
 
     history = commands.add_parser("history", help="what was measured, the newest first")
     history.add_argument("nodeid", nargs="?", metavar="NODEID", help="a test, or a part of its name; without: all tests")
-    where = history.add_mutually_exclusive_group()
-    where.add_argument("--cache-dir", type=Path, metavar="DIR", help="pytest's cache (default: the nearest .pytest_cache)")
-    where.add_argument("--store", metavar="URL", help="the history, as in pytest --energy-store")
+    cli_history.add_options(history)
     history.add_argument("--limit", type=_positive, metavar="N", help="at most N entries")
     history.add_argument("--json", action="store_true", help="as JSON, samples included")
     history.set_defaults(command=_history)
     cli_baselines.add_commands(commands)
+    cli_collect.add_commands(commands)
+    cli_predict.add_commands(commands)
     return parser
 
 
@@ -75,12 +73,9 @@ def _doctor(given: argparse.Namespace) -> int:
 
 
 def _history(given: argparse.Namespace) -> int:
-    place = given.store or _find(given.cache_dir)
+    place = cli_history.place(given)
     if place is None:
-        return refuse(
-            "no history here: neither this folder nor one above it has .pytest_cache/d/joules/history.db. "
-            "Run pytest --energy first, or name the cache with --cache-dir=DIR or the history with --store=URL."
-        )
+        return refuse(cli_history.NO_HISTORY)
 
     from pytest_joules.report.text import printable
     from pytest_joules.store import StoreError, open_store
@@ -104,14 +99,6 @@ def _history(given: argparse.Namespace) -> int:
     say("\n".join(map(printable, shown)))
     more = f", of which {len(shown)} are shown" if len(shown) < len(candidates) else ""
     return refuse(f"{given.nodeid} is in the names of these {len(candidates)} tests{more}: name one.")
-
-
-def _find(cache: Path | None) -> Path | None:
-    if cache is not None:
-        return cache / _HISTORY
-    here = Path.cwd()
-    places = (folder / ".pytest_cache" / _HISTORY for folder in (here, *here.parents))
-    return next((place for place in places if place.is_file()), None)
 
 
 def _overview(tests: list[dict[str, Any]], as_json: bool) -> int:

@@ -17,10 +17,10 @@ from pytest_joules import stats
 from pytest_joules.collector import Collector
 from pytest_joules.dependencies.tracking import Tracking
 from pytest_joules.foreign import LIMIT, ForeignLoad
+from pytest_joules.markers import Effort
 from pytest_joules.meter import ALIGNED_TICKS, Edge, Meter, Window
 from pytest_joules.model import Measurement, Reading
 from pytest_joules.repeat import Phase
-from pytest_joules.settings import Effort
 from pytest_joules.tally import LEAST, MOST, Round, Tally
 
 #: ``auto`` stops when the median's 95 % interval is within this of the median.

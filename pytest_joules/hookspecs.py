@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_joules.predict.protocol import Predictor
     from pytest_joules.sources.base import Source
 
 
@@ -25,6 +26,29 @@ def pytest_joules_sources(config: pytest.Config) -> Sequence[Source] | None:
 
         def pytest_joules_sources(config):
             return [Plug()]
+    """
+
+
+def pytest_joules_predictors(config: pytest.Config) -> Sequence[Predictor] | None:
+    """Offer predictors of your own, each used where ``--energy-predict`` names it (see
+    :mod:`pytest_joules.predict.protocol`).
+
+    One that expects what was measured last, and a tenth more for every function that changed::
+
+        from pytest_joules.predict.protocol import Answer
+
+        class Tenth:
+            name = "tenth"
+            def predict(self, questions):
+                return [self.answer(question) for question in questions]
+            def answer(self, question):
+                if question.before is None:
+                    return Answer(None, None, why="never measured")
+                joules = question.before.joules * 1.1 ** len(question.changed)
+                return Answer(joules, (joules * 0.9, joules * 1.1), because=question.changed)
+
+        def pytest_joules_predictors(config):
+            return [Tenth()]
     """
 
 

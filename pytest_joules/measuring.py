@@ -15,11 +15,13 @@ from pytest_joules.clock import CLOCKS
 from pytest_joules.course import Course, Progress
 from pytest_joules.dependencies.tracking import Tracking
 from pytest_joules.foreign import ForeignLoad
+from pytest_joules.markers import ItemSettings, item_settings
 from pytest_joules.meter import Meter
-from pytest_joules.model import Measurement, Reading, Record, Sample, empty_record
+from pytest_joules.model import Measurement, Reading, Record, empty_record, measured
+from pytest_joules.predict.failing import fail_if_predicted
 from pytest_joules.regions import Energy
 from pytest_joules.reporting import Reporting
-from pytest_joules.settings import ItemSettings, Settings, item_settings
+from pytest_joules.settings import Settings
 from pytest_joules.sources.base import Source
 from pytest_joules.sources.process_tree import ProcessTree
 from pytest_joules.sources.tsc import TickCounter
@@ -65,6 +67,11 @@ class Measuring:
             from pytest_joules.sources import nvml
 
             config.pluginmanager.register(_Synchronise(nvml.synchronise), "joules-nvml")
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether a test is being run in rounds now, of which only one report is made."""
+        return self._rounds is not None
 
     # The session
 
@@ -230,6 +237,8 @@ class Measuring:
                 self._decide(item, report, course, own, plan)
                 if self._suspect(item, report, rounds, plan):
                     held = report.joules
+                else:
+                    fail_if_predicted(item, report)
             elif not report.skipped:
                 note = ("energy_note", "not measured: marked xfail")
                 item.user_properties.append(note)
@@ -262,6 +271,7 @@ class Measuring:
             return False
 
         def release() -> None:
+            fail_if_predicted(item, report)
             with reported_by_worker(item):
                 item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
                 rounds.release()
@@ -397,15 +407,6 @@ class _Synchronise:
 
     def pytest_joules_quiesce(self) -> None:
         self._synchronise()
-
-
-def measured(record: Record) -> Measurement:
-    """A measurement that travelled as a record."""
-    return Measurement(
-        **{name: record[name] for name in ("nodeid", "source", "provenance", "resolution", "rounds", "iterations")},
-        **{name: record[name] for name in ("energy", "duration", "power", "tsc", "domains", "notes")},
-        samples=[Sample(**sample) for sample in record["samples"]],
-    )
 
 
 def hold_to_budget(

@@ -151,6 +151,15 @@ def empty_record(nodeid: str) -> Record:
     }
 
 
+def measured(record: Record) -> Measurement:
+    """A measurement that travelled as a record."""
+    return Measurement(
+        **{name: record[name] for name in ("nodeid", "source", "provenance", "resolution", "rounds", "iterations")},
+        **{name: record[name] for name in ("energy", "duration", "power", "tsc", "domains", "notes")},
+        samples=[Sample(**sample) for sample in record["samples"]],
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
     """What the report says of a source."""

@@ -1,6 +1,6 @@
 """The face to pytest: options, ini keys, markers, the fixture. PYTEST_DONT_REWRITE
 
-Everything else is imported by ``--energy`` only, so that a run without it pays for this file alone.
+Everything else is imported by ``--energy`` or ``--energy-predict`` only, so that a run without them pays for this file alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "store": ("URL", "history (default: history.db in pytest's cache directory)"),
     "against": ("GITREF", "measure this tree and that revision in turn, and compare the two"),
     "threshold": ("PERCENT", "smallest change that can be a regression (default 5%%)"),
-    "fail-on": ("WHAT", "what fails the run: budget,regression (default: both) or none"),
+    "fail-on": ("WHAT", "what fails the run: budget,regression (default: both), predicted, or none"),
     "powercap": ("DIR", "root of the powercap tree (default /sys/class/powercap)"),
     "estimate-idle-watts": ("WATTS", "idle power of this machine's processors, for the estimate"),
     "estimate-max-watts": ("WATTS", "their power under full load"),
@@ -38,7 +38,11 @@ _FLAGS = {
     "trust-estimates": "let a budget fail on an estimate or on a shared machine",
     "update": "with --energy-compare: accept the new values of the tests that run as their baseline",
     "changed-only": "measure only tests whose code has changed since they were measured; run the others once",
+    "predict-only": "with --energy-predict: run only tests that are expected to cost more, or whose cost is not known",
 }
+
+#: What an ini key may say that means: not.
+NO = ("", "0", "no", "false", "off")
 
 _MARKERS = (
     "energy_budget(joules): fail when the test costs more; joules=2.5 or joules='500 mJ'. Without --energy it does nothing.",
@@ -60,6 +64,16 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     for name, text in _NAMED.items():
         # const: the option without a name, which is not the same as without the option.
         group.addoption(f"--energy-{name}", nargs="?", const="", metavar="NAME", help=text)
+    group.addoption(
+        "--energy-predict",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help="say before running which tests will probably cost more (MODEL: a file or a name; without: what joules train made)",
+    )
+    parser.addini("energy_predict", "as --energy-predict: true, or a MODEL", default=None)
+    # No ini key: what a repository says of itself is no reason to trust it.
+    group.addoption("--energy-trust-model", metavar="SHA256", help="run the code in this MODEL, a joblib or pickle file")
     for name, text in _FLAGS.items():
         group.addoption(f"--energy-{name}", action="store_true", default=None, help=text)
         parser.addini(f"energy_{name.replace('-', '_')}", f"as --energy-{name}", default=None)
@@ -78,6 +92,16 @@ def wanted(config: pytest.Config) -> bool:
         return bool(config.getoption("energy", None) or config.getini("energy"))
     except (ValueError, pytest.UsageError) as error:  # the one in pytest 8, the other in 9
         raise pytest.UsageError(f"ini energy: {error}: write true or false") from None
+
+
+def predicts(config: pytest.Config) -> bool:
+    """Whether this run predicts."""
+    if config.getoption("energy_disable", None):
+        return False
+    if config.getoption("energy_predict", None) is not None or config.getoption("energy_predict_only", None):
+        return True
+    asked = (config.getini("energy_predict"), config.getini("energy_predict_only"))
+    return any(text is not None and text.strip().lower() not in NO for text in asked)
 
 
 def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
@@ -105,6 +129,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
             add_hookspecs(config.pluginmanager)
             start(config)
+    elif predicts(config):
+        with quick_imports(config):
+            from pytest_joules.predict.predicting import start_alone
+
+            add_hookspecs(config.pluginmanager)
+            start_alone(config)
 
 
 @contextmanager

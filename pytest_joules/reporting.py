@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from pytest_joules.store import Spooled, Store, StoreError, open_for_run
 
 if TYPE_CHECKING:
     from pytest_joules.judge.comparing import OtherSide
+    from pytest_joules.predict.saying import Saying
     from pytest_joules.sources.tsc import TickCounter
 
 
@@ -53,11 +55,18 @@ class Reporting:
         self._trouble = ""
         self._early: set[str] = set()
         self._functions: dict[str, Mapping[str, str]] = {}
+        self._places: set[str] = set()
+        """All functions and statements that tests executed."""
+        self._started = time()
         self._accepting = settings.save is not None or settings.update
         self._collected: set[str] = set()
         self._comparisons: dict[str, Record] = {}
         self.other: OtherSide | None = None
         """What the tests are compared with."""
+        self.saying: Saying | None = None
+        """What was predicted."""
+        self._breaches: dict[str, str] = {}
+        """Tests that pass but for their joules, and what made them fail."""
         self._header = choose.header_lines(choice)
         self._header += [f"energy: {line}" for line in _cautions(config, turns)]
         refused = "; ".join(f"{entry.name} not taken: {entry.reason}" for entry in choice.refused if not entry.quiet)
@@ -118,17 +127,24 @@ class Reporting:
         ``outcome``: the test's own. A verdict on its joules is none of the history's: they are what this code costs.
         """
         self._early.add(record["nodeid"])
+        if self.saying is not None:
+            self.saying.outcome(record, passed=outcome == "passed")
         self._store_it({**record, "outcome": outcome})
 
     def _keep(self, record: Record) -> None:
         self.report.tests.append(record)
+        breach = self._breaches.get(record["nodeid"]) if record["outcome"] == "failed" else None
+        if self.saying is not None:
+            self.saying.outcome(record, passed=record["outcome"] == "passed" or breach is not None, breach=breach)
         if record["nodeid"] not in self._early:
             # Held back by a worker of xdist, say. Only tests that passed are compared.
-            regressed = (record["comparison"] or {}).get("verdict") == "regressed"
-            self._store_it({**record, "outcome": "passed"} if regressed and record["outcome"] == "failed" else record)
+            sound = breach in ("regression", "predicted")
+            self._store_it({**record, "outcome": "passed"} if sound else record)
         if record["code"] is not None:
             # The history and a baseline have what a test executes, function by function; for a report it is too much.
+            record["code"].pop("counts", None)
             functions = record["code"].pop("functions", {})
+            self._places.update(functions)
             if self._accepting:
                 self._functions[record["nodeid"]] = functions
 
@@ -141,6 +157,33 @@ class Reporting:
             # The next one may go through again: a lock is passed on, room is made.
             self._unkept += 1
             self._trouble = str(error)
+
+    def _keep_code(self) -> None:
+        """What the history keeps of the code that was measured: a change is told from it, and what it comes to."""
+        from pytest_joules.dependencies import kept
+        from pytest_joules.dependencies.project import Project
+
+        if self.store is None or not self._places:
+            return
+        tracking: Any = self.config.pluginmanager.get_plugin("joules-tracking")
+        project = tracking.project if tracking is not None else Project(self.config.rootpath)
+        plugins = [getattr(plugin, "__file__", None) for plugin in self.config.pluginmanager.get_plugins()]
+        hooks = {path for file in plugins if isinstance(file, str) and (path := project.relative(file)) is not None}
+        executed = {key.partition("::")[0] for key in self._places if "::" in key}
+        paths = kept.unchanged_since(project, executed | hooks, self._started)
+        try:
+            self.store.add_sources(kept.sources(project, self.store.without_source(), paths))
+            self.store.add_files(kept.digests(project, paths))
+        except StoreError as error:
+            self.troubles.append(f"history: the source of what was measured could not be kept: {error}")
+
+    def _keep_account(self, account: Record) -> None:
+        """What predicting drew and saved: the balance is drawn over several sessions."""
+        try:
+            if self.store is not None:
+                self.store.add_predicting(account)
+        except StoreError as error:
+            self.troubles.append(f"history: what predicting drew could not be kept: {error}")
 
     # What arrives
 
@@ -157,7 +200,9 @@ class Reporting:
         if measured is not None:
             measured["outcome"] = record["outcome"]
             record = self._open[report.nodeid] = measured
-        record["outcome"] = _outcome(report, record["outcome"])
+        record["outcome"] = outcome_of(report, record["outcome"])
+        if (breach := getattr(report, "joules_breach", None)) is not None:
+            self._breaches[report.nodeid] = breach
         if measured is None and not record["notes"]:
             notes = [str(text) for name, text in report.user_properties if name == "energy_note"]
             record["notes"] += [note.removeprefix("not measured: ") for note in notes[:1]]
@@ -215,8 +260,8 @@ class Reporting:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-        if getattr(report, "joules_breach", None) is not None and report.when == "call":
-            word = "OVER BUDGET" if report.joules_breach == "budget" else "REGRESSED"
+        word = _BREACHES.get(getattr(report, "joules_breach", ""))
+        if word is not None and report.when == "call":
             return "failed", "J", (word, {"red": True})
         return None
 
@@ -235,10 +280,14 @@ class Reporting:
             SourceFacts("tsc", "measured", (), 1 / self.ticks.frequency(), None, self.ticks.describe()).as_record()
         )
         self._compare()
+        if self.saying is not None and (account := self.saying.account(self.report)) is not None:
+            self.report.session["predicting"] = account
+            self._keep_account(account)
         self._accept(exitstatus)
         self._let_others_change_it()
         self._write_files()
         if self.store is not None:
+            self._keep_code()
             self.store.close()
             self.troubles += self.store.notices
         if self._unkept:
@@ -323,10 +372,11 @@ def _encoding(writer: Any) -> str:  # noqa: ANN401 - pytest's terminal writer
     return getattr(writer._file, "encoding", None) or "utf-8"
 
 
+_BREACHES = {"budget": "OVER BUDGET", "regression": "REGRESSED"}
 _RANK = {None: 0, "passed": 1, "xpassed": 2, "xfailed": 2, "skipped": 2, "failed": 3, "error": 4, "crashed": 5}
 
 
-def _outcome(report: pytest.TestReport, before: str | None) -> str | None:
+def outcome_of(report: pytest.TestReport, before: str | None) -> str | None:
     """A test's outcome in one word, as its phases' reports come in."""
     if report.when == "call" or (report.when == "setup" and report.skipped):
         now = ("xfailed" if report.skipped else "xpassed") if hasattr(report, "wasxfail") else report.outcome

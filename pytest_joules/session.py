@@ -46,8 +46,10 @@ def start(config: pytest.Config) -> None:
         for source in choice.sources:
             source.close()
         begin(config, settings, reporting)
+        _predict(config, settings, choice, None, reporting)
         return
     other = _other_side(config, settings, choice, reporting)
+    measuring: Measuring | None = None
     if reporting is not None:
         reporting.other = other
     if controller:
@@ -66,8 +68,22 @@ def start(config: pytest.Config) -> None:
         if other is not None:
             measuring.judging = _judging(config, settings, other, measuring)
             config.pluginmanager.register(measuring.judging, "joules-judging")
+    if stepper is None:
+        _predict(config, settings, choice, measuring, reporting)
     if worker:
         config.pluginmanager.register(Turns(), "joules-turns")
+
+
+def _predict(
+    config: pytest.Config, settings: Settings, choice: choose.Choice, measuring: Measuring | None, reporting: Reporting | None
+) -> None:
+    """Let this run predict, where that was asked for."""
+    if settings.predict is None:
+        return
+    from pytest_joules.predict.predicting import install
+
+    source = "+".join(source.name for source in choice.sources)
+    install(config, settings, source, measuring, reporting)
 
 
 def _other_side(

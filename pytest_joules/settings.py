@@ -1,6 +1,6 @@
-"""Options, ini keys and markers become frozen settings with units; every bad value ends here, in one message.
+"""Options and ini keys become frozen settings with units; every bad value ends here, in one message.
 
-The command line beats the marker, the marker beats the ini file.
+The command line beats the marker (:mod:`pytest_joules.markers`), the marker beats the ini file.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from typing import TypeVar
 import pytest
 
 from pytest_joules.model import Record
+from pytest_joules.plugin import NO
 
 T = TypeVar("T")
 
@@ -34,6 +35,9 @@ UNITS = {
     "Wh": 3600.0,
     "kWh": 3.6e6,
 }
+
+#: What an ini key may say that means yes; :data:`pytest_joules.plugin.NO` means no.
+YES = ("1", "yes", "true", "on")
 
 #: What a baseline may be called.
 BASELINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -204,6 +208,11 @@ class Settings:
     """The smallest relative change that can be a regression."""
     fail_on: frozenset[str] = frozenset(("budget", "regression"))
     changed_only: bool = False
+    predict: str | None = None
+    """The model that predicts, a file or a name; an empty one: what ``joules train`` made."""
+    predict_only: bool = False
+    trust_model: str | None = None
+    """SHA-256 of the one model file whose code may be run."""
     watch_others: bool = False
     """Note what other processes do also where only estimates are made, since they are to be compared."""
 
@@ -223,6 +232,8 @@ class Settings:
             "threshold": self.threshold,
             "fail_on": sorted(self.fail_on),
             "changed_only": self.changed_only,
+            "predict": self.predict,
+            "predict_only": self.predict_only,
         }
 
 
@@ -248,6 +259,7 @@ def read_settings(config: pytest.Config) -> Settings:
             raise pytest.UsageError(f"{origin}: {error}") from None
 
     here = config.invocation_params.dir
+    predict_only = value("predict_only", truth, False)
     settings = Settings(
         sources=value("source", _sources, ("auto",)),
         powercap=value("powercap", lambda path: here / _text(path), Path("/sys/class/powercap")),
@@ -260,7 +272,7 @@ def read_settings(config: pytest.Config) -> Settings:
         measure_idle=value("idle", _choice("measure", "off"), "off") == "measure",
         budgets=rules(config.getoption("energy_budget", None) or (), "--energy-budget"),
         ini_budgets=rules(config.getini("energy_budgets"), "ini energy_budgets"),
-        trust_estimates=value("trust_estimates", _truth, False),
+        trust_estimates=value("trust_estimates", truth, False),
         idle_watts=value("estimate_idle_watts", watts, None),
         max_watts=value("estimate_max_watts", watts, None),
         json=value("json", lambda path: here / _file(path), None),
@@ -269,14 +281,19 @@ def read_settings(config: pytest.Config) -> Settings:
         top=value("top", _whole(0, "rows"), 20) or None,
         save=_name(config, "save"),
         compare=_name(config, "compare"),
-        update=value("update", _truth, False),
+        update=value("update", truth, False),
         against=value("against", _revision, None),
         threshold=value("threshold", threshold, 0.05),
-        fail_on=value("fail_on", _failures, frozenset(_FAILURES)),
-        changed_only=value("changed_only", _truth, False),
+        fail_on=value("fail_on", _failures, frozenset(_FAILURES[:2])),
+        changed_only=value("changed_only", truth, False),
+        predict=_model(config, predict_only=predict_only),
+        predict_only=predict_only,
+        trust_model=_trusted(config),
         watch_others=any(config.getoption(f"energy_{name}", None) is not None for name in ("save", "compare")),
     )
     _fit_together(settings)
+    if settings.predict is None and "predicted" in settings.fail_on and config.getoption("energy_fail_on", None):
+        raise pytest.UsageError("--energy-fail-on=predicted needs --energy-predict")
     return settings
 
 
@@ -316,6 +333,34 @@ def _name(config: pytest.Config, option: str) -> str | None:
     return str(given)
 
 
+def _model(config: pytest.Config, *, predict_only: bool) -> str | None:
+    """What predicts; ``None``: nothing does."""
+    given = config.getoption("energy_predict", None)
+    if given is None and (text := config.getini("energy_predict")) is not None:
+        known = text.strip().lower()
+        given = None if known in NO else "" if known in YES else text.strip()
+    if given is None:
+        return "" if predict_only else None
+    return str(given)
+
+
+def _trusted(config: pytest.Config) -> str | None:
+    """The hash of a model that the user trusts: typed by the user, not by whoever wrote the files under test."""
+    given = config.getoption("energy_trust_model", None)
+    if given is None:
+        return None
+    typed = config.invocation_params.args
+    # Of a worker of xdist these are not the user's; its controller has looked.
+    if not hasattr(config, "workerinput") and not any(str(word) in (given, f"--energy-trust-model={given}") for word in typed):
+        raise pytest.UsageError(
+            "--energy-trust-model is taken from the command line only, not from addopts, PYTEST_ADDOPTS or a file of arguments: "
+            "it lets a file run code"
+        )
+    if re.fullmatch(r"[0-9a-fA-F]{64}", given) is None:
+        raise pytest.UsageError(f"--energy-trust-model: {given!r} is not a SHA-256 (64 hexadecimal digits): sha256sum MODEL")
+    return str(given).lower()
+
+
 def _revision(value: object) -> str:
     text = _text(value)
     if text.startswith("-"):
@@ -337,7 +382,8 @@ def threshold(value: object) -> float:
     return share
 
 
-_FAILURES = ("budget", "regression")
+#: What a run can fail on; the first two by default.
+_FAILURES = ("budget", "regression", "predicted")
 
 
 def _failures(value: object) -> frozenset[str]:
@@ -380,107 +426,12 @@ def _choice(*allowed: str) -> Callable[[object], str]:
     return parse
 
 
-def _truth(value: object) -> bool:
+def truth(value: object) -> bool:
+    """``true`` or ``false``, in any of the usual words. Raises :class:`SettingError`."""
     if isinstance(value, bool):
         return value
-    if str(value).lower() in ("1", "yes", "true", "on"):
+    if str(value).lower() in YES:
         return True
-    if str(value).lower() in ("0", "no", "false", "off"):
+    if str(value).lower() in NO[1:]:
         return False
     raise SettingError(f"{value!r}: write true or false")
-
-
-# Markers
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much measuring a test is worth."""
-
-    rounds: int | None = None
-    """``None`` for auto."""
-    iterations: int = 1
-    warmup: int = 1
-    max_time: float = 10.0
-    """Seconds, warm-up included."""
-
-    def within(self, seconds: float) -> Effort:
-        """The same in no more than ``seconds``."""
-        return replace(self, max_time=min(self.max_time, seconds))
-
-
-@dataclass(frozen=True, slots=True)
-class ItemSettings:
-    """What holds for one test."""
-
-    effort: Effort = field(default_factory=Effort)
-    skip: bool = False
-    budget: Budget | None = None
-
-
-_ENERGY: Mapping[str, Callable[[object], object]] = {
-    "rounds": rounds,
-    "iterations": whole_iterations,
-    "warmup": whole_warmups,
-    "max_time": seconds,
-    "skip": _truth,
-}
-
-
-def item_settings(item: pytest.Item, settings: Settings) -> ItemSettings:
-    """Session settings and the test's markers together.
-
-    Raises:
-        pytest.UsageError: a marker has an unknown keyword, a bad unit or a bad value; the message names the test.
-    """
-    asked: dict[str, object] = {}
-    for marker in item.iter_markers("energy"):  # the closest first
-        for name, given in _keywords(item, marker, _ENERGY).items():
-            asked.setdefault(name, given)
-    effort = Effort(
-        rounds=settings.rounds if "rounds" in settings.fixed else _get(asked, "rounds", settings.rounds),
-        iterations=_get(asked, "iterations", 1),
-        warmup=settings.warmup if "warmup" in settings.fixed else _get(asked, "warmup", settings.warmup),
-        max_time=settings.max_time if "max_time" in settings.fixed else _get(asked, "max_time", settings.max_time),
-    )
-    return ItemSettings(effort, _get(asked, "skip", False), _budget(item, settings))
-
-
-def _budget(item: pytest.Item, settings: Settings) -> Budget | None:
-    marked = None
-    marker = item.get_closest_marker("energy_budget")
-    if marker is not None:
-        given = _keywords(item, marker, {"joules": joules})
-        if "joules" not in given:
-            raise pytest.UsageError(
-                f"{item.nodeid}: @pytest.mark.energy_budget needs joules=, such as joules=2.5 or joules='500 mJ'"
-            )
-        marked = Budget(_get(given, "joules", 0.0), "marker energy_budget")
-    rule = most_specific(settings.budgets, item.nodeid)
-    if rule is not None:
-        return Budget(rule.joules, f"--energy-budget {rule.pattern}")
-    if marked is not None:
-        return marked
-    rule = most_specific(settings.ini_budgets, item.nodeid)
-    return Budget(rule.joules, f"ini energy_budgets {rule.pattern}") if rule is not None else None
-
-
-def _keywords(item: pytest.Item, marker: pytest.Mark, known: Mapping[str, Callable[[object], object]]) -> dict[str, object]:
-    where = f"{item.nodeid}: @pytest.mark.{marker.name}"
-    if marker.args:
-        raise pytest.UsageError(
-            f"{where} takes keywords only ({', '.join(f'{name}=' for name in known)}), not {marker.args[0]!r}"
-        )
-    result = {}
-    for name, given in marker.kwargs.items():
-        if name not in known:
-            raise pytest.UsageError(f"{where} does not know {name!r}; it takes {', '.join(f'{name}=' for name in known)}")
-        try:
-            result[name] = known[name](given)
-        except SettingError as error:
-            raise pytest.UsageError(f"{where}: {name}={error}") from None
-    return result
-
-
-def _get(asked: Mapping[str, object], name: str, default: T) -> T:
-    return asked.get(name, default)  # type: ignore[return-value]  # each keyword's parser returns its field's type

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pytest_joules import stats
+from pytest_joules.markers import Effort
 from pytest_joules.meter import ALIGNED_TICKS, PLAIN_TICKS, Channel, Meter, Window
 from pytest_joules.model import Measurement, Phases, Provenance, Reading, Record, Resolution, Sample
-from pytest_joules.settings import Effort
 
 #: Rounds under ``auto``.
 LEAST, MOST = 5, 20

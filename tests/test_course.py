@@ -13,9 +13,9 @@ from simulated import Continuous, Counter, Machine
 
 from pytest_joules.course import Course, Progress
 from pytest_joules.foreign import ForeignLoad
+from pytest_joules.markers import Effort
 from pytest_joules.meter import Meter
 from pytest_joules.model import Measurement
-from pytest_joules.settings import Effort
 from pytest_joules.sources.base import Source
 
 

@@ -341,11 +341,11 @@ def test_killed(inner):
 def test_the_worst_phase_names_the_outcome(outcomes):
     from types import SimpleNamespace
 
-    from pytest_joules.reporting import _outcome
+    from pytest_joules.reporting import outcome_of
 
     known = None
     for when, outcome in zip(("setup", "call", "teardown"), outcomes, strict=False):
-        known = _outcome(
+        known = outcome_of(
             SimpleNamespace(when=when, outcome=outcome, failed=outcome == "failed", skipped=outcome == "skipped"), known
         )
     if outcomes[0] == "failed" or outcomes[2:] == ["failed"]:

@@ -22,10 +22,12 @@ from pytest_joules.companion import scratch
 from pytest_joules.companion.companion import CompanionError, reports_of
 from pytest_joules.judge.comparing import Before, Block, Comparing, OtherSide, joules_of
 from pytest_joules.judge.judging import Judging
-from pytest_joules.measuring import SETTINGS, hold_to_budget, measured, properties_of, send
-from pytest_joules.model import Record
+from pytest_joules.markers import ItemSettings, item_settings
+from pytest_joules.measuring import SETTINGS, hold_to_budget, properties_of, send
+from pytest_joules.model import Record, measured
+from pytest_joules.predict.failing import fail_if_predicted
 from pytest_joules.reporting import Reporting
-from pytest_joules.settings import ItemSettings, Settings, item_settings
+from pytest_joules.settings import Settings
 
 
 def begin(config: pytest.Config, settings: Settings, reporting: Reporting) -> None:
@@ -180,10 +182,12 @@ class Interleaving:
         send(item, call, record)
         suspect = call.passed and self.judging.suspects(record, random=random)
         if not suspect or any(report.failed for report in reports):
+            fail_if_predicted(item, call)
             self._log(item, reports)
             return False
 
         def release() -> None:
+            fail_if_predicted(item, call)
             item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
             self._log(item, reports)
             item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

@@ -15,8 +15,8 @@ import pytest
 from pytest_joules.against.imports import Paths, belongs, other
 from pytest_joules.against.worktree import RevisionError, Worktree
 from pytest_joules.companion.companion import Answer, Companion, CompanionError, Invocation
+from pytest_joules.markers import Effort
 from pytest_joules.model import Record
-from pytest_joules.settings import Effort
 
 #: Blocks of each side: this tree, the other, the other, this tree, and so on, so that drift hits both alike.
 BLOCKS = 4

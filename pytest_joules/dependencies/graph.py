@@ -103,6 +103,16 @@ class Graph:
             name = name.removeprefix("<module>").strip()
             yield Node("effects", path) if not name else Node("name", path, name)
 
+    def hash_of(self, key: str) -> str:
+        """The hash that :meth:`closure` has for one key of a record, without what that needs: its own file and those it imports
+        from are read, no others. ``"gone"`` for what does not exist any more."""
+        hashes: list[str] = []
+        for root in self.roots([key]):
+            _, own, further = self._known(root)
+            # A name's own entries are made by the nodes it leads to.
+            hashes += [self._known(node)[1] for node in further] if root.kind == "name" and not own else [own]
+        return _one_of(hashes) if hashes else "gone"
+
     def whole_module(self, path: str) -> Iterator[Node]:
         """Everything in a module."""
         file = self.project.file(path)

@@ -36,7 +36,7 @@ def lines(
     shown = regressed[:rows] if rows else regressed
     for record in shown:
         result += sentence(record["nodeid"], width, encoding)
-        result += _indented(headline(record["comparison"], record["rounds"]), width, encoding)
+        result += indented(headline(record["comparison"], record["rounds"]), width, encoding)
     if len(shown) < len(regressed):
         text = f"… and {len(regressed) - len(shown)} more regressed, each by less: {all_with} shows all"
         result += sentence(text, width, encoding)
@@ -59,7 +59,7 @@ def headline(comparison: Record, rounds: int | None = None) -> str:
     With the number of ``rounds``, how sure that is as well: ``(1.30 to 1.39; 20 rounds)``.
     """
     changed = [dotted(place) for place in comparison["changed"]]
-    return _moved(comparison, rounds) + (f"; changed in its path: {_some(changed)}" if changed else "")
+    return _moved(comparison, rounds) + (f"; changed in its path: {some(changed)}" if changed else "")
 
 
 def _moved(comparison: Record, rounds: int | None) -> str:
@@ -107,9 +107,9 @@ def _why(record: Record) -> str:
 
 def _others(facts: Record) -> list[str]:
     """Tests that only one of the two sides has."""
-    found = [f"{word} since {facts['baseline']}: {_some(facts[word])}" for word in ("new", "gone") if facts[word]]
+    found = [f"{word} since {facts['baseline']}: {some(facts[word])}" for word in ("new", "gone") if facts[word]]
     if facts["renamed"]:
-        found.append(f"renamed: {_some([f'{before} -> {now}' for before, now in facts['renamed'].items()])}")
+        found.append(f"renamed: {some([f'{before} -> {now}' for before, now in facts['renamed'].items()])}")
     return found
 
 
@@ -136,12 +136,14 @@ def _ratio(record: Record) -> float:
     return float(record["comparison"]["ratio"] or 1.0)
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
     return ", ".join(names[:_NAMES]) + more
 
 
-def _indented(text: str, width: int, encoding: str) -> list[str]:
+def indented(text: str, width: int, encoding: str) -> list[str]:
+    """A sentence below what it is about."""
     if width < 20:
         return sentence(text, width, encoding)
     first, *rest = sentence(text, width - 2, encoding)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pytest_joules.model import Record, Report
-from pytest_joules.report import comparison, quantity
+from pytest_joules.report import comparison, prediction, quantity
 from pytest_joules.report.table import Column, fits, table
 from pytest_joules.report.text import sentence, shorten_nodeid
 
@@ -15,6 +15,7 @@ from pytest_joules.report.text import sentence, shorten_nodeid
 _NOTES = (
     ("J", "over budget", "its 95 % interval lies above its energy budget"),
     ("F", "failed", "measured until it failed"),
+    ("P", "predicted", "expected to cost more, and failed for that"),
     ("R", "regressed", "costs more than its baseline"),
     ("I", "improved", "costs less than its baseline"),
     ("c", "cached", "measured in an earlier session; its code is the same"),
@@ -82,9 +83,11 @@ def _notes(record: Record, every_estimated: bool) -> list[str]:
     over = (record["budget"] or {}).get("verdict") == "over budget"
     verdict = (record["comparison"] or {}).get("verdict")
     failed = record["outcome"] in ("failed", "error", "crashed", "interrupted")
+    foretold = bool((record["prediction"] or {}).get("failed"))
     occurs = {
         "over budget": over,
-        "failed": failed and not over and verdict != "regressed",
+        "failed": failed and not over and verdict != "regressed" and not foretold,
+        "predicted": failed and foretold,
         "regressed": verdict == "regressed",
         "improved": verdict == "improved",
         "cached": record["cached"] is not None,
@@ -109,6 +112,8 @@ def _sentences(report: Report, measured: Sequence[Record]) -> Iterable[str]:
     if reasons:
         yield "not measured: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     yield from _cached(report)
+    if (said := prediction.outcome((report.session.get("predicting") or {}).get("outcomes") or {})) is not None:
+        yield said
     cost = [
         text
         for text, value in (

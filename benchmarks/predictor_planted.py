@@ -1,0 +1,296 @@
+"""The predictor on planted changes: are tests flagged before they run, and only those that become dearer?
+
+    python benchmarks/predictor_planted.py --out DIR [--only NAME ...] [--changes N] [--python FILE]   plants, measures, scores
+    python benchmarks/predictor_planted.py --out DIR --score [--pairs FILE]                            scores what is in DIR
+
+Packages: those of PACKAGES below, from their source distributions, in scratch copies. Where a module has a pure function, it
+first gets a ``functools.lru_cache``, so that there are caches to remove. All tests are measured once with ``pytest --energy``,
+which leaves what each executed and how often. Then functions are drawn from those that tests execute, and rewritten by
+``pytest_joules.predict.variants``: as many in ways that make them dearer (a loop added or lengthened, a call added or repeated,
+made quadratic, recomputed, a cache removed, a constant made anew) as in ways that are neutral (names, helpers, conditions,
+comprehensions). From the record of the last measurement and the two sources, the model predicts each test's cost. The truth is
+the CPU time of the test's body, timed in turn with the unchanged copy (the least of many runs); the time that the prediction
+starts from is by the same clock.
+
+No package is judged by a model that has seen it: the model is learned on the pairs of all the others. A test is flagged when the
+lower end of its 80 % interval is above +5 %. Beside it on the same changes: all affected tests flagged, by size of the diff, and
+at random, the last two flagging as many as the model.
+
+Bars: of tests that truly cost 20 % more at least 80 % are flagged, of those of neutral refactorings at most 5 %. Raw trials stay
+in ``--out`` (one pickle for each package and seed, trusted: made here), so that another model can be scored without measuring again; ``--pairs``
+writes the numbers that ship with the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import gzip
+import math
+import pickle
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from overhead import fetch
+from startup import PROJECT, environment
+
+from pytest_joules.model import Record
+from pytest_joules.predict.arrays import Array
+from pytest_joules.predict.change_training import Pair, train_change, write
+from pytest_joules.predict.changes import effects
+from pytest_joules.predict.explore import Explorer
+from pytest_joules.predict.laboratory import Laboratory, Sources, Trial
+from pytest_joules.predict.variants import functions, variants
+from pytest_joules.predict.variants_dearer import PREPARING
+
+#: Name and version of the source distribution, and the tests to run.
+PACKAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "toolz": ("toolz", "1.2.0", ("toolz",)),
+    "boltons": ("boltons", "26.2.0", ("tests",)),
+    "tabulate": ("tabulate", "0.10.0", ("test",)),
+    "sqlparse": ("sqlparse", "0.6.1", ("tests",)),
+    "jinja2": ("jinja2", "3.1.6", ("tests",)),
+    "mistune": ("mistune", "3.4.0", ("tests",)),
+    "cachetools": ("cachetools", "8.0.1", ("tests",)),
+    "networkx": (
+        "networkx",
+        "3.6.1",
+        tuple(f"networkx/algorithms/{name}" for name in ("shortest_paths", "components", "traversal", "tests/test_dag.py")),
+    ),
+    "more-itertools": ("more_itertools", "11.2.1", ("tests/test_recipes.py",)),
+}
+NEEDED = ("markupsafe", "trio", "wcwidth", "hypothesis")
+Records: TypeAlias = Mapping[str, Record]
+
+THRESHOLD = math.log10(1.05)
+DEARER = math.log10(1.2)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One test under one change."""
+
+    package: str
+    trial: Trial
+    change: str
+    nodeid: str
+    features: Array
+    known: bool
+    truth: float
+    """log10 of what it costs now, in parts of what it cost."""
+    size: int
+    """Lines of the diff."""
+
+    @property
+    def neutral(self) -> bool:
+        return self.trial.variant.neutral
+
+    def pair(self) -> Pair:
+        return Pair(self.features, self.truth, self.package, self.change, self.trial.variant.kind, self.neutral)
+
+
+def prepare(lab: Laboratory) -> int:
+    """Give pure functions a memory, so that there is one to remove; how many."""
+    done = 0
+    for file in sorted(lab.base.rglob("*.py")):
+        path = file.relative_to(lab.base).as_posix()
+        if "test" in path or "conftest" in path or path.startswith(("doc", "example", "setup")):
+            continue
+        try:
+            text = file.read_text("utf-8")
+            names = [name for name, _ in functions(ast.parse(text))]
+        except (SyntaxError, ValueError):
+            continue
+        for name in names:
+            for variant in variants(text, name, PREPARING):
+                text, done = variant.source, done + 1
+        file.write_text(text, "utf-8")
+    return done
+
+
+def measure(name: str, given: argparse.Namespace, python: str) -> None:
+    """Plant changes in a package until there are enough of both sorts, and keep the trials."""
+    project, version, tests = PACKAGES[name]
+    folder = fetch(project, version, given.suites.resolve())
+    file = given.out / f"{name}.{given.seed}.trials"
+    begun = time.monotonic()
+    with Laboratory(folder, tests=tests, python=python) as lab:
+        memories = prepare(lab)
+        lab.record()
+        print(
+            f"{name}: {len(lab.records)} tests measured, {memories} memories added, {time.monotonic() - begun:.0f} s", flush=True
+        )
+        records = {
+            nodeid: {key: value for key, value in record.items() if key != "files"} for nodeid, record in lab.records.items()
+        }
+        trials: list[Trial] = []
+        found: Counter[bool] = Counter()
+        explorer = Explorer(lab, given.seed)
+
+        def enough() -> bool:
+            late = time.monotonic() - begun > given.limit
+            return late or bool(min(found[True], found[False]) >= given.changes)
+
+        for trial in explorer.trials(until=enough):
+            trials.append(trial)
+            found[trial.variant.neutral] += 1
+            ratios = " ".join(f"{after / before:.2f}" for before, after in trial.seconds.values())
+            print(f"  {trial.variant.kind:24}{trial.place[-50:]:52}{trial.variant.amount:6}  {ratios}", flush=True)
+            if len(trials) % 20 == 0:
+                _keep(file, records, lab.sources, trials)
+        _keep(file, records, lab.sources, trials)
+    print(f"{name}: {found[False]} dearer and {found[True]} neutral changes, {time.monotonic() - begun:.0f} s", flush=True)
+
+
+def _keep(file: Path, records: Records, sources: Sources, trials: Sequence[Trial]) -> None:
+    with gzip.open(file, "wb") as opened:
+        pickle.dump((records, dict(sources), list(trials)), opened)
+
+
+def load(out: Path) -> list[Row]:
+    """All rows, with the features as they are computed now."""
+    rows: list[Row] = []
+    for file in sorted(out.glob("*.trials")):
+        with gzip.open(file, "rb") as opened:
+            records, sources, trials = pickle.load(opened)
+        for number, trial in enumerate(trials):
+            questions = [trial.question(records[nodeid], sources) for nodeid in trial.seconds]
+            size = _diff(trial, sources, records)
+            for (nodeid, (before, after)), effect in zip(trial.seconds.items(), effects(questions), strict=True):
+                change = f"{file.stem} {number} {trial.place} {trial.variant.kind}"
+                truth = math.log10(after / before)
+                rows.append(Row(file.name.partition(".")[0], trial, change, nodeid, effect.features, effect.known, truth, size))
+    return rows
+
+
+def _diff(trial: Trial, sources: Sources, records: Records) -> int:
+    test = next(iter(trial.seconds))
+    code = records[test]["code"]["functions"]
+    lines = 0
+    for key, text in trial.now.items():
+        before = sources.get((key, code.get(key, "")), "")
+        diff = difflib.ndiff(before.splitlines(), (text or "").splitlines())
+        lines += sum(line.startswith(("+", "-")) for line in diff)
+    return lines
+
+
+def held_out(rows: Sequence[Row], *, kinds: int = 1) -> tuple[Array, Array, Array]:
+    """Prediction and interval (log10) of every row, by a model that learned on all other packages; with more than one group of
+    ``kinds``, on changes of other kinds in other packages."""
+    centre, low, high = (np.zeros(len(rows)) for _ in range(3))
+    names = sorted({row.trial.variant.kind for row in rows})
+    group = np.array([names.index(row.trial.variant.kind) % kinds for row in rows])
+    packages = np.array([row.package for row in rows])
+    known = np.array([row.known for row in rows])
+    for package in sorted(set(packages)):
+        for number in range(kinds):
+            inside = (packages == package) & (group == number)
+            others = (packages != package) & known & ((group != number) if kinds > 1 else True)
+            if inside.any():
+                model = train_change([row.pair() for row, other in zip(rows, others, strict=True) if other])
+                features = np.array([row.features for row, mine in zip(rows, inside, strict=True) if mine])
+                centre[inside], low[inside], high[inside] = model.ratios(features)
+    return centre, low, high
+
+
+def report(rows: Sequence[Row], *, unseen: bool) -> bool:
+    """Print what was found; whether the bars are met."""
+    centre, low, high = held_out(rows)
+    known = np.array([row.known for row in rows])
+    flagged = (low > THRESHOLD) & known
+    truth = np.array([row.truth for row in rows])
+    neutral = np.array([row.neutral for row in rows])
+    dearer = ~neutral & (truth >= DEARER)
+    changes = np.array([f"{row.package} {row.change}" for row in rows])
+    cover = np.mean((low <= truth) & (truth <= high))
+    counts = [len(set(changes[some])) for some in (~neutral, neutral)]
+    packages = len({row.package for row in rows})
+    print(f"\n{counts[0]} dearer and {counts[1]} neutral changes in {packages} packages, {len(rows)} tests under them")
+    print(f"median error {10 ** np.median(np.abs(truth - centre)) - 1:.1%}, 80 % intervals hold {cover:.1%}")
+    print(f"\n{'':34}{'recall of +20 %':>16}{'by change':>12}{'flags on neutral':>18}{'truly < +5 %':>14}{'all < +5 %':>12}")
+    sizes = np.array([row.size for row in rows], float)
+    draw = np.random.default_rng(1)
+
+    def top(score: Array) -> Array:
+        chosen = np.zeros(len(rows), bool)
+        chosen[np.argsort(-(score + draw.random(len(rows)) * 1e-6), kind="stable")[: flagged.sum()]] = True
+        return chosen
+
+    physical = np.array([row.features[0] for row in rows])
+    methods = {
+        "the model": flagged,
+        "the physical estimate alone > +10 %": physical > math.log10(1.1),
+        "all affected tests": np.ones(len(rows), bool),
+        "by size of the diff, as many": top(sizes),
+        "at random, as many": top(np.zeros(len(rows))),
+    }
+    if unseen:
+        methods["the model, kinds of changes unseen too"] = (held_out(rows, kinds=5)[1] > THRESHOLD) & known
+    for title, chosen in methods.items():
+        by_change = [chosen[dearer & (changes == change)].any() for change in sorted(set(changes[dearer]))]
+        print(
+            f"{title:40}{np.mean(chosen[dearer]):10.3f}{np.mean(by_change):12.3f}{np.mean(chosen[neutral]):18.3f}"
+            f"{np.mean(chosen[neutral & (truth < THRESHOLD)]):14.3f}{np.mean(chosen[truth < THRESHOLD]):12.3f}"
+        )
+    for title, of in (("kind", lambda row: row.trial.variant.kind), ("package", lambda row: row.package)):
+        _table(title, rows, of, (flagged, truth, centre))
+    recall, false = float(np.mean(flagged[dearer])), float(np.mean(flagged[neutral]))
+    met = recall >= 0.8 and false <= 0.05 and min(counts) >= 200 and packages >= 5
+    bars = "recall at least .80, false flags at most .05, 200 changes of each sort in 5 packages"
+    print(f"\nbars ({bars}): {'met' if met else 'MISSED'}")
+    return met
+
+
+def _table(title: str, rows: Sequence[Row], of: Callable[[Row], str], found: tuple[Array, Array, Array]) -> None:
+    flagged, truth, centre = found
+    print(f"\n{title:26}{'changes':>8}{'tests':>7}{'+20 %':>7}{'recall':>8}{'< +5 %':>8}{'flagged':>9}{'median error':>14}")
+    for name in sorted({of(row) for row in rows}, key=lambda name: (next(row for row in rows if of(row) == name).neutral, name)):
+        some = np.array([of(row) == name for row in rows])
+        dear, same = some & (truth >= DEARER), some & (truth < THRESHOLD)
+        count = len({(row.package, row.change) for row in rows if of(row) == name})
+        recall = f"{np.mean(flagged[dear]):.2f}" if dear.any() else "-"
+        false = f"{np.mean(flagged[same]):.3f}" if same.any() else "-"
+        error = 10 ** np.median(np.abs(truth - centre)[some]) - 1
+        print(f"{name:26}{count:8}{some.sum():7}{dear.sum():7}{recall:>8}{same.sum():8}{false:>9}{error:13.1%}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suites", type=Path, metavar="DIR", default=Path(tempfile.gettempdir()) / "joules-suites")
+    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="where trials are kept")
+    parser.add_argument("--only", nargs="+", default=tuple(PACKAGES), choices=tuple(PACKAGES), metavar="NAME")
+    parser.add_argument("--changes", type=int, default=30, metavar="N", help="of each sort in each package (default 30)")
+    parser.add_argument("--limit", type=float, default=900, metavar="SECONDS", help="for each package (default 900)")
+    parser.add_argument(
+        "--python", metavar="FILE", help="the Python of an environment that has this project and what suites need"
+    )
+    parser.add_argument("--score", action="store_true", help="measure nothing")
+    parser.add_argument("--unseen-kinds", action="store_true", help="also learn without the kinds of changes that are judged")
+    parser.add_argument("--pairs", type=Path, metavar="FILE", help="write the pairs as numbers (.npz)")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    if not given.score:
+        with tempfile.TemporaryDirectory() as folder:
+            python = given.python or str(environment(Path(folder) / "environment", str(PROJECT), *NEEDED))
+            for name in given.only:
+                measure(name, given, python)
+    random.seed(given.seed)
+    rows = load(given.out)
+    if given.pairs:
+        np.savez_compressed(given.pairs, **write([row.pair() for row in rows if row.known]))
+        print(f"{given.pairs}: {sum(row.known for row in rows)} pairs, {given.pairs.stat().st_size / 1024:.0f} KiB")
+    return 0 if report(rows, unseen=given.unseen_kinds) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

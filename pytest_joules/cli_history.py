@@ -1,0 +1,39 @@
+"""Where the history is that a command is asked about."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+#: Of the history, in pytest's cache folder.
+HISTORY = Path("d", "joules", "history.db")
+
+NO_HISTORY = (
+    "no history here: neither this folder nor one above it has .pytest_cache/d/joules/history.db. "
+    "Run pytest --energy first, or name the cache with --cache-dir=DIR or the history with --store=URL."
+)
+
+
+def add_options(parser: Any) -> None:  # noqa: ANN401 - argparse's private type
+    """The two that say where it is."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--cache-dir", type=Path, metavar="DIR", help="pytest's cache (default: the nearest .pytest_cache)")
+    where.add_argument("--store", metavar="URL", help="the history, as in pytest --energy-store")
+
+
+def cache(given: argparse.Namespace) -> Path | None:
+    """The cache folder that is named, or the nearest with a history, from the current folder upwards."""
+    if given.cache_dir is not None:
+        return Path(given.cache_dir)
+    here = Path.cwd()
+    places = (folder / ".pytest_cache" for folder in (here, *here.parents))
+    return next((place for place in places if (place / HISTORY).is_file()), None)
+
+
+def place(given: argparse.Namespace) -> str | Path | None:
+    """The history that is named, or the nearest; ``None``: there is none."""
+    if given.store:
+        return str(given.store)
+    folder = cache(given)
+    return folder / HISTORY if folder is not None else None

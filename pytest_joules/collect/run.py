@@ -1,0 +1,192 @@
+"""Collecting many packages: each on its own, some prepared at once, all of them whatever one does."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+from packaging.utils import canonicalize_name
+
+from pytest_joules import fingerprint
+from pytest_joules.collect.environment import Own, check, make_template
+from pytest_joules.collect.failure import Failed, Stopped
+from pytest_joules.collect.fetching import Request
+from pytest_joules.collect.package import Bounds, Course, Means, Outcome
+from pytest_joules.collect.records import Lines, Representation, write_lines
+from pytest_joules.collect.sandbox import Sandbox
+from pytest_joules.collect.state import SCHEMA, State
+
+#: Seconds to build pytest-joules and install it once.
+_TEMPLATE = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be collected, and how."""
+
+    requests: Sequence[Request]
+    out: Path
+    bounds: Bounds
+    python: str
+    jobs: int = 1
+    retry: bool = False
+    """Packages that failed before are tried again."""
+    rewrite: bool = False
+    """The records of finished packages are written anew from their histories."""
+    popularity: Mapping[str, float] = field(default_factory=dict)
+    """By canonical name."""
+    representations: Mapping[str, Representation] = field(default_factory=dict)
+
+
+class CollectError(Exception):
+    """Nothing can be collected; the message says why and what to do."""
+
+
+def collect(plan: Plan, say: Callable[[str], None]) -> tuple[list[Outcome], bool]:
+    """Collect what is not finished yet; returns what came of every package asked for, and whether it was ended before its time.
+
+    Raises:
+        CollectError: the folder or the interpreter cannot be used.
+    """
+    try:
+        version = check(plan.python)
+        (plan.out / "work").mkdir(parents=True, exist_ok=True)
+    except ValueError as error:
+        raise CollectError(str(error)) from None
+    except OSError as error:
+        raise CollectError(f"--out={plan.out}: {error.strerror}: name a folder that you may write to") from None
+    lock = FileLock(plan.out / "work" / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            return _collect(plan, State(plan.out, _facts(plan, version)), say)
+    except Timeout:
+        raise CollectError(f"another joules collect is at work in {plan.out}: wait for it, or name another --out") from None
+
+
+def _collect(plan: Plan, state: State, say: Callable[[str], None]) -> tuple[list[Outcome], bool]:
+    todo = []
+    for request in plan.requests:
+        before = state.finished(request.key)
+        if before is None or (plan.retry and before.reason is not None):
+            todo.append(request)
+    if len(todo) < len(plan.requests):
+        say(f"{len(plan.requests) - len(todo)} of {len(plan.requests)} packages are finished already")
+    if plan.rewrite:
+        _rewrite(plan, state, say)
+    stop = threading.Event()
+    if todo:
+        with _interruptible(stop):
+            own = _own(plan, stop)
+            if own is not None:
+                means = Means(plan.bounds, own, stop, threading.Lock(), lambda outcome: _lines(plan, outcome))
+                _run(plan, state, todo, means, say)
+    outcomes = (state.finished(request.key) for request in plan.requests)
+    return [outcome for outcome in outcomes if outcome is not None], stop.is_set()
+
+
+def _own(plan: Plan, stop: threading.Event) -> Own | None:
+    folder = plan.out / "work" / ".joules"
+    folder.mkdir(parents=True, exist_ok=True)
+    cache = plan.out / "work" / ".pip-cache"
+    sandbox = Sandbox(folder, time.monotonic() + _TEMPLATE, plan.bounds.disk_limit, stop, folder / "log.txt", cache)
+    sandbox.prepare()
+    try:
+        return make_template(sandbox, plan.python)
+    except Failed as failure:
+        raise CollectError(f"{failure.detail} (see {sandbox.log})") from None
+    except Stopped:
+        return None
+
+
+def _run(plan: Plan, state: State, todo: Sequence[Request], means: Means, say: Callable[[str], None]) -> None:
+    def one(request: Request) -> None:
+        if means.stop.is_set():
+            return
+        course = Course(request, plan.out, means, lambda text: say(f"{request.text}: {text}"))
+        with contextlib.suppress(Stopped):
+            outcome = course.run()
+            state.finish(request.key, outcome)
+            say(f"{request.text}: {_said(outcome)}")
+
+    with ThreadPoolExecutor(plan.jobs) as pool:
+        try:
+            for done in as_completed([pool.submit(one, request) for request in todo]):
+                done.result()
+                # After each: a run that is killed leaves lists that are nearly right.
+                state.summarise()
+        except BaseException:
+            means.stop.set()
+            raise
+
+
+def _said(outcome: Outcome) -> str:
+    measured = f"{outcome.tests} tests, {outcome.repetitions} repetitions, {outcome.seconds:.0f} s"
+    if outcome.reason is None:
+        return measured
+    return f"{outcome.reason}: {outcome.detail}" + (f" ({measured})" if outcome.tests else "")
+
+
+def _lines(plan: Plan, outcome: Outcome) -> Lines:
+    head = outcome.as_record()
+    name = canonicalize_name(outcome.name or outcome.package.partition("==")[0])
+    shared = {"schema": SCHEMA, "package": outcome.name, "version": outcome.version, "popularity": plan.popularity.get(name)}
+    facts = {
+        key: head[key]
+        for key in ("archive", "pytest_joules", "collected", "chosen", "outcomes", "exit_status", "reason", "detail")
+    }
+    return Lines(shared | facts, plan.representations)
+
+
+def _rewrite(plan: Plan, state: State, say: Callable[[str], None]) -> None:
+    """Write the records of what is finished anew."""
+    for request in plan.requests:
+        outcome = state.finished(request.key)
+        history = plan.out / "work" / request.key / "history.db"
+        if outcome is None or not outcome.tests:
+            continue
+        try:
+            if not history.is_file():
+                raise Failed("not written", f"{history} is gone: delete {state.note(request.key)} to collect it again")
+            write_lines(plan.out / "records" / f"{request.key}.jsonl", history, _lines(plan, outcome))
+        except Failed as failure:
+            say(f"{request.text}: {failure.detail}")
+        else:
+            say(f"{request.text}: written anew")
+
+
+def _facts(plan: Plan, version: str) -> dict[str, Any]:
+    """Of the latest run: when, where, and how it measured. Each package's records say these again of themselves."""
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": fingerprint.machine() | {"python": version},
+        "settings": asdict(plan.bounds) | {"jobs": plan.jobs},
+    }
+
+
+@contextlib.contextmanager
+def _interruptible(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C and a polite kill end what runs and keep what is finished."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    before = [signal.signal(number, end) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

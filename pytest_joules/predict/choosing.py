@@ -1,0 +1,87 @@
+"""Which predictor a run asks: the model of ``joules train``, a file, or what another plugin offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_joules.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_joules.predict.protocol import Predictor
+
+#: As :data:`pytest_joules.predict.model_file.NAME`, without importing numpy for it.
+_DEFAULT = "model.npz"
+
+
+class NoPredictor(Exception):
+    """There is none to be asked: one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A predictor that is read when there is something to ask."""
+
+    make: Callable[[], Predictor]
+    """Raises :class:`NoPredictor`."""
+
+
+def choose(config: pytest.Config, settings: Settings) -> Chosen:
+    """The predictor that the settings name.
+
+    Raises:
+        NoPredictor: none was named, and none was trained.
+        pytest.UsageError: the one that was named is not there.
+    """
+    text = settings.predict
+    assert text is not None
+    if not text:
+        cache: Any = getattr(config, "cache", None)
+        if cache is None:
+            raise NoPredictor(
+                "pytest's cache, where joules train puts its model, is switched off: name one, --energy-predict=MODEL"
+            )
+        path = Path(cache.mkdir("joules")) / _DEFAULT
+        if not path.exists():
+            raise NoPredictor("there is no model yet: joules train makes one from the history")
+        return Chosen(lambda: _from_file(path, None))
+    offered = _offered(config)
+    if (predictor := offered.get(text)) is not None:
+        return Chosen(lambda: predictor)
+    path = config.invocation_params.dir / text
+    if path.is_file() and path.suffix != ".py":
+        return Chosen(lambda: _from_file(path, settings.trust_model))
+    known = f" and no predictor that a plugin offers ({', '.join(sorted(offered))})" if offered else ""
+    remedy = ""
+    if path.exists() or "::" in text:
+        remedy = ": write --energy-predict=MODEL, or put --energy-predict last to use the model of joules train"
+    raise pytest.UsageError(f"--energy-predict: {text!r} is no model file{known}{remedy}")
+
+
+def _offered(config: pytest.Config) -> dict[str, Predictor]:
+    if not config.hook.pytest_joules_predictors.get_hookimpls():
+        return {}
+    from pytest_joules.predict.trusted import offered
+
+    try:
+        return offered(config)
+    except pytest.UsageError:
+        raise
+    except Exception as error:  # another plugin's code, whatever it does
+        raise pytest.UsageError(f"--energy-predict: a pytest_joules_predictors hook failed: {error}") from None
+
+
+def _from_file(path: Path, trusted: str | None) -> Predictor:
+    from pytest_joules.predict import model_file
+    from pytest_joules.predict.trusted import load_trusted
+
+    try:
+        if model_file.is_numbers(path):
+            return model_file.load(path).predictor()
+        return load_trusted(path, trusted)
+    except model_file.ModelError as error:
+        raise NoPredictor(str(error)) from None

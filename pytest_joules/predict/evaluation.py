@@ -1,0 +1,93 @@
+"""How good predictions have been: each that the history keeps, held against the measurement of the same run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import median
+from typing import Any
+
+from pytest_joules.model import Record
+
+#: What became of a prediction (:mod:`pytest_joules.predict.outcomes`).
+OUTCOMES = ("hit", "missed", "false flag", "right")
+
+#: Of tests that something was predicted of: not those whose code was the same.
+_PREDICTED = ("changed", "new")
+
+
+def predictions(store: Any) -> list[Record]:  # noqa: ANN401 - a Store, which is not imported for its name
+    """Every prediction in the history that was held against a measurement, the oldest first: ``prediction`` as in the report,
+    with ``nodeid``, ``session`` and ``created``.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    found = [
+        entry["prediction"] | {"nodeid": entry["nodeid"], "session": entry["session"], "created": entry["created"]}
+        for nodeid in store.nodeids()
+        for entry in store.history(nodeid)
+        if entry.get("prediction") and entry["prediction"].get("measured") is not None
+    ]
+    return sorted(found, key=lambda entry: (entry["created"], entry["nodeid"]))
+
+
+def evaluate(found: Sequence[Record], sessions: int = 10) -> Record:
+    """``all``, ``models`` (by name) and the latest ``sessions`` (``created`` and counts), each with figures as in
+    :func:`figures`."""
+    models = dict.fromkeys(entry["model"] for entry in found if entry["state"] in _PREDICTED)
+    by_session: dict[Any, list[Record]] = {}
+    for entry in found:
+        by_session.setdefault(entry["session"], []).append(entry)
+    return {
+        "all": figures(found),
+        "models": {
+            name: figures([entry for entry in found if entry["model"] == name and entry["state"] in _PREDICTED])
+            for name in models
+        },
+        "sessions": [
+            {"session": session, "created": entries[0]["created"], **figures(entries)}
+            for session, entries in list(by_session.items())[-sessions:]
+        ],
+    }
+
+
+def figures(found: Iterable[Record]) -> Record:
+    """Counts of tests by outcome, and of what they say:
+
+    - ``recall``: of the tests that became dearer, the share that was flagged; ``precision``: of the flagged ones, the share that
+      became dearer; ``false_flags``: of those that did not, the share that was flagged; ``None`` where there were none.
+    - ``coverage``: how often the measurement lay in the 80 % interval, of ``predicted`` tests.
+    - ``median_error``: median of |log10(measured / expected)|; ``last_error``: the same for the last measurement in the place of
+      the expected one, on the same tests.
+    """
+    entries = list(found)
+    count = {outcome: sum(entry["outcome"] == outcome for entry in entries) for outcome in OUTCOMES}
+    said = [entry for entry in entries if entry["state"] in _PREDICTED and entry["joules"] is not None]
+    inside = [entry["interval"][0] <= entry["measured"] <= entry["interval"][1] for entry in said if entry["interval"]]
+    before = [entry for entry in said if entry["last"]]
+    return {
+        "tests": len(entries),
+        "predicted": len(said),
+        "hits": count["hit"],
+        "missed": count["missed"],
+        "false": count["false flag"],
+        "right": count["right"],
+        "unclear": len(entries) - sum(count.values()),
+        "recall": _share(count["hit"], count["hit"] + count["missed"]),
+        "precision": _share(count["hit"], count["hit"] + count["false flag"]),
+        "false_flags": _share(count["false flag"], count["false flag"] + count["right"]),
+        "coverage": _share(sum(inside), len(inside)),
+        "median_error": _error([(entry["measured"], entry["joules"]) for entry in said]),
+        "last_error": _error([(entry["measured"], entry["last"]) for entry in before]),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _error(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Of those above zero: logarithms have no other."""
+    known = [abs(math.log10(first / second)) for first, second in pairs if first > 0 and second > 0]
+    return median(known) if known else None

@@ -1,0 +1,101 @@
+"""Models of others: offered by plugins, and files that only joblib or pickle can read.
+
+Reading such a file runs whatever it says. So it is read only where somebody named its SHA-256, and the very bytes that were
+hashed are the ones that are read. A name that the repository under test could have written itself (an ini file, ``addopts``,
+a conftest) vouches for nothing: for a file inside the repository, only the command line counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_joules.predict.model_file import MOST_UNPACKED, ModelError
+from pytest_joules.predict.protocol import Predictor
+
+if TYPE_CHECKING:
+    import pytest
+
+OPTION = "--energy-trust-model"
+
+
+def load_trusted(path: str | os.PathLike[str], sha256: str | None, option: str = OPTION) -> Predictor:
+    """The predictor in a file of joblib or pickle whose SHA-256 somebody named with ``option``.
+
+    Raises:
+        ModelError: nobody did, it is another file's, or what is in there is no predictor.
+    """
+    place = Path(path)
+    try:
+        if place.stat().st_size > MOST_UNPACKED:
+            raise ModelError(f"the model {place} is larger than {MOST_UNPACKED // 2**20} MiB: name another file")
+        data = place.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"there is no model {place}: name a file that is there, or make one with joules train") from None
+    except OSError as error:
+        raise ModelError(f"the model {place} cannot be read: {error.strerror or error}") from None
+    if sha256 is None:
+        raise ModelError(
+            f"the model {place} is no file of numbers but one that runs code when it is read: if you trust it, "
+            f"say so with {option}=SHA256 (sha256sum {place.name} shows it)"
+        )
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise ModelError(f"{option}={sha256}: this is no SHA-256, which has 64 hexadecimal digits")
+    if (found := hashlib.sha256(data).hexdigest()) != sha256.lower():
+        raise ModelError(f"the model {place} was not read: its SHA-256 is {found}, not the one named with {option}")
+    return checked_predictor(_read(data, place), f"the model {place}")
+
+
+def _read(data: bytes, place: Path) -> object:
+    import joblib
+
+    try:
+        found: object = joblib.load(io.BytesIO(data))
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ModelError(
+            f"the model {place} cannot be read by joblib ({what}): make it anew with what is installed here"
+        ) from None
+    return found
+
+
+def inside(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> bool:
+    """Whether a file lies in the repository under test, by name or by what the name leads to."""
+    folder = Path(root).resolve()
+    named, real = Path(os.path.abspath(path)), Path(path).resolve()  # noqa: PTH100 - resolve() follows links
+    return any(place.is_relative_to(known) for place in (named, real) for known in (folder, Path(root).absolute()))
+
+
+def checked_predictor(found: object, what: str) -> Predictor:
+    """``found``, which must be a predictor.
+
+    Raises:
+        ModelError: it is none.
+    """
+    name = getattr(found, "name", None)
+    if not isinstance(name, str) or not name.strip() or not isinstance(found, Predictor) or isinstance(found, type):
+        raise ModelError(f"{what} is no predictor but a {type(found).__name__}: it needs a name and predict(questions)")
+    return found
+
+
+def offered(config: pytest.Config) -> dict[str, Predictor]:
+    """The predictors that plugins offer with ``pytest_joules_predictors``, by name; the first of a name counts.
+
+    Raises:
+        ModelError: what a plugin offers is no predictor.
+    """
+    found: dict[str, Predictor] = {}
+    for several in config.hook.pytest_joules_predictors(config=config):
+        if several is None:
+            continue
+        if not isinstance(several, Iterable) or isinstance(several, (str, bytes)):
+            raise ModelError(f"pytest_joules_predictors returned a {type(several).__name__}, not a list of predictors")
+        for one in several:
+            predictor = checked_predictor(one, "what pytest_joules_predictors offers")
+            found.setdefault(predictor.name, predictor)
+    return found

@@ -1,0 +1,141 @@
+"""What was predicted, for a terminal: the flagged tests one by one before they run, and afterwards what came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from pytest_joules.model import Record
+from pytest_joules.report import quantity
+from pytest_joules.report.comparison import dotted, indented, some
+from pytest_joules.report.text import sentence
+
+#: Reasons in a list before "and N more".
+_FEW = 3
+
+
+def lines(
+    predictions: Mapping[str, Record], account: Record, width: int, rows: int | None = 20, encoding: str = "utf-8"
+) -> list[str]:
+    """The section before tests run, no line wider than ``width``.
+
+    ``rows`` is how many flagged tests are shown at most (``None`` or 0: all), the worst first.
+    """
+    flagged = sorted((nodeid for nodeid, entry in predictions.items() if entry["flagged"]), key=_badness(predictions))
+    shown = flagged[:rows] if rows else flagged
+    result: list[str] = []
+    for nodeid in shown:
+        result += sentence(nodeid, width, encoding)
+        result += indented(headline(predictions[nodeid]), width, encoding)
+    if len(shown) < len(flagged):
+        more = f"… and {len(flagged) - len(shown)} more, each expected to grow by less: --energy-top=0 shows all"
+        result += sentence(more, width, encoding)
+    for text in (*_counts(predictions, account), *_cost(account)):
+        result += sentence(text, width, encoding)
+    return result
+
+
+def _badness(predictions: Mapping[str, Record]) -> Callable[[str], tuple[float, str]]:
+    def key(nodeid: str) -> tuple[float, str]:
+        entry = predictions[nodeid]
+        ratio = entry["ratio"] if entry["ratio"] is not None else entry["joules"] / entry["limit"]
+        return -ratio, nodeid
+
+    return key
+
+
+def headline(prediction: Record) -> str:
+    """A flagged test in one line: ``expected 1.50× its last 1.00 J (80 % interval 1.20 J to 1.80 J): shop.cart.total: its loop
+    runs 4x as often``."""
+    low, high = prediction["interval"]
+    expected = quantity.joules(prediction["joules"])
+    if prediction["last"] is not None:
+        expected = f"{quantity.ratio(prediction['ratio'])}× its last {quantity.joules(prediction['last'])}"
+    said = f"expected {expected} (80 % interval {quantity.joules(low)} to {quantity.joules(high)})"
+    if prediction["limited_by"] == "budget":
+        said += f", over its budget of {quantity.joules(prediction['limit'])}"
+    reasons = [some([dotted(place) for place in prediction["because"]])] if prediction["because"] else []
+    return ": ".join((said, *reasons, *filter(None, [prediction["why"].rstrip(".")])))
+
+
+def details(prediction: Record) -> str:
+    """A flagged test in a section of its own."""
+    low, high = prediction["interval"]
+    last = (
+        f"{quantity.joules(prediction['last'])}  ({prediction['since']})" if prediction["last"] is not None else "never measured"
+    )
+    limit = "its budget" if prediction["limited_by"] == "budget" else f"its last and {100 * prediction['threshold']:.3g} %"
+    return "\n".join(
+        (
+            f"last      {last}",
+            f"expected  {quantity.joules(prediction['joules'])}  by the model {prediction['model']}",
+            f"interval  {quantity.joules(low)} to {quantity.joules(high)}  (80 %)",
+            f"limit     {quantity.joules(prediction['limit'])}  ({limit})",
+            *([f"why       {prediction['why']}"] if prediction["why"] else ()),
+            *(f"changed   {place}" for place in prediction["because"]),
+        )
+    )
+
+
+def outcome(outcomes: Mapping[str, int]) -> str | None:
+    """What came of the predictions, in a line: ``predicted: 3 flagged, 2 truly dearer; 1 dearer test was not flagged``."""
+    if not outcomes:
+        return None
+    hits, false, missed, right = (outcomes.get(word, 0) for word in ("hit", "false flag", "missed", "right"))
+    if not hits + false + missed + right:
+        return f"predicted: nothing can be told of the {_number(outcomes.get('unknown', 0), 'test')}"
+    parts = [f"{hits + false} flagged, {hits} truly dearer"]
+    parts.append(f"{missed} dearer test{' was' if missed == 1 else 's were'} not flagged" if missed else "no other was dearer")
+    if outcomes.get("unknown"):
+        parts.append(f"of {outcomes['unknown']} nothing can be told")
+    return f"predicted: {'; '.join(parts)}"
+
+
+def _counts(predictions: Mapping[str, Record], account: Record) -> list[str]:
+    words = [
+        f"{account['unchanged']} unchanged",
+        f"{account['changed']} changed" + (f" ({account['flagged']} expected to cost more)" if account["changed"] else ""),
+    ]
+    if account["new"]:
+        words.append(f"{account['new']} new")
+    if account["unknown"]:
+        words.append(f"{account['unknown']} unknown")
+    result = [f"{_number(account['tests'], 'test')}: {', '.join(words)}"]
+    if account["deselected"] == account["tests"]:
+        result.append("no test is expected to cost more: none is left to run")
+    reasons = Counter(entry["why"].rstrip(".") for entry in predictions.values() if entry["state"] == "unknown")
+    told = [f"{count} {reason}" if count < account["tests"] else reason for reason, count in reasons.most_common(_FEW)]
+    if told:
+        more = len(reasons) - len(told)
+        result.append("unknown what they cost: " + "; ".join(told) + (f"; and {more} more reasons" if more > 0 else ""))
+    return result
+
+
+def _cost(account: Record) -> list[str]:
+    """What predicting drew, against what it saved."""
+    drew = f"predicting took {quantity.seconds(account['seconds'])}"
+    if account["joules"] is not None:
+        estimated = " (estimated)" if account["provenance"] == "estimated" else ""
+        drew += f" and {quantity.joules(account['joules'])}{estimated}"
+        if account["suite"]:
+            share = account["joules"] / account["suite"]
+            shown = f"{100 * share:.2g} % of" if share < 1 else f"{share:.3g} times"
+            drew += f", {shown} one pass over these tests"
+    if account["deselected"]:
+        saved = f"{_number(account['deselected'], 'test')} left out save{'s' if account['deselected'] == 1 else ''}"
+        result = [f"{drew}; {saved} {quantity.joules(account['saved'])}"]
+    else:
+        result = [drew]
+    balance, sessions = account.get("balance"), account.get("sessions", 1)
+    if sessions > 1 and balance is not None and balance[1] < balance[0]:
+        spent, saved = balance
+        remedy = "" if saved else " (--energy-predict-only leaves out what is not expected to cost more)"
+        result.append(
+            f"over the last {_number(sessions, 'session')} predicting drew {quantity.joules(spent)} and saved "
+            f"{quantity.joules(saved)}: it costs more than it saves{remedy}"
+        )
+    return result
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"

@@ -243,6 +243,14 @@ class TestFailures:
         # What was measured before it hung is kept.
         assert "2 of 2 packages, 4 tests" in out
 
+    def test_one_takes_the_interpreter_with_it(self, here, capsys):
+        dies = "import os\n\ndef test_a():\n    pass\n\ndef test_b():\n    os.abort()\n\ndef test_c():\n    pass\n"
+        folder(here / "thing", tests__test_thing=dies)
+        code, out, _ = collect(capsys, "./thing")
+        reason, detail = failures()["./thing"]
+        assert reason == "crashes" and f"pytest ended with -{signal.SIGABRT:d} after 1 of 3 tests" in detail
+        assert code == 0 and "1 of 1 packages, 1 tests" in out
+
     def test_too_slow(self, here, capsys, monkeypatch):
         folder(here / "thing")
         monkeypatch.setattr(package, "time_for_tests", lambda left, max_time: 0.0)

@@ -11,6 +11,7 @@ Reason = Literal[
     "no tests found",
     "all tests fail",
     "tests do not start",
+    "crashes",
     "hangs",
     "time",
     "disk",

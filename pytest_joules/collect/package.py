@@ -252,6 +252,10 @@ class Course:
             if failure.reason == "time":
                 trouble = Failed("hangs", f"{facts['current'] or 'something'} did not end before the time limit")
             facts["late"] = False
+        run = sum(facts["outcomes"].values())
+        if trouble is None and not facts["late"] and outcome.exit_status not in (0, 1):
+            said = f"pytest ended with {outcome.exit_status} after {run} of {facts['chosen']} tests: {last_line(done.output)}"
+            trouble = Failed("crashes", said)
         outcome.outcomes = facts["outcomes"]
         if not self.history.exists() or not facts["outcomes"]:
             if trouble is not None:
@@ -263,9 +267,7 @@ class Course:
                 f"{', '.join(f'{n} {word}' for word, n in sorted(facts['outcomes'].items()))}: see {self._folder / 'log.txt'}",
             )
         if facts["late"]:
-            trouble = Failed(
-                "time", f"{sum(facts['outcomes'].values())} of {facts['chosen']} tests were run in the time there was"
-            )
+            trouble = Failed("time", f"{run} of {facts['chosen']} tests were run in the time there was")
         return trouble
 
     def _write(self) -> None:

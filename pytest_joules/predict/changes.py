@@ -11,7 +11,7 @@ import ast
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from pytest_joules.predict.change_features import Effect, Sum
@@ -32,8 +32,8 @@ _NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 
 def effects(questions: Sequence[Question]) -> list[Effect]:
     """One for each question; all of them have a ``before``, and are about one change."""
-    aligned: dict[object, _Aligned] = {}
-    return [_Test(question, aligned).effect() for question in questions]
+    shared = _Shared()
+    return [_Test(question, shared).effect() for question in questions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,26 @@ class _Aligned:
     """New loops inside loops."""
 
 
+@dataclass(slots=True)
+class _Shared:
+    """What tests have in common: many execute a changed function equally often."""
+
+    aligned: dict[object, _Aligned] = field(default_factory=dict)
+    counted: dict[object, tuple[Seen, Work]] = field(default_factory=dict)
+    works: dict[object, Work] = field(default_factory=dict)
+
+
 class _Test:
     """One question."""
 
-    def __init__(self, question: Question, aligned: dict[object, _Aligned]) -> None:
+    def __init__(self, question: Question, shared: _Shared) -> None:
         assert question.before is not None
         self.before, self.now = question.before.sources, question.facts.sources
         self.counts = question.before.counts
         self.seconds = max(question.before.seconds, 1e-9)
         self.changed = question.changed
         self.sum = Sum()
-        self._aligned = aligned
+        self._aligned, self._shared, self._works = shared.aligned, shared.counted, shared.works
         self.known = False
         self.new = [key for key in self.now if key not in self.before]
         self._by_name: dict[str, list[str]] | None = None
@@ -163,10 +172,14 @@ class _Test:
         self.known = True
         source = self.now.get(key)
         new = code_of(source, _used(key, source, self.now)) if source is not None else None
-        looked = seen(old, counts)
+        shared = (old, tuple(counts))
+        known = self._shared.get(shared)
+        if known is None:
+            looked = seen(old, counts)
+            known = self._shared[shared] = looked, self.run(old, float(counts[0]), looked, None)
+        looked, old_work = known
         if not looked.rates:
             total.uncounted += 1
-        old_work = self.run(old, float(counts[0]), looked, None)
         total.old += old_work.nanoseconds
         total.old_guessed += old_work.guessed
         total.calls += counts[0]
@@ -180,7 +193,11 @@ class _Test:
             times = self.forgotten(key, old, looked, times)
         elif _remembers(new) and not _remembers(old):
             total.guessed += 0.3 * old_work.nanoseconds
-        work = self.run(new, times, looked, old)
+        run = (*shared, new, times, frozenset(self.new))
+        work = self._works.get(run)
+        if work is None:
+            work = self._works[run] = self.run(new, times, looked, old)
+        self.note(work, self.aligned(old, new), old)
         for name, count in work.sites.items():
             calls[name] = calls.get(name, 0.0) + count
         for name, count in work.guessed_sites.items():
@@ -227,7 +244,7 @@ class _Test:
             )
             run.block(code.steps, times)
             return run.work
-        total, both = self.sum, self.aligned(old, code)
+        both = self.aligned(old, code)
         found = both.match
 
         def rates(step: Step) -> tuple[Rates, Step] | None:
@@ -243,6 +260,11 @@ class _Test:
 
         run = Run(rates, size, both.inlined.get, turns)
         run.block(code.steps, times)
+        return run.work
+
+    def note(self, work: Work, both: _Aligned, old: Code) -> None:
+        """What can be seen of a change, and what is new and what it costs."""
+        total = self.sum
         total.steps += len(both.order)
         total.unmatched += len(both.unmatched)
         total.old_steps += old.size
@@ -250,8 +272,13 @@ class _Test:
         total.helpers += len(both.inlined)
         total.loops += both.loops
         total.inside += both.inside
-        self.explain(run.work, both)
-        return run.work
+        for step in both.unmatched:
+            spent = work.steps.get(step, 0.0)
+            if step in both.new_loops:
+                spent += sum(work.steps.get(inner, 0.0) for inner in step.inside())
+                total.whys.append((spent, f"a loop is new: {step.text.rstrip(':')}"))
+            elif spent > 0:
+                total.whys.append((spent, f"new: {step.text}"))
 
     def aligned(self, old: Code, new: Code) -> _Aligned:
         key = (old, new, frozenset(self.new))
@@ -300,16 +327,6 @@ class _Test:
             if "::<module>" not in key and key.rpartition("::")[2].rpartition(".")[2] == bare and not name.startswith("@"):
                 return key
         return None
-
-    def explain(self, work: Work, both: _Aligned) -> None:
-        """Note what is new and what it costs."""
-        for step in both.unmatched:
-            spent = work.steps.get(step, 0.0)
-            if step in both.new_loops:
-                spent += sum(work.steps.get(inner, 0.0) for inner in step.inside())
-                self.sum.whys.append((spent, f"a loop is new: {step.text.rstrip(':')}"))
-            elif spent > 0:
-                self.sum.whys.append((spent, f"new: {step.text}"))
 
     # All of them
 

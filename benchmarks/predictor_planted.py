@@ -17,8 +17,8 @@ lower end of its 80 % interval is above +5 %. Beside it on the same changes: all
 at random, the last two flagging as many as the model.
 
 Bars: of tests that truly cost 20 % more at least 80 % are flagged, of those of neutral refactorings at most 5 %. Raw trials stay
-in ``--out`` (one pickle for each package and seed, trusted: made here), so that another model can be scored without measuring again; ``--pairs``
-writes the numbers that ship with the package.
+in ``--out`` (one pickle for each package and seed, trusted: made here), so that another model can be scored without measuring
+again; ``--pairs`` writes the numbers that ship with the package.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from overhead import fetch
 from startup import PROJECT, environment
 
 from pytest_joules.model import Record
-from pytest_joules.predict.arrays import Array
-from pytest_joules.predict.change_training import Pair, train_change, write
-from pytest_joules.predict.changes import effects
-from pytest_joules.predict.explore import Explorer
-from pytest_joules.predict.laboratory import Laboratory, Sources, Trial
-from pytest_joules.predict.variants import functions, variants
-from pytest_joules.predict.variants_dearer import PREPARING
+from pytest_joules.predict.change.change_training import Pair, train_change, write
+from pytest_joules.predict.change.changes import effects
+from pytest_joules.predict.level.arrays import Array
+from pytest_joules.predict.variants.explore import Explorer
+from pytest_joules.predict.variants.laboratory import Laboratory, Sources, Trial
+from pytest_joules.predict.variants.variants import functions, variants
+from pytest_joules.predict.variants.variants_dearer import PREPARING
 
 #: Name and version of the source distribution, and the tests to run.
 PACKAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {

@@ -37,7 +37,7 @@ TIMING = """
 import json, os, time
 
 def pytest_configure(config):
-    from pytest_joules.predict import choosing, predicting
+    from pytest_joules.predict.ask import choosing, predicting
     spent = {"load": 0.0, "load_cpu": 0.0, "ask": 0.0, "cpu": 0.0}
     config.joules_spent = spent
     read, ask = choosing._from_file, predicting.Predicting._ask

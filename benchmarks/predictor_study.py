@@ -26,10 +26,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_joules.predict import dataset, splits, training
-from pytest_joules.predict.fitting import Table
-from pytest_joules.predict.models import TARGETS
-from pytest_joules.predict.training import Errors, Row
+from pytest_joules.predict.level import dataset, splits, training
+from pytest_joules.predict.level.fitting import Table
+from pytest_joules.predict.level.models import TARGETS
+from pytest_joules.predict.level.training import Errors, Row
 
 
 def cross_validated(

@@ -15,7 +15,7 @@ from pytest_joules.cli_output import print_json, print_table, refuse, say, width
 
 if TYPE_CHECKING:
     from pytest_joules.model import Record
-    from pytest_joules.predict.change_training import Pair
+    from pytest_joules.predict.change.change_training import Pair
     from pytest_joules.predict.model_file import Model
     from pytest_joules.predict.protocol import Answer, Predictor, Question
     from pytest_joules.store import Store
@@ -116,11 +116,12 @@ def _root(given: argparse.Namespace) -> Path:
 
 def _train(given: argparse.Namespace) -> int:
     from pytest_joules import fingerprint
-    from pytest_joules.predict import dataset, learning
-    from pytest_joules.predict.features import REPRESENTATIONS
-    from pytest_joules.predict.fitting import TrainingError, need_scikit_learn
+    from pytest_joules.predict import learning
+    from pytest_joules.predict.code.features import REPRESENTATIONS
+    from pytest_joules.predict.level import dataset
+    from pytest_joules.predict.level.fitting import TrainingError, need_scikit_learn
+    from pytest_joules.predict.level.training import running
     from pytest_joules.predict.model_file import ModelError, save
-    from pytest_joules.predict.training import running
     from pytest_joules.store import StoreError
 
     for name in given.representation or ():
@@ -163,9 +164,9 @@ def _explored(root: Path, seconds: float) -> list[Pair]:
     Raises:
         TrainingError: the project's tests cannot be run.
     """
-    from pytest_joules.predict.explore import explore
-    from pytest_joules.predict.fitting import TrainingError
-    from pytest_joules.predict.laboratory import ExploringError
+    from pytest_joules.predict.level.fitting import TrainingError
+    from pytest_joules.predict.variants.explore import explore
+    from pytest_joules.predict.variants.laboratory import ExploringError
 
     try:
         return explore(root, seconds=seconds, progress=lambda line: print(line, file=sys.stderr, flush=True))
@@ -231,7 +232,7 @@ def _is_chosen(name: str, mark: str, static: Record, ran: Record | None) -> bool
 def _predict(given: argparse.Namespace) -> int:
     from pytest_joules.dependencies.graph import Graph
     from pytest_joules.dependencies.project import Project
-    from pytest_joules.predict import asking
+    from pytest_joules.predict.ask import asking
     from pytest_joules.predict.model_file import ModelError
     from pytest_joules.store import StoreError
 
@@ -273,7 +274,7 @@ def _predictor(given: argparse.Namespace, store: Store) -> tuple[Predictor, str,
     """
     from pytest_joules import fingerprint
     from pytest_joules.predict import learning, model_file
-    from pytest_joules.predict.fitting import TrainingError
+    from pytest_joules.predict.level.fitting import TrainingError
     from pytest_joules.predict.trusted import load_trusted
 
     path = given.model or _beside(given)

@@ -18,7 +18,7 @@ from pytest_joules.foreign import ForeignLoad
 from pytest_joules.markers import ItemSettings, item_settings
 from pytest_joules.meter import Meter
 from pytest_joules.model import Measurement, Reading, Record, empty_record, measured
-from pytest_joules.predict.failing import fail_if_predicted
+from pytest_joules.predict.ask.failing import fail_if_predicted
 from pytest_joules.regions import Energy
 from pytest_joules.reporting import Reporting
 from pytest_joules.settings import Settings

@@ -131,7 +131,7 @@ def pytest_configure(config: pytest.Config) -> None:
             start(config)
     elif predicts(config):
         with quick_imports(config):
-            from pytest_joules.predict.predicting import start_alone
+            from pytest_joules.predict.ask.predicting import start_alone
 
             add_hookspecs(config.pluginmanager)
             start_alone(config)

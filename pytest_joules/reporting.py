@@ -23,7 +23,7 @@ from pytest_joules.store import Spooled, Store, StoreError, open_for_run
 
 if TYPE_CHECKING:
     from pytest_joules.judge.comparing import OtherSide
-    from pytest_joules.predict.saying import Saying
+    from pytest_joules.predict.ask.saying import Saying
     from pytest_joules.sources.tsc import TickCounter
 
 

@@ -80,7 +80,7 @@ def _predict(
     """Let this run predict, where that was asked for."""
     if settings.predict is None:
         return
-    from pytest_joules.predict.predicting import install
+    from pytest_joules.predict.ask.predicting import install
 
     source = "+".join(source.name for source in choice.sources)
     install(config, settings, source, measuring, reporting)

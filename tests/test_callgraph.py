@@ -10,9 +10,9 @@ import pytest
 
 from pytest_joules.dependencies.graph import Graph
 from pytest_joules.dependencies.project import Project
-from pytest_joules.predict import callgraph
-from pytest_joules.predict.callgraph import CallGraph
-from pytest_joules.predict.features import executed
+from pytest_joules.predict.code import callgraph
+from pytest_joules.predict.code.callgraph import CallGraph
+from pytest_joules.predict.code.features import executed
 
 
 @pytest.fixture

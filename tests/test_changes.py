@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from pytest_joules.dependencies.statements import statements
-from pytest_joules.predict.change_features import FEATURES, Effect
-from pytest_joules.predict.changes import effects
-from pytest_joules.predict.facts import TestFacts
+from pytest_joules.predict.change.change_features import FEATURES, Effect
+from pytest_joules.predict.change.changes import effects
+from pytest_joules.predict.code.facts import TestFacts
 from pytest_joules.predict.protocol import Before, Question
-from pytest_joules.predict.variants import functions, variants
-from pytest_joules.predict.variants_dearer import DEARER
-from pytest_joules.predict.variants_neutral import NEUTRAL
+from pytest_joules.predict.variants.variants import functions, variants
+from pytest_joules.predict.variants.variants_dearer import DEARER
+from pytest_joules.predict.variants.variants_neutral import NEUTRAL
 
 FILE = "shop.py"
 SECONDS = 1e-3

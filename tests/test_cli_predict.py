@@ -24,19 +24,19 @@ try:
 except ImportError:
     distributed = None
 
-import pytest_joules.predict.callgraph
-import pytest_joules.predict.features
+import pytest_joules.predict.code.callgraph
+import pytest_joules.predict.code.features
 import pytest_joules.predict.learning
+import pytest_joules.predict.level.training
 import pytest_joules.predict.model_predictor
-import pytest_joules.predict.training
 import pytest_joules.predict.trusted
 from pytest_joules import cli, stats
 from pytest_joules.model import Report, empty_record
 from pytest_joules.predict import evaluation
-from pytest_joules.predict.change_features import FEATURES
-from pytest_joules.predict.change_training import Pair
-from pytest_joules.predict.laboratory import ExploringError
+from pytest_joules.predict.change.change_features import FEATURES
+from pytest_joules.predict.change.change_training import Pair
 from pytest_joules.predict.model_file import Model, load, save
+from pytest_joules.predict.variants.laboratory import ExploringError
 from pytest_joules.store import open_store
 
 __all__ = ["inner"]
@@ -172,8 +172,8 @@ def test_train_explores(project: Inner, monkeypatch: pytest.MonkeyPatch, capsys:
         asked.append((root, seconds))
         return [Pair(np.full(len(FEATURES), number / 50), number / 50, "here", str(number)) for number in range(20)]
 
-    monkeypatch.setattr("pytest_joules.predict.explore.explore", explore)
-    monkeypatch.setattr("pytest_joules.predict.change_training.shipped_pairs", list)
+    monkeypatch.setattr("pytest_joules.predict.variants.explore.explore", explore)
+    monkeypatch.setattr("pytest_joules.predict.change.change_training.shipped_pairs", list)
     out = said(capsys, "train", "--explore=7", "--target=joules", "--jobs=1")
     assert asked == [(project.path, 7.0)]
     assert "and from 20 pairs of versions: 0 of this history, 20 made and measured now, 0 shipped" in " ".join(out.split())
@@ -182,12 +182,12 @@ def test_train_explores(project: Inner, monkeypatch: pytest.MonkeyPatch, capsys:
     def fails(root, *, seconds, progress):
         raise ExploringError("the tests cannot be run: no module named x")
 
-    monkeypatch.setattr("pytest_joules.predict.explore.explore", fails)
+    monkeypatch.setattr("pytest_joules.predict.variants.explore.explore", fails)
     assert "the tests cannot be run" in refused(capsys, "train", "--explore")
 
 
 def test_train_without_any_pair_of_versions(project: Inner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr("pytest_joules.predict.change_training.shipped_pairs", list)
+    monkeypatch.setattr("pytest_joules.predict.change.change_training.shipped_pairs", list)
     assert "joules train --explore tries some" in " ".join(said(capsys, "train", "--target=joules", "--jobs=1").split())
     write(project, factor=2)
     out = said(capsys, "predict")
@@ -238,7 +238,7 @@ def test_train_with_few_tests(inner: Inner, monkeypatch: pytest.MonkeyPatch, cap
     write(inner, count=3)
     inner.run("--energy-rounds=2")
     shipped = [Pair(np.full(len(FEATURES), number / 50), number / 50, "other", str(number)) for number in range(50)]
-    monkeypatch.setattr("pytest_joules.predict.change_training.shipped_pairs", lambda: shipped)
+    monkeypatch.setattr("pytest_joules.predict.change.change_training.shipped_pairs", lambda: shipped)
     out = said(capsys, "train", "--jobs=1")
     assert all(len(line) <= 80 for line in out.splitlines() if not line.startswith("written: "))
     out = " ".join(out.split())

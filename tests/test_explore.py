@@ -12,11 +12,11 @@ import time
 
 import pytest
 
-from pytest_joules.predict.explore import Explorer, ExploringError, explore, pairs_of_trial
-from pytest_joules.predict.laboratory import Attempt, Laboratory
-from pytest_joules.predict.variants import variants
-from pytest_joules.predict.variants_dearer import DEARER
-from pytest_joules.predict.variants_neutral import NEUTRAL
+from pytest_joules.predict.variants.explore import Explorer, ExploringError, explore, pairs_of_trial
+from pytest_joules.predict.variants.laboratory import Attempt, Laboratory
+from pytest_joules.predict.variants.variants import variants
+from pytest_joules.predict.variants.variants_dearer import DEARER
+from pytest_joules.predict.variants.variants_neutral import NEUTRAL
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork()")
 
@@ -188,7 +188,7 @@ def test_ctrl_c_leaves_nothing(project, temporary):
     calls = "".join(f"    shop.total{number}(range(3000)); shop.largest{number}(range(3000))\n" for number in range(30))
     (project / "test_shop.py").write_text(f"import shop\n\ndef test_all():\n{calls}")
     code = (
-        "import sys; from pathlib import Path; from pytest_joules.predict.explore import explore\n"
+        "import sys; from pathlib import Path; from pytest_joules.predict.variants.explore import explore\n"
         "print(len(explore(Path(sys.argv[1]), seconds=600, progress=lambda line: print(line, flush=True))), 'pairs')"
     )
     process = subprocess.Popen(

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from pytest_joules.dependencies.statements import statements
 from pytest_joules.model import OTHER
-from pytest_joules.predict import kept
-from pytest_joules.predict.facts import TestFacts, facts_of, parameters_of, test_place
-from pytest_joules.predict.features import REPRESENTATIONS, executed, features, statement_features, unreadable
-from pytest_joules.predict.operations import OPERATIONS
-from pytest_joules.predict.parsed import body_of
+from pytest_joules.predict.code import kept
+from pytest_joules.predict.code.facts import TestFacts, facts_of, parameters_of, test_place
+from pytest_joules.predict.code.features import REPRESENTATIONS, executed, features, statement_features, unreadable
+from pytest_joules.predict.code.operations import OPERATIONS
+from pytest_joules.predict.code.parsed import body_of
 
 
 def facts(source: str, counts=None, *, place="t.py::test_a", parameters="", **others) -> TestFacts:

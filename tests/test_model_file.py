@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from level_data import projects, rows
 
 from pytest_joules.predict import model_file
-from pytest_joules.predict.conformal import Conformal
-from pytest_joules.predict.fitting import Table, fit
-from pytest_joules.predict.level import LevelModel, Seen
+from pytest_joules.predict.level.conformal import Conformal
+from pytest_joules.predict.level.fitting import Table, fit
+from pytest_joules.predict.level.level import LevelModel, Seen
+from pytest_joules.predict.level.models import KINDS
+from pytest_joules.predict.level.training import features, train_level
 from pytest_joules.predict.model_file import Model, ModelError, is_numbers, level_key, load, save
-from pytest_joules.predict.models import KINDS
-from pytest_joules.predict.training import features, train_level
 from pytest_joules.predict.trusted import inside, load_trusted
 
 ROWS = rows(60)

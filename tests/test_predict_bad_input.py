@@ -16,8 +16,8 @@ from inner import Inner
 from test_changed_only import edit
 from test_predicting import asked, double, predict, predictor, section, shop
 
-from pytest_joules.predict.asking import PredictorError, answers
-from pytest_joules.predict.facts import TestFacts
+from pytest_joules.predict.ask.asking import PredictorError, answers
+from pytest_joules.predict.code.facts import TestFacts
 from pytest_joules.predict.model_file import NAME, Model, save
 from pytest_joules.predict.protocol import Answer, Before, Question
 

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from level_data import facts
 
 from pytest_joules.baseline.checked import Bad
-from pytest_joules.predict.adaptation import POWERS, Adaptation, Kernels
-from pytest_joules.predict.arrays import floats, indices, pack, unpack
-from pytest_joules.predict.conformal import Conformal
-from pytest_joules.predict.fitting import Table, fit
-from pytest_joules.predict.level import LevelModel, Seen, features_of
+from pytest_joules.predict.level.adaptation import POWERS, Adaptation, Kernels
+from pytest_joules.predict.level.arrays import floats, indices, pack, unpack
+from pytest_joules.predict.level.conformal import Conformal
+from pytest_joules.predict.level.fitting import Table, fit
+from pytest_joules.predict.level.level import LevelModel, Seen, features_of
+from pytest_joules.predict.level.models import KINDS, Additive, Boosted, Constant, Linear, Words, entries, logarithm
+from pytest_joules.predict.level.trees import Trees
 from pytest_joules.predict.model_file import Model, level_key
-from pytest_joules.predict.models import KINDS, Additive, Boosted, Constant, Linear, Words, entries, logarithm
 from pytest_joules.predict.protocol import Answer, Before, Question
-from pytest_joules.predict.trees import Trees
 
 CHANCE = np.random.default_rng(5)
 

@@ -10,16 +10,16 @@ import pytest
 from inner import Inner
 from test_changed_only import edit, git
 
-import pytest_joules.predict.asking
-import pytest_joules.predict.outcomes
-import pytest_joules.predict.predicting
-import pytest_joules.predict.reading
-import pytest_joules.predict.spending
+import pytest_joules.predict.ask.asking
+import pytest_joules.predict.ask.outcomes
+import pytest_joules.predict.ask.predicting
+import pytest_joules.predict.ask.reading
+import pytest_joules.predict.ask.spending
 import pytest_joules.predict.trusted
 import pytest_joules.report.prediction
 from pytest_joules.dependencies.graph import Graph
 from pytest_joules.dependencies.project import Project
-from pytest_joules.predict.asking import questions_on_disk
+from pytest_joules.predict.ask.asking import questions_on_disk
 from pytest_joules.store import open_store
 from pytest_joules.store.glance import Glance
 

@@ -25,7 +25,7 @@ from pytest_joules.judge.judging import Judging
 from pytest_joules.markers import ItemSettings, item_settings
 from pytest_joules.measuring import SETTINGS, hold_to_budget, properties_of, send
 from pytest_joules.model import Record, measured
-from pytest_joules.predict.failing import fail_if_predicted
+from pytest_joules.predict.ask.failing import fail_if_predicted
 from pytest_joules.reporting import Reporting
 from pytest_joules.settings import Settings
 

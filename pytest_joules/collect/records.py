@@ -18,7 +18,7 @@ from pytest_joules.model import OTHER
 from pytest_joules.report import json_file, write
 
 if TYPE_CHECKING:
-    from pytest_joules.predict.facts import TestFacts
+    from pytest_joules.predict.code.facts import TestFacts
     from pytest_joules.store import Store
 
 #: A representation: of a test's facts, values by name.
@@ -160,7 +160,7 @@ def _represented(
 ) -> dict[str, dict[str, float]]:
     if not wanted:
         return {}
-    from pytest_joules.predict.facts import facts_of
+    from pytest_joules.predict.code.facts import facts_of
 
     facts = facts_of(nodeid, dict(code), sources)
     return {name: {key: float(f"{value:.6g}") for key, value in sorted(make(facts).items())} for name, make in wanted.items()}
@@ -172,7 +172,7 @@ def representations(names: str) -> dict[str, Representation]:
     Raises:
         ValueError: there is none of that name; the message says which there are.
     """
-    from pytest_joules.predict.features import REPRESENTATIONS
+    from pytest_joules.predict.code.features import REPRESENTATIONS
 
     if names == "all":
         return dict(REPRESENTATIONS)

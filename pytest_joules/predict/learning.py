@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_joules.model import Record
-from pytest_joules.predict.conformal import Conformal
-from pytest_joules.predict.facts import facts_of
-from pytest_joules.predict.fitting import TrainingError, need_scikit_learn
+from pytest_joules.predict.code.facts import facts_of
+from pytest_joules.predict.level.conformal import Conformal
+from pytest_joules.predict.level.fitting import TrainingError, need_scikit_learn
+from pytest_joules.predict.level.models import TARGETS, Additive, Boosted, Constant, Linear, Words
+from pytest_joules.predict.level.training import FEWEST_TESTS, Errors, Row, Trained, errors_of, train_level
 from pytest_joules.predict.model_file import Model, level_key
-from pytest_joules.predict.models import TARGETS, Additive, Boosted, Constant, Linear, Words
-from pytest_joules.predict.training import FEWEST_TESTS, Errors, Row, Trained, errors_of, train_level
 
 if TYPE_CHECKING:
-    from pytest_joules.predict.change_model import ChangeModel
-    from pytest_joules.predict.change_training import Pair
+    from pytest_joules.predict.change.change_model import ChangeModel
+    from pytest_joules.predict.change.change_training import Pair
 
 #: What ``joules train --model`` takes.
 NAMES = ("change", "last", Constant.kind, Linear.kind, Words.kind, Boosted.kind, Additive.kind)
@@ -200,7 +200,7 @@ def _record(trained: Trained, found: History, target: str) -> Record:
 
 
 def _change(found: History, explored: Sequence[Pair], jobs: int, seed: int) -> tuple[ChangeModel | None, Record]:
-    from pytest_joules.predict.change_training import history_pairs, shipped_pairs, train_change
+    from pytest_joules.predict.change.change_training import history_pairs, shipped_pairs, train_change
 
     own, shipped = history_pairs(found.versions, found.sources), shipped_pairs()
     counts = {"history": len(own), "explored": len(explored), "shipped": len(shipped)}

@@ -25,12 +25,12 @@ import numpy as np
 from pytest_joules import __version__
 from pytest_joules.baseline import checked
 from pytest_joules.baseline.checked import Bad
-from pytest_joules.predict.arrays import Array
-from pytest_joules.predict.conformal import Conformal
-from pytest_joules.predict.level import LevelModel, within
+from pytest_joules.predict.level.arrays import Array
+from pytest_joules.predict.level.conformal import Conformal
+from pytest_joules.predict.level.level import LevelModel, within
 
 if TYPE_CHECKING:
-    from pytest_joules.predict.change_model import ChangeModel
+    from pytest_joules.predict.change.change_model import ChangeModel
     from pytest_joules.predict.model_predictor import ModelPredictor
 
 SCHEMA = "pytest-joules-model/1"
@@ -94,7 +94,7 @@ def save(path: str | os.PathLike[str], model: Model) -> None:
     Raises:
         ModelError: it cannot be written.
     """
-    from pytest_joules.predict.features import SCHEMA as FEATURES
+    from pytest_joules.predict.code.features import SCHEMA as FEATURES
     from pytest_joules.report import write
 
     arrays = _arrays(model)
@@ -221,7 +221,7 @@ def _check(members: list[zipfile.ZipInfo]) -> None:
 
 
 def _manifest(text: bytes) -> dict[str, Any]:
-    from pytest_joules.predict.features import SCHEMA as FEATURES
+    from pytest_joules.predict.code.features import SCHEMA as FEATURES
 
     try:
         if not text.lstrip().startswith(b"{"):
@@ -263,7 +263,7 @@ def _model(manifest: dict[str, Any], arrays: dict[str, Array]) -> Model:
         level[key] = LevelModel.from_arrays(checked.required(facts, "kind", str), representations, within(arrays, f"level.{key}"))
     change = None
     if checked.required(manifest, "change", bool):
-        from pytest_joules.predict.change_model import ChangeModel
+        from pytest_joules.predict.change.change_model import ChangeModel
 
         error = checked.required(manifest, "error", dict).get("change")
         change = ChangeModel.from_arrays(within(arrays, "change"), error if isinstance(error, dict) else None)

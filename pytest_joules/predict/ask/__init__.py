@@ -1,0 +1,1 @@
+"""Asking before tests run: what changed, the predictions, what is said and kept of them."""

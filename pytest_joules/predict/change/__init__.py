@@ -1,0 +1,1 @@
+"""What a change of code costs: the default model."""

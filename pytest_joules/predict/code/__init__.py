@@ -1,0 +1,1 @@
+"""What is known of code, and its representations as numbers."""

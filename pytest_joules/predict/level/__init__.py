@@ -1,0 +1,1 @@
+"""What a test costs by its code: models and their training."""

@@ -1,0 +1,1 @@
+"""Variants of functions, made and measured: what the model of changes learns from."""

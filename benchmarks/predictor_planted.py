@@ -35,7 +35,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -49,7 +49,7 @@ from pytest_joules.predict.change.changes import effects
 from pytest_joules.predict.level.arrays import Array
 from pytest_joules.predict.variants.explore import Explorer
 from pytest_joules.predict.variants.laboratory import Laboratory, Sources, Trial
-from pytest_joules.predict.variants.variants import functions, variants
+from pytest_joules.predict.variants.variants import Variant, functions, variants
 from pytest_joules.predict.variants.variants_dearer import PREPARING
 
 #: Name and version of the source distribution, and the tests to run.
@@ -153,7 +153,8 @@ def measure(name: str, given: argparse.Namespace, python: str) -> None:
 
 def _keep(file: Path, records: Records, sources: Sources, trials: Sequence[Trial]) -> None:
     with gzip.open(file, "wb") as opened:
-        pickle.dump((records, dict(sources), list(trials)), opened)
+        # Plain values, so that they can be read when the classes have moved.
+        pickle.dump((dict(records), dict(sources), [asdict(trial) for trial in trials]), opened)
 
 
 def load(out: Path) -> list[Row]:
@@ -161,7 +162,8 @@ def load(out: Path) -> list[Row]:
     rows: list[Row] = []
     for file in sorted(out.glob("*.trials")):
         with gzip.open(file, "rb") as opened:
-            records, sources, trials = pickle.load(opened)
+            records, sources, plain = pickle.load(opened)
+        trials = [Trial(**entry | {"variant": Variant(**entry["variant"])}) for entry in plain]
         for number, trial in enumerate(trials):
             questions = [trial.question(records[nodeid], sources) for nodeid in trial.seconds]
             size = _diff(trial, sources, records)

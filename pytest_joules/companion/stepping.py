@@ -232,7 +232,7 @@ class Stepper:
     def _news(self) -> Record:
         """The files of modules that were imported since this was last told, by name."""
         news = {}
-        for name, module in list(sys.modules.items()):
+        for name, module in sys.modules.copy().items():
             file = getattr(module, "__file__", None)
             if name not in self._modules and isinstance(file, str):
                 self._modules.add(name)

@@ -187,7 +187,7 @@ class Project:
     def extensions(self) -> str | None:
         """A hash of the compiled modules of the project that are loaded, or ``None``."""
         found = {}
-        for module in list(sys.modules.values()):
+        for module in sys.modules.copy().values():
             name = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
             if isinstance(name, str) and name.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
                 relative = self.relative(name)

@@ -100,7 +100,8 @@ class Recorder:
         files = {}
         for name in found:
             del self._modules[name]
-        for name, module in list(sys.modules.items()):
+        # A copy is made at once: a list of the items is not, and what the garbage collector ends meanwhile may import.
+        for name, module in sys.modules.copy().items():
             file = getattr(module, "__file__", None) if isinstance(module, ModuleType) and name not in self._modules else None
             if isinstance(file, str) and (relative := self.project.relative(file)) is not None:
                 self._modules[name] = module

@@ -1,7 +1,8 @@
 """The model ``change``: a test's last joules times the modelled effect of what changed in its path.
 
 The backbone is :mod:`pytest_joules.predict.change.changes`; trees learned on measured pairs of versions correct it, others say
-how far off it usually is with changes like this one, and from that follows the interval. What is loaded and scored here is numbers.
+how far off it usually is with changes like this one, and from that follows the interval. What is loaded and scored here is
+numbers.
 """
 
 from __future__ import annotations

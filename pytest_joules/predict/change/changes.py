@@ -73,6 +73,7 @@ class _Test:
         self.seconds = max(question.before.seconds, 1e-9)
         self.changed = question.changed
         self.sum = Sum()
+        self.helpers = {key.rpartition("::")[2].rpartition(".")[2]: key for key in self.new if "::<module>" not in key}
         self._aligned, self._shared, self._works = shared.aligned, shared.counted, shared.works
         self.known = False
         self.new = [key for key in self.now if key not in self.before]
@@ -322,11 +323,7 @@ class _Test:
 
     def helper(self, name: str) -> str | None:
         """The key of a function that is new."""
-        bare = name.rpartition(".")[2].lstrip("@")
-        for key in self.new:
-            if "::<module>" not in key and key.rpartition("::")[2].rpartition(".")[2] == bare and not name.startswith("@"):
-                return key
-        return None
+        return None if name.startswith("@") else self.helpers.get(name.rpartition(".")[2])
 
     # All of them
 

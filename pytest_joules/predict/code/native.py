@@ -142,7 +142,7 @@ def _modules(path: str) -> list[ModuleType]:
 def _by_name(loaded: int) -> Mapping[str, list[tuple[str, ModuleType]]]:
     """The modules that are imported, by the last part of their file's path; ``loaded``: how many there are."""
     found: dict[str, list[tuple[str, ModuleType]]] = {}
-    for module in list(sys.modules.values()):
+    for module in sys.modules.copy().values():
         file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
         if isinstance(file, str):
             file = file.replace("\\", "/")

@@ -207,7 +207,4 @@ def _change(found: History, explored: Sequence[Pair], jobs: int, seed: int) -> t
     together = [*own, *explored, *shipped]
     if not together:
         return None, counts
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        return train_change(together, jobs=jobs, seed=seed), counts
+    return train_change(together, jobs=jobs, seed=seed), counts

@@ -134,27 +134,29 @@ def _held_out(features: Array, left: Array, weights: Array, folds: Array, *, fol
 
 
 def _corrections(features: Array, left: Array, weights: Array, seed: int) -> Trees:
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    model = HistGradientBoostingRegressor(
-        loss="absolute_error",
-        max_iter=60,
-        learning_rate=0.08,
-        max_leaf_nodes=6,
-        min_samples_leaf=15,
-        l2_regularization=5,
-        random_state=seed,
-    )
-    return Trees.of_scikit_learn(model.fit(features, left, weights))
+    return _grown(features, left, weights, seed, loss="absolute_error", min_samples_leaf=15)
 
 
 def _doubts(features: Array, missed: Array, weights: Array, seed: int) -> Trees:
+    return _grown(features, np.log10(np.abs(missed) + _NOISE), weights, seed, loss="squared_error", min_samples_leaf=20)
+
+
+def _grown(features: Array, truth: Array, weights: Array, seed: int, *, loss: str, min_samples_leaf: int) -> Trees:
     from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
     model = HistGradientBoostingRegressor(
-        max_iter=60, learning_rate=0.08, max_leaf_nodes=6, min_samples_leaf=20, l2_regularization=5, random_state=seed
+        loss=loss,
+        max_iter=60,
+        learning_rate=0.08,
+        max_leaf_nodes=6,
+        min_samples_leaf=min_samples_leaf,
+        l2_regularization=5,
+        random_state=seed,
     )
-    return Trees.of_scikit_learn(model.fit(features, np.log10(np.abs(missed) + _NOISE), weights))
+    # Threads that wait for each other in a loop make small trees on a busy machine twenty times slower.
+    with threadpool_limits(1):
+        return Trees.of_scikit_learn(model.fit(features, truth, weights))
 
 
 # Pairs

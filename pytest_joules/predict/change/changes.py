@@ -73,10 +73,10 @@ class _Test:
         self.seconds = max(question.before.seconds, 1e-9)
         self.changed = question.changed
         self.sum = Sum()
-        self.helpers = {key.rpartition("::")[2].rpartition(".")[2]: key for key in self.new if "::<module>" not in key}
         self._aligned, self._shared, self._works = shared.aligned, shared.counted, shared.works
         self.known = False
         self.new = [key for key in self.now if key not in self.before]
+        self.helpers = {key.rpartition("::")[2].rpartition(".")[2]: key for key in self.new if "::<module>" not in key}
         self._by_name: dict[str, list[str]] | None = None
         self._costs: dict[str, tuple[float, float]] = {}
 
@@ -337,14 +337,14 @@ class _Test:
             if not places:
                 spent = difference * self.unknown_call(name)
                 if spent:
-                    self.sum.add(_first(texts), spent, abs(spent))
+                    self.sum.add(next(iter(texts), ""), spent, abs(spent))
                     self.sum.new_calls += max(difference, 0.0)
                 continue
             costs = [self.cost(place) for place in places]
             each = sum(cost for cost, _ in costs) / len(costs)
             part = sum(guess for _, guess in costs) / len(costs)
             spent = difference * each
-            self.sum.add(_first(texts), spent, abs(difference) * (part + unsure * each))
+            self.sum.add(next(iter(texts), ""), spent, abs(difference) * (part + unsure * each))
             what = places[0].rpartition("::")[2]
             more = "more" if difference > 0 else "fewer"
             self.sum.whys.append((abs(spent), f"calls {what} {abs(difference):,.0f} {more} times"))
@@ -405,10 +405,6 @@ def _is_property(source: str) -> bool:
 
 def _common(name: str) -> bool:
     return name in KNOWN
-
-
-def _first(texts: Mapping[str, str]) -> str:
-    return next(iter(texts), "")
 
 
 def _without(some: Sequence[float], others: Sequence[float]) -> list[float]:

@@ -59,7 +59,7 @@ def _of_package(lines: Iterator[dict[str, Any]]) -> Iterator[Row]:
             functions[required(line, "id", int)] = key = (required(line, "place", str), required(line, "hash", str))
             if line["source"] is not None:
                 sources[key] = required(line, "source", str)
-        elif kind == "test" and line["outcome"] == "passed" and line["counts"] and not line["unknown"]:
+        elif kind == "test" and line["outcome"] == "passed" and line["counts"] and not line.get("unknown"):
             row = _row(line, functions, sources)
             if row.log10:
                 yield row

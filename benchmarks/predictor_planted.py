@@ -37,7 +37,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from overhead import fetch
@@ -289,7 +289,8 @@ def main() -> int:
     random.seed(given.seed)
     rows = load(given.out)
     if given.pairs:
-        np.savez_compressed(given.pairs, **write([row.pair() for row in rows if row.known]))
+        arrays: dict[str, Any] = dict(write([row.pair() for row in rows if row.known]))
+        np.savez_compressed(given.pairs, **arrays)
         print(f"{given.pairs}: {sum(row.known for row in rows)} pairs, {given.pairs.stat().st_size / 1024:.0f} KiB")
     return 0 if report(rows, unseen=given.unseen_kinds) else 1
 

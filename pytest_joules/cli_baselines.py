@@ -44,7 +44,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse's private ty
 
 
 def _threshold(text: str) -> float:
-    from pytest_joules.settings import SettingError, threshold
+    from pytest_joules.values import SettingError, threshold
 
     try:
         return threshold(text)

@@ -8,18 +8,9 @@ from typing import TypeVar
 
 import pytest
 
-from pytest_joules.settings import (
-    Budget,
-    SettingError,
-    Settings,
-    joules,
-    most_specific,
-    rounds,
-    seconds,
-    truth,
-    whole_iterations,
-    whole_warmups,
-)
+from pytest_joules.budgets import Budget, most_specific
+from pytest_joules.settings import Settings
+from pytest_joules.values import SettingError, joules, rounds, seconds, truth, whole_iterations, whole_warmups
 
 T = TypeVar("T")
 

@@ -49,6 +49,8 @@ class Measuring:
         self.idle_watts: float | None = None
         self.judging: Judging | None = None
         self.tracking = Tracking(config, settings)
+        if settings.quick:
+            self.tracking.recorder.close()  # nothing is recorded
         self.cached: Cached | None = None
         if settings.changed_only:
             from pytest_joules.dependencies.cached import Cached
@@ -189,7 +191,7 @@ class Measuring:
             idle_watts=self.idle_watts,
             repeatable=repeating,
             around_runtest=repeat.body_hook(item) == "runtest",
-            tracking=self.tracking,
+            tracking=None if self.settings.quick else self.tracking,
         )
         if plan.why:
             course.tally.notes.append(plan.why)
@@ -290,7 +292,7 @@ class Measuring:
             return
         self.energy.add_to(measurement, counted=report.passed and course.measuring)
         record = measurement.as_record()
-        record["code"] = self.tracking.code(item, plan)
+        record["code"] = None if self.settings.quick else self.tracking.code(item, plan)
         hold_to_budget(measurement, record, report, own, random=plan.random, settings=self.settings)
         send(item, report, record)
 

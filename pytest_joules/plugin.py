@@ -1,6 +1,6 @@
 """The face to pytest: options, ini keys, markers, the fixture. PYTEST_DONT_REWRITE
 
-Everything else is imported by ``--energy`` or ``--energy-predict`` only, so that a run without them pays for this file alone.
+Everything else is imported only where a run measures or predicts, so that any other pays for this file alone.
 """
 
 from __future__ import annotations
@@ -39,10 +39,19 @@ _FLAGS = {
     "update": "with --energy-compare: accept the new values of the tests that run as their baseline",
     "changed-only": "measure only tests whose code has changed since they were measured; run the others once",
     "predict-only": "with --energy-predict: run only tests that are expected to cost more, or whose cost is not known",
+    "quick": "three rounds of each test, and nothing recorded of what it executes: a first look",
 }
 
-#: What an ini key may say that means: not.
+#: Options that say where something is, or what the machine is like: true of every run, so they ask for none.
+_PLACES = frozenset(("store", "powercap", "estimate-idle-watts", "estimate-max-watts"))
+
+#: Options that ask for predicting; beside them, the second ones do not ask for measuring.
+_PREDICTING = frozenset(("predict", "predict-only"))
+_PREDICTING_TOO = frozenset(("json", "top", "threshold", "fail-on", "trust-estimates"))
+
+#: What an ini key may say that means: not, and what it may say that means: yes.
 NO = ("", "0", "no", "false", "off")
+YES = ("1", "yes", "true", "on")
 
 _MARKERS = (
     "energy_budget(joules): fail when the test costs more; joules=2.5 or joules='500 mJ'. Without --energy it does nothing.",
@@ -84,24 +93,54 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     parser.addini("energy_budgets", "budgets, one PATTERN = JOULES a line", type="linelist", default=[])
 
 
+def ini(config: pytest.Config, key: str) -> Any:  # noqa: ANN401 - whatever a file of TOML may hold
+    """An ini key: TOML's own numbers, booleans and lists as they are, anything else as text; ``None`` where it is not set."""
+    import warnings
+
+    with warnings.catch_warnings():
+        # No version of pytest has a type for all of these, and what says the value in spite of that is deprecated.
+        warnings.simplefilter("ignore")
+        try:
+            return config.getini(key)
+        except (TypeError, ValueError, pytest.UsageError):
+            known = getattr(config, "inicfg", {})
+            if key not in known:
+                raise
+            return known[key]
+
+
+def _asked(config: pytest.Config) -> bool:
+    """Whether the command line has an option that makes sense only when measuring."""
+    names = {"budget", *_NAMED, *_FLAGS, *_OPTIONS} - _PLACES - _PREDICTING
+    if any(_given(config, name) for name in _PREDICTING):
+        names -= _PREDICTING_TOO
+    return any(_given(config, name) for name in names)
+
+
+def _given(config: pytest.Config, name: str) -> bool:
+    return config.getoption(f"energy_{name.replace('-', '_')}", None) is not None
+
+
 def wanted(config: pytest.Config) -> bool:
     """Whether this run measures."""
     if config.getoption("energy_disable", None):
         return False
-    try:
-        return bool(config.getoption("energy", None) or config.getini("energy"))
-    except (ValueError, pytest.UsageError) as error:  # the one in pytest 8, the other in 9
-        raise pytest.UsageError(f"ini energy: {error}: write true or false") from None
+    if config.getoption("energy", None) or _asked(config):
+        return True
+    said = ini(config, "energy")
+    if (text := str(said).strip().lower()) in (*YES, *NO):
+        return text in YES
+    raise pytest.UsageError(f"ini energy: {said!r}: write true or false")
 
 
 def predicts(config: pytest.Config) -> bool:
     """Whether this run predicts."""
     if config.getoption("energy_disable", None):
         return False
-    if config.getoption("energy_predict", None) is not None or config.getoption("energy_predict_only", None):
+    if any(_given(config, name) for name in _PREDICTING):
         return True
-    asked = (config.getini("energy_predict"), config.getini("energy_predict_only"))
-    return any(text is not None and text.strip().lower() not in NO for text in asked)
+    said = (ini(config, "energy_predict"), ini(config, "energy_predict_only"))
+    return any(value is not None and str(value).strip().lower() not in NO for value in said)
 
 
 def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:

@@ -62,16 +62,23 @@ def start(config: pytest.Config) -> None:
     else:
         measuring = Measuring(config, settings, choice.sources, ticks)
         config.pluginmanager.register(measuring, "joules-measuring")
-        config.pluginmanager.register(measuring.tracking, "joules-tracking")
-        if measuring.cached is not None:
-            config.pluginmanager.register(measuring.cached, "joules-cached")
-        if other is not None:
-            measuring.judging = _judging(config, settings, other, measuring)
-            config.pluginmanager.register(measuring.judging, "joules-judging")
+        _register(config, measuring, other)
     if stepper is None:
         _predict(config, settings, choice, measuring, reporting)
     if worker:
         config.pluginmanager.register(Turns(), "joules-turns")
+
+
+def _register(config: pytest.Config, measuring: Measuring, other: OtherSide | None) -> None:
+    """What goes with measuring."""
+    settings, manager = measuring.settings, config.pluginmanager
+    if not settings.quick:
+        manager.register(measuring.tracking, "joules-tracking")
+    if measuring.cached is not None:
+        manager.register(measuring.cached, "joules-cached")
+    if other is not None:
+        measuring.judging = _judging(config, settings, other, measuring)
+        manager.register(measuring.judging, "joules-judging")
 
 
 def _predict(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pytest_joules.budgets import Budget
 from pytest_joules.model import Measurement, Record
 from pytest_joules.report.quantity import joules as show
-from pytest_joules.settings import Budget
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,9 +119,11 @@ def test_options_that_contradict_each_other(inner):
     inner.refused("--energy-estimate-idle-watts=9", "--energy-estimate-max-watts=8", says=["idle", "9 W", "8 W"])
 
 
-def test_bad_options_do_not_matter_without_energy(inner):
+def test_bad_ini_keys_do_not_matter_without_energy(inner):
     inner.file(test_a=PASSING)
-    inner.run("--energy-rounds=nonsense", "--energy-budget=nonsense", energy=False).assert_outcomes(passed=1)
+    inner.ini("energy_rounds = nonsense", "energy_budgets = nonsense")
+    inner.run(energy=False).assert_outcomes(passed=1)
+    inner.run("--energy-rounds=nonsense", "--energy-disable", energy=False).assert_outcomes(passed=1)
 
 
 # Markers
@@ -290,7 +292,6 @@ def test_a_full_disk_loses_no_result(inner, quiet):
         pytest.skip("no /dev/full on this system")
     inner.conftest(FAILING_STORE)
     inner.file(test_a="def test_a(): draw(1000)\ndef test_b(): draw(2000)\ndef test_c(): assert not draw(3000)\n")
-    result = inner.run("--energy-json=/dev/full", "--energy-csv=/dev/full", *quiet, energy=False)
     result = inner.run(
         "--energy",
         f"--energy-powercap={inner.powercap}",

@@ -3,8 +3,8 @@
 import pytest
 from inner import TICKING
 
+from pytest_joules.budgets import Budget
 from pytest_joules.model import Measurement
-from pytest_joules.settings import Budget
 from pytest_joules.verdicts import excess, judge_budget
 
 TWO = "def test_a(): draw(128_000)\ndef test_b(): draw(50_000)\n"
@@ -151,7 +151,7 @@ def test_within(inner):
 def test_without_energy_nothing(inner):
     inner.file(test_a="@pytest.mark.energy_budget(joules='1 nJ')\n" + TWO)
     inner.ini("energy_budgets = * = 1 nJ")
-    inner.run("--strict-markers", "--energy-budget=*=1 nJ", energy=False).assert_outcomes(passed=2)
+    inner.run("--strict-markers", energy=False).assert_outcomes(passed=2)
 
 
 PARAMETERS = """

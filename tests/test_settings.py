@@ -6,13 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_joules.settings import (
+from pytest_joules.budgets import BudgetRule, budget_rule, most_specific
+from pytest_joules.values import (
     UNITS,
-    BudgetRule,
     SettingError,
-    budget_rule,
     joules,
-    most_specific,
     rounds,
     seconds,
     whole_warmups,
@@ -352,18 +350,58 @@ def test_a_powercap_tree_from_the_ini_file(inner):
     inner.run("--energy", energy=False).stdout.fnmatch_lines(["energy: rapl (package-0)"])
 
 
-def test_native_toml_keeps_its_types(inner):
+@pytest.mark.parametrize("place", ["pyproject.toml", "pytest.toml", "ini_options"])
+def test_toml_keeps_its_types(inner, place):
+    if pytest.version_tuple < (9,) and place != "ini_options":
+        pytest.skip("pytest 8 has no native TOML configuration")
+    (inner.path / "pytest.ini").unlink()
+    section = {"pytest.toml": "pytest", "pyproject.toml": "tool.pytest", "ini_options": "tool.pytest.ini_options"}[place]
+    (inner.path / ("pytest.toml" if place == "pytest.toml" else "pyproject.toml")).write_text(
+        f"""[{section}]
+addopts = ["-p", "no:asyncio"]
+energy = true
+energy_source = ["rapl"]
+energy_rounds = 3
+energy_warmup = 0
+energy_max_time = 7
+energy_idle = false
+energy_threshold = 0.07
+energy_fail_on = ["regression"]
+energy_trust_estimates = true
+energy_top = 1
+energy_predict = false
+energy_estimate_idle_watts = 3.5
+energy_budgets = ["*::test_a = 1 kJ"]
+energy_json = "report.json"
+energy_powercap = "{inner.powercap}"
+"""
+    )
+    inner.file(test_a="def test_a(): draw(1)\n")
+    inner.run(energy=False).assert_outcomes(passed=1)
+    settings = inner.report()["settings"]
+    expected = {"source": "rapl", "rounds": 3, "warmup": 0, "max_time": 7.0, "idle": "off", "threshold": 0.07}
+    expected |= {"fail_on": ["regression"], "trust_estimates": True, "predict": None, "estimate_idle_watts": 3.5}
+    assert {key: settings[key] for key in expected} == expected
+    assert inner.tests()["test_a"]["budget"]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("energy_rounds = 2.5", "ini energy_rounds: 2.5 is not a whole number of rounds"),
+        ("energy_max_time = true", "ini energy_max_time: True is not a number of seconds"),
+        ("energy_threshold = [5]", "ini energy_threshold: [5] is not a share"),
+        ("energy_trust_estimates = 7", "ini energy_trust_estimates: 7: write true or false"),
+        ("energy_budgets = [5]", "ini energy_budgets: '5' is not PATTERN=JOULES"),
+        ("energy = 7", "ini energy: 7: write true or false"),
+    ],
+)
+def test_toml_of_the_wrong_type_is_refused(inner, line, says):
     if pytest.version_tuple < (9,):
         pytest.skip("pytest 8 has no native TOML configuration")
     (inner.path / "pytest.ini").unlink()
-    (inner.path / "pyproject.toml").write_text(
-        '[tool.pytest]\naddopts = ["-p", "no:asyncio"]\n'
-        'energy = true\nenergy_rounds = "3"\nenergy_budgets = ["*::test_a = 1 kJ"]\n'
-    )
-    inner.file(test_a="def test_a(): draw(1)\n")
-    inner.run("--energy-json=report.json", f"--energy-powercap={inner.powercap}", energy=False).assert_outcomes(passed=1)
-    assert inner.report()["settings"]["rounds"] == 3
-    assert inner.tests()["test_a"]["budget"]["verdict"] == "ok"
+    (inner.path / "pytest.toml").write_text(f"[pytest]\n{line}\n")
+    inner.refused(*([] if line.startswith("energy =") else ["--energy"]), says=[says], energy=False)
 
 
 def test_markers_of_a_conftest_hook_count(inner):

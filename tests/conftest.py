@@ -1,1 +1,41 @@
-pytest_plugins = ["pytester", "inner", "servers"]
+"""What holds for all tests: nothing that runs in this process decides what a later test finds there."""
+
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+from _pytest import pytester as pytester_module
+
+pytest_plugins = ["pytester", "inner", "processes", "servers"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _installed_modules_stay(tmp_path_factory):
+    """An inner run in this process takes its own modules along when it ends, and leaves loaded whatever is installed.
+
+    Pytester drops both. Loaded a second time, a package has other classes than those that modules which stayed know: SQLAlchemy
+    does not recognise the exceptions of a second psycopg. Whether a test meets that would depend on what ran before it.
+    """
+    temporary = tmp_path_factory.getbasetemp().resolve()
+
+    def installed(module: object) -> bool:
+        spec = getattr(module, "__spec__", None)
+        if not isinstance(spec, ModuleSpec):
+            return False
+        places = [spec.origin] if spec.origin else [*(spec.submodule_search_locations or ())]
+        return bool(places) and not any(Path(place).resolve().is_relative_to(temporary) for place in places)
+
+    class Snapshot(pytester_module.SysModulesSnapshot):
+        def __init__(self, *args, **kwargs) -> None:
+            super().__init__(*args, **kwargs)
+            self.before = set(sys.modules)
+
+        def restore(self) -> None:
+            stay = {name: sys.modules[name] for name in sys.modules.keys() - self.before if installed(sys.modules[name])}
+            super().restore()
+            sys.modules.update(stay)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytester_module, "SysModulesSnapshot", Snapshot)
+        yield

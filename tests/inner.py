@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -126,6 +127,8 @@ class Inner:
             (self.path / f"{name}.py").write_text("import os\nimport pytest\nfrom counter import draw\n" + text)
 
     def run(self, *args: str, energy: bool = True, subprocess: bool = False) -> pytest.RunResult:
+        hidden = {path.stem for path in self.path.iterdir() if path.is_dir() or path.suffix == ".py"} & sys.stdlib_module_names
+        assert not hidden, f"{hidden} would hide the standard library's, on some Python"
         asked = ["--energy", f"--energy-powercap={self.powercap}", "--energy-json=report.json"] if energy else []
         if subprocess:
             result = self.pytester.runpytest_subprocess(*asked, *args)

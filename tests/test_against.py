@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_companion import gone, wait_for
+from processes import PATIENCE, ended, wait_for, wait_until
 
 IDENTITY = {
     f"GIT_{who}_{what}": value
@@ -555,34 +555,28 @@ def test_it():
 
 
 @pytest.mark.parametrize("how", ["parent", "group", "SIGKILL", "SIGTERM"])
-def test_stopped(shop, how, monkeypatch):
+def test_stopped(shop, start, how, monkeypatch):
     """While the other revision runs a test: neither a process nor a worktree stays; after a kill, the next run removes it."""
     shop.file(test_shop=SLOW)
     (shop.path / ".gitignore").write_text((shop.path / ".gitignore").read_text() + "marker\n")
     commit(shop)
     (shop.path / "marker").touch()
     monkeypatch.setenv("RUNNING", str(shop.temp / "running"))
-    parent = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--energy", f"--energy-powercap={shop.powercap}", "--energy-against=HEAD"],
-        cwd=shop.path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    pids = [wait_for(Path(f"{shop.temp / 'running'}-{side}")) for side in ("here", "there")]
+    command = ["-m", "pytest", "--energy", f"--energy-powercap={shop.powercap}", "--energy-against=HEAD"]
+    parent = start(*command, cwd=shop.path)
+    pids = [wait_for(Path(f"{shop.temp / 'running'}-{side}"), parent) for side in ("here", "there")]
     assert left_behind(shop)
     if how == "group":
         os.killpg(parent.pid, signal.SIGINT)
     else:
         parent.send_signal(signal.SIGINT if how == "parent" else getattr(signal, how))
-    said, _ = parent.communicate(timeout=60)
+    said, _ = parent.communicate(timeout=PATIENCE)
     if how in ("parent", "group"):
         assert parent.returncode == pytest.ExitCode.INTERRUPTED, said
-        assert all(gone(pid, 0.1) for pid in pids)
+        assert all(ended(pid) for pid in pids)
     else:
         if sys.platform == "linux":
-            assert all(gone(pid) for pid in pids)
+            wait_until(lambda: all(ended(pid) for pid in pids))
         assert left_behind(shop)
         shop.file(test_shop="def test_it(): draw(1000)\n")
         commit(shop)

@@ -84,7 +84,7 @@ def test_editable_by_finder(shop, site, where):
 def test_editable_under_another_name(shop, site):
     """``package_dir={"shop": "python"}``."""
     module = package(shop, "src")
-    target = shop.path / "code"
+    target = shop.path / "python"
     module.parent.rename(target)
     commit(shop)
     (site / "__editable___shop_finder.py").write_text(FINDER.format(mapping={"shop": str(target)}, insert="append"))

@@ -4,11 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
-import psutil
 import pytest
+from processes import PATIENCE, ended, wait_for, wait_until
 
 #: Runs with a companion of their own at the end: ``script(companion, config)`` is the test's own, its findings go to a file.
 DRIVER = """
@@ -50,16 +48,6 @@ def driven(inner, script, *args, options="{}", more="", **kwargs):
     return result, json.loads(path.read_text()) if path.exists() else None
 
 
-def gone(pid, seconds=10.0):
-    """Whether a process ends by itself in time."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return True
-        time.sleep(0.05)
-    return False
-
-
 MEASURE = """
 answer = companion.measure("test_a.py::test_it")
 note(record=answer.record, outcome=answer.outcome, reports=answer.reports)
@@ -75,7 +63,7 @@ def test_measures_what_the_body_draws(inner):
     assert found["outcome"] == "passed"
     assert [report["when"] for report in found["reports"]] == ["setup", "call", "teardown"]
     assert f"heard {found['pid']}" in str(found["reports"][1]["sections"])
-    assert gone(found["pid"], 0.1)
+    assert ended(found["pid"])
 
 
 def test_keeps_wider_fixtures_between_blocks(inner):
@@ -245,7 +233,7 @@ def test_no_answer_in_time(inner):
     )
     _, found = driven(inner, 'companion.measure("test_a.py::test_it", timeout=1)')
     assert found["error"].startswith("again: did not answer within 1 s while it ran test_a.py::test_it")
-    assert gone(found["pid"], 0.1)
+    assert ended(found["pid"])
 
 
 def test_a_test_that_is_not_there(inner):
@@ -318,26 +306,21 @@ def test_the_path_and_the_interpreter_as_they_were(inner, module):
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end while a test runs")
-def test_ends_with_its_parent(inner, how):
+def test_ends_with_its_parent(inner, start, how):
     inner.file(
         test_a="import time\ndef test_it(request):\n    if request.config.pluginmanager.hasplugin('joules-stepping'):\n"
         "        open('running', 'w').write(str(os.getpid()))\n        time.sleep(120)\n"
     )
     inner.conftest(DRIVER.format(script='    companion.measure("test_a.py::test_it")', options="{}"))
-    parent = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--energy", f"--energy-powercap={inner.powercap}"],
-        cwd=inner.path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    pid = wait_for(inner.path / "running")
+    parent = start("-m", "pytest", "--energy", f"--energy-powercap={inner.powercap}", cwd=inner.path)
+    pid = wait_for(inner.path / "running", parent)
     parent.send_signal(getattr(signal, how))
     parent.wait()
-    assert gone(pid)
+    wait_until(lambda: ended(pid))
 
 
 @pytest.mark.parametrize("whom", ["parent", "group"])
-def test_interrupted(inner, whom):
+def test_interrupted(inner, start, whom):
     inner.file(
         test_a="""
 import time
@@ -356,35 +339,18 @@ def test_it(request, wide):
     (inner.path / "conftest.py").write_text("import os\n" + (inner.path / "conftest.py").read_text())
     temp = inner.path / "temp"
     temp.mkdir()
-    parent = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--energy", f"--energy-powercap={inner.powercap}"],
-        cwd=inner.path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "TMPDIR": str(temp)},
-    )
-    pid = wait_for(inner.path / "running")
+    command = ["-m", "pytest", "--energy", f"--energy-powercap={inner.powercap}"]
+    parent = start(*command, cwd=inner.path, env={**os.environ, "TMPDIR": str(temp)})
+    pid = wait_for(inner.path / "running", parent)
     if whom == "parent":
         parent.send_signal(signal.SIGINT)
     else:
         os.killpg(parent.pid, signal.SIGINT)
-    said, _ = parent.communicate(timeout=60)
+    said, _ = parent.communicate(timeout=PATIENCE)
     assert "KeyboardInterrupt" in said
-    assert gone(pid, 0.1)
+    assert ended(pid)
     assert (inner.path / "torn down").exists()
     assert [path.name for path in temp.iterdir() if path.name.startswith("pytest-joules-")] == []
-
-
-def wait_for(path: Path, seconds: float = 60.0) -> int:
-    """The process id that a test writes when it runs."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if path.exists() and (text := path.read_text()):
-            return int(text)
-        time.sleep(0.05)
-    raise AssertionError(f"{path} was not written")
 
 
 def test_in_a_worker(inner):

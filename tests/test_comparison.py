@@ -4,11 +4,9 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
+from processes import wait_until
 
 #: Every round of every test costs what a variable says (a file would be data that tests depend on), with the scatter of a quiet
 #: machine (some per mille) around it.
@@ -338,7 +336,7 @@ def test_ctrl_c(saved):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_killed_while_suspects_wait(saved):
+def test_killed_while_suspects_wait(saved, start):
     """What is reported later is in the history at once."""
     text = (saved.path / "test_a.py").read_text()
     text = text.replace(
@@ -346,11 +344,9 @@ def test_killed_while_suspects_wait(saved):
     )
     (saved.path / "test_a.py").write_text(text)
     costs(saved, a=1500)
-    command = [sys.executable, "-m", "pytest", "--energy", f"--energy-powercap={saved.powercap}", "--energy-compare=main"]
-    run = subprocess.Popen([*command, "--energy-rounds=8"], cwd=saved.path, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (saved.path / "here").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    command = ["-m", "pytest", "--energy", f"--energy-powercap={saved.powercap}", "--energy-compare=main"]
+    run = start(*command, "--energy-rounds=8", cwd=saved.path)
+    wait_until((saved.path / "here").exists, "coming to test_c", run)
     run.send_signal(signal.SIGKILL)
     run.wait()
     assert [(nodeid, joules) for nodeid, _, joules in saved.history()][-2] == ("test_a.py::test_a", pytest.approx(1.5, rel=0.01))

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import subprocess
-import sys
 import tempfile
-import time
 
 import pytest
+from processes import PATIENCE, wait_until
 
 from pytest_joules.predict.variants.explore import Explorer, ExploringError, explore, pairs_of_trial
 from pytest_joules.predict.variants.laboratory import Attempt, Laboratory
@@ -183,7 +181,7 @@ def test_no_tests(tmp_path):
         explore(tmp_path / "empty", seconds=1)
 
 
-def test_ctrl_c_leaves_nothing(project, temporary):
+def test_ctrl_c_leaves_nothing(project, temporary, start):
     (project / "shop.py").write_text(SHOP + LARGE)
     calls = "".join(f"    shop.total{number}(range(3000)); shop.largest{number}(range(3000))\n" for number in range(30))
     (project / "test_shop.py").write_text(f"import shop\n\ndef test_all():\n{calls}")
@@ -191,17 +189,12 @@ def test_ctrl_c_leaves_nothing(project, temporary):
         "import sys; from pathlib import Path; from pytest_joules.predict.variants.explore import explore\n"
         "print(len(explore(Path(sys.argv[1]), seconds=600, progress=lambda line: print(line, flush=True))), 'pairs')"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(project)], stdout=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ}
-    )
+    process = start("-c", code, str(project), env={**os.environ}, stderr=None)
     for line in process.stdout:
         if "tests" in line and "measuring" not in line:
             break
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert "stopped" in output
     assert "pairs" in output
-    for _ in range(50):
-        if not [entry for entry in temporary.iterdir() if entry.name.startswith("joules-")]:
-            break
-        time.sleep(0.1)
+    wait_until(lambda: not [entry for entry in temporary.iterdir() if entry.name.startswith("joules-")], "removing what was made")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import types
 
 import pluggy
@@ -76,7 +77,7 @@ def test_what_is_no_predictor(given: object, words: str):
 
 def test_the_example_in_the_hook_works():
     text = hookspecs.pytest_joules_predictors.__doc__ or ""
-    code = "\n".join(line[8:] for line in text.partition("::")[2].splitlines())
+    code = textwrap.dedent(text.partition("::")[2])
     made: dict = {}
     exec(code, made)
     (predictor,) = made["pytest_joules_predictors"](None)

@@ -5,13 +5,11 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import PATIENCE, wait_until
 
 from pytest_joules import cli
 from pytest_joules.report.text import display_width
@@ -283,22 +281,11 @@ def test_stopping_at_failures(inner, option, ran):
     result.stdout.fnmatch_lines([f"one pass over {ran} tests: *"])
 
 
-def started(inner, *args, marks):
-    """An inner run in a process group of its own, at the point where a test made the file ``marks``."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--energy", f"--energy-powercap={inner.powercap}", "--energy-json=report.json", *args],
-        cwd=inner.path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    while not (inner.path / marks).exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            raise AssertionError(process.communicate()[0])
-        time.sleep(0.01)
+def started(start, inner, *args, marks):
+    """An inner run at the point where a test made the file ``marks``."""
+    command = ["-m", "pytest", "--energy", f"--energy-powercap={inner.powercap}", "--energy-json=report.json", *args]
+    process = start(*command, cwd=inner.path)
+    wait_until((inner.path / marks).exists, f"making {marks}", process)
     return process
 
 
@@ -307,11 +294,11 @@ def waiting(inner):
     inner.file(test_a="import time\n" + THREE.format(how="open('here', 'w').close(); time.sleep(60)"))
 
 
-def test_ctrl_c(inner):
+def test_ctrl_c(inner, start):
     waiting(inner)
-    process = started(inner, "--energy-rounds=8", marks="here")
+    process = started(start, inner, "--energy-rounds=8", marks="here")
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     tests = inner.tests()
     assert (tests["test_second"]["outcome"], tests["test_second"]["rounds"]) == ("interrupted", 2)
@@ -325,11 +312,11 @@ def test_ctrl_c(inner):
     assert "INTERNALERROR" not in output
 
 
-def test_killed(inner):
+def test_killed(inner, start):
     waiting(inner)
-    process = started(inner, marks="here")
+    process = started(start, inner, marks="here")
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.wait()
     assert inner.history() == [("test_a.py::test_first", "passed", pytest.approx(1e-3))]
     assert not (inner.path / "report.json").exists()
     # The next run goes on with the same history.

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import sqlite3
 import statistics
@@ -19,7 +20,8 @@ from sqlalchemy import text
 
 from pytest_joules import stats, store
 from pytest_joules.model import Measurement, Report, Sample, empty_record
-from pytest_joules.store import StoreError, migrations, open_store, tables
+from pytest_joules.store import StoreError, Unreachable, migrations, open_store, tables
+from pytest_joules.store.place import Place
 
 
 def report_of(**other):
@@ -628,3 +630,21 @@ def test_add_needs_a_session(tmp_path):
     with pytest.raises(RuntimeError, match="begin"):
         opened.add(measured())
     opened.close()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kind", "says"),
+    [
+        (("Error", "DatabaseError", "OperationalError"), Unreachable, "does not answer (gone)"),
+        (("Error", "DatabaseError", "ProgrammingError"), StoreError, "failed (gone)"),
+        (("Mistake",), StoreError, "failed (Mistake: gone): please report this"),
+    ],
+)
+def test_what_sqlalchemy_does_not_wrap_is_told_all_the_same(kinds, kind, says):
+    """Errors of a driver that was imported twice, and whatever else: nothing that keeping does ends a run."""
+    error: type[Exception] = Exception
+    for name in kinds:
+        error = type(name, (error,), {})
+    with pytest.raises(StoreError, match=re.escape(says)) as caught, Place("postgresql://ci@db/joules").errors():
+        raise error("gone")
+    assert type(caught.value) is kind

@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from processes import PATIENCE
 from test_session import started
 
 pytest.importorskip("xdist")
@@ -148,7 +149,7 @@ def test_without_workers(inner, args):
     assert len(inner.history()) == 1
 
 
-def test_ctrl_c(inner):
+def test_ctrl_c(inner, start):
     inner.file(
         test_a="""
 import time
@@ -169,9 +170,9 @@ def pytest_runtest_logfinish(nodeid):
         open("report_b", "w").close()
 """
     )
-    process = started(inner, "-n1", "--energy-rounds=2", marks="here")
+    process = started(start, inner, "-n1", "--energy-rounds=2", marks="here")
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     assert {"test_a", "test_b"} <= inner.tests().keys()
     assert [name for name, _, _ in inner.history()][:2] == ["test_a.py::test_a", "test_a.py::test_b"]

@@ -92,6 +92,8 @@ def main() -> None:
         return
     order = json.loads(line)
     _end_with(order["parent"])
+    # A background job of a shell script ignores Ctrl-C, and so would what it starts: from the parent it means that all is over.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if order["cwd_on_path"]:
         sys.path.insert(0, str(Path.cwd()))
     sys.argv = ["pytest", *order["args"]]

@@ -12,7 +12,7 @@ from uuid import uuid4
 from pytest_joules import __version__
 from pytest_joules.model import OTHER, Record, Report
 from pytest_joules.store.for_predictor import ForPredictor, chunks
-from pytest_joules.store.place import Place
+from pytest_joules.store.place import Place, StoreError
 from pytest_joules.store.rows import VALUES, as_json, entry_of, record_of, row_of, safe
 from pytest_joules.store.tables import counts_of, counts_text, number_of, ranges, tables, unranged
 
@@ -446,15 +446,12 @@ class Store(ForPredictor):
 
     def recover(self) -> None:
         """After an error: end the transaction, so that the next one can begin."""
-        import sqlalchemy as sa
-
-        with contextlib.suppress(sa.exc.SQLAlchemyError):
+        with contextlib.suppress(StoreError), self.place.errors():
             self._connection.rollback()
 
     def close(self) -> None:
         """Close it; may be called twice, and never fails: all that was added is kept already."""
-        import sqlalchemy as sa
-
-        with contextlib.suppress(sa.exc.SQLAlchemyError):
+        with contextlib.suppress(StoreError), self.place.errors():
             self._connection.close()
+        with contextlib.suppress(StoreError), self.place.errors():
             self._engine.dispose()

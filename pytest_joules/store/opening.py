@@ -81,9 +81,9 @@ def _open(place: Place, lite: SQLite | None, *, write: bool, timeout: float) -> 
         return Store(engine, connection, place, server)
     except BaseException as error:
         if connection is not None:
-            with contextlib.suppress(sa.exc.SQLAlchemyError):
+            with contextlib.suppress(StoreError), place.errors():
                 connection.close()
-        with contextlib.suppress(sa.exc.SQLAlchemyError):
+        with contextlib.suppress(StoreError), place.errors():
             engine.dispose()
         if lite and isinstance(error, (sa.exc.DBAPIError, sqlite3.Error)) and lite.is_corrupt(error):
             raise SetAside("corrupt", place.reason(error)) from None

@@ -130,6 +130,8 @@ class Place:
 
         try:
             yield
+        except (StoreError, SetAside):
+            raise
         except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
             raise self.failure(error) from None
         except UnicodeError as error:
@@ -138,20 +140,35 @@ class Place:
         except OSError as error:
             reason = self.scrub(error.strerror or str(error))
             raise StoreError(f"the history {self.shown} failed ({reason}): name another with --energy-store") from None
+        except Exception as error:
+            if _is_drivers(error):
+                raise self.failure(error) from error
+            reason = self.scrub(f"{type(error).__name__}: {error}")
+            raise StoreError(f"the history {self.shown} failed ({reason}): please report this") from error
+
+
+def _is_drivers(error: BaseException) -> bool:
+    """Whether a driver raised it, by the names that PEP 249 prescribes.
+
+    SQLAlchemy wraps the classes of the driver that it imported; after a second import of the driver these are others.
+    """
+    return any(kind.__name__ == "Error" for kind in type(error).__mro__)
 
 
 def _may_pass(error: BaseException) -> bool:
     """Whether the server was not reached, or was about to stop or start, rather than refused."""
     import sqlalchemy as sa
 
-    if not isinstance(error, sa.exc.DBAPIError):
-        return False
-    if error.connection_invalidated:
-        return True
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    origin = error
+    if isinstance(error, sa.exc.DBAPIError):
+        if error.connection_invalidated:
+            return True
+        origin = error.orig or error
+    state = getattr(origin, "sqlstate", None) or getattr(origin, "pgcode", None)
     if state is None:
         # Not from the server; or from it while connecting, where libpq hands on words only.
-        return isinstance(error, sa.exc.OperationalError) and not any(word in str(error.orig) for word in _REFUSED)
+        operational = any(kind.__name__ == "OperationalError" for kind in type(origin).__mro__)
+        return operational and not any(word in str(origin) for word in _REFUSED)
     # Connection exceptions, operator intervention, too many clients, a lock not had in time (PostgreSQL, appendix A).
     return state[:2] in ("08", "57") or state in ("53300", "55P03", "40P01")
 

@@ -14,7 +14,7 @@ import sys
 from pytest_joules.clock import CLOCKS
 
 # In 3.14 a collection of the middle generation is a step of the incremental collector, of open length: there the young one it is.
-_YOUNG = 0 if sys.version_info >= (3, 14) else 1
+YOUNG = 0 if sys.version_info >= (3, 14) else 1
 #: No full collection is quicker than this in a process that has loaded pytest, nanoseconds.
 _SHORTEST_FULL = 1_000_000
 
@@ -38,7 +38,7 @@ class Collector:
             gc.collect()
             Collector.full_cost = CLOCKS.wall() - begun
         else:
-            gc.collect(_YOUNG)
+            gc.collect(YOUNG)
         self._seen = _full_collections() if body_ns > _SHORTEST_FULL // 2 else None
 
     def look(self, body_ns: int) -> None:

@@ -185,6 +185,10 @@ class Course:
             self._tell()
         return self._time_left()
 
+    def cut_off(self) -> None:
+        """The round that runs did not pass: it is no sample."""
+        self._current = Round()
+
     # Deciding
 
     def _counts_anew(self, seconds: float) -> bool:

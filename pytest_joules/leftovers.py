@@ -12,42 +12,26 @@ from _pytest.doctest import DoctestItem
 from _pytest.junitxml import xml_key
 from _pytest.unittest import TestCaseFunction
 
-#: A parameter with more elements than this is not put back between rounds: it would cost more than most tests.
-_MOST_ELEMENTS = 10_000
+from pytest_joules.given import given_to
 
-
-class _Parameters:
-    """The lists, dicts and sets among a test's parameters. They are made once, at collection: what a test does to them in one
-    round its next would meet. Put back in place, so that whoever else holds them sees what a plain run leaves."""
-
-    def __init__(self, item: pytest.Item) -> None:
-        self._kept: list[tuple[Any, Any]] = []
-        callspec = getattr(item, "callspec", None)
-        if callspec is not None:
-            left = _MOST_ELEMENTS
-            waiting = list(callspec.params.values())
-            while waiting:
-                value = waiting.pop()
-                if type(value) not in (list, dict, set, tuple) or any(value is known for known, _ in self._kept):
-                    continue
-                left -= len(value) + 1
-                if left < 0:
-                    break
-                if type(value) is not tuple:
-                    self._kept.append((value, value.copy()))
-                waiting.extend(value.values() if type(value) is dict else value)
-
-    def restore(self) -> None:
-        for value, before in self._kept:
-            if type(value) is list:
-                value[:] = before
-            else:
-                value.clear()
-                value.update(before)
+_LEFTOVERS = pytest.StashKey["Leftovers"]()
 
 
 class Leftovers:
-    """What a round leaves on its item, as it was before the first one."""
+    """What a round leaves on its item, as it was before the first one in this process."""
+
+    @classmethod
+    def of(cls, item: pytest.Item) -> Leftovers:
+        """Before a block of rounds of ``item``. If it has run before, it is made what it was then."""
+        state = item.stash.get(_LEFTOVERS, None)
+        if state is None:
+            state = item.stash[_LEFTOVERS] = cls(item)
+            if hasattr(item, "_request") and not item._request:
+                fresh_request(item)  # somebody ran the item before us
+        else:
+            state.restore()
+            state.first = None
+        return state
 
     def __init__(self, item: pytest.Item) -> None:
         self.item = item
@@ -56,7 +40,10 @@ class Leftovers:
         self.markers = list(item.own_markers)
         self.keywords = dict(cast(Any, item.keywords)._markers)
         self.globs = dict(item.dtest.globs) if isinstance(item, DoctestItem) else None
-        self.parameters = _Parameters(item)
+        self.given = given_to(item)
+        self.function = vars(item).get("_obj")
+        self.instance = vars(item).get("_instance")
+        self.attributes: dict[str, object] = dict(vars(self.instance)) if self._wrapped() else {}
         self.rounds = 0
         xml = item.config.stash.get(xml_key, None)
         self.suite: list[tuple[str, str]] = xml.global_properties if xml is not None else []
@@ -88,21 +75,35 @@ class Leftovers:
         if keywords != self.keywords:
             keywords.clear()
             keywords.update(self.keywords)
-        self.parameters.restore()
+        self.given.put_back()
         if self.rounds > 1:
             self._remove_tmp_path()
         if isinstance(item, DoctestItem) and self.globs is not None:
             item.dtest.globs.clear()
             item.dtest.globs.update(self.globs)
-        elif (
-            isinstance(item, pytest.Function)
-            and not isinstance(item, TestCaseFunction)
-            and getattr(item, "_instance", None) is not None
-            and not getattr(item.obj, "is_hypothesis_test", False)
-        ):
+        elif isinstance(item, pytest.Function) and not isinstance(item, TestCaseFunction):
+            self._restore_function(item)
+        fresh_request(item)
+
+    def _restore_function(self, item: pytest.Function) -> None:
+        """As collected: without what hooks have wrapped it in, and a method with an instance of its own."""
+        if self.instance is None or getattr(item.obj, "is_hypothesis_test", False):
+            item._obj = self.function
+        elif self._wrapped():
+            # What was wrapped is bound to this instance.
+            item._obj, item._instance = self.function, self.instance
+            vars(self.instance).clear()
+            vars(self.instance).update(self.attributes)
+        else:
             del item._instance
             item._obj = None
-        fresh_request(item)
+
+    def _wrapped(self) -> bool:
+        """Whether somebody has put something else in the place of the test's method before it ran."""
+        if self.instance is None or isinstance(self.instance, type) or not hasattr(self.instance, "__dict__"):
+            return False
+        own = getattr(type(self.instance), getattr(self.item, "originalname", ""), None)
+        return self.function is not None and getattr(self.function, "__func__", None) is not own
 
     def _remove_tmp_path(self) -> None:
         """pytest keeps these directories: twenty rounds would leave twenty. The first and the last round's stay."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from pytest_joules import repeat
+from pytest_joules import bodies, quiet, repeat
 from pytest_joules.clock import CLOCKS
 from pytest_joules.course import Course, Progress
 from pytest_joules.dependencies.tracking import Tracking
@@ -18,6 +18,8 @@ from pytest_joules.foreign import ForeignLoad
 from pytest_joules.markers import ItemSettings, item_settings
 from pytest_joules.meter import Meter
 from pytest_joules.model import Measurement, Reading, Record, empty_record, measured
+from pytest_joules.plans import Plan, time_limit
+from pytest_joules.plans import plan as plan_of
 from pytest_joules.predict.ask.failing import fail_if_predicted
 from pytest_joules.regions import Energy
 from pytest_joules.reporting import Reporting
@@ -29,6 +31,8 @@ from pytest_joules.turns import machine_lock, reported_by_worker, turn
 from pytest_joules.verdicts import judge_budget
 
 if TYPE_CHECKING:
+    from _pytest.fixtures import FixtureDef
+
     from pytest_joules.dependencies.cached import Cached
     from pytest_joules.judge.judging import Judging
 
@@ -92,7 +96,7 @@ class Measuring:
 
     def _settings_of(self, item: pytest.Item) -> ItemSettings:
         own = item_settings(item, self.settings)
-        if own.effort.iterations > 1 and not repeat.can_iterate(item):
+        if own.effort.iterations > 1 and not bodies.can_iterate(item):
             raise pytest.UsageError(
                 f"{item.nodeid}: @pytest.mark.energy: iterations= needs a test function; leave it out or use rounds="
             )
@@ -147,6 +151,7 @@ class Measuring:
         return cast("Reporting | None", self.config.pluginmanager.get_plugin("joules-reporting"))
 
     def pytest_unconfigure(self) -> None:
+        quiet.hand_on(self.config)
         for source in self.sources:
             source.close()
 
@@ -154,7 +159,7 @@ class Measuring:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        plan = repeat.plan(item)
+        plan = plan_of(item)
         own = item.stash.get(SETTINGS, None) or self._settings_of(item)
         if own.skip or not plan.measure:
             item.user_properties.append(("energy_note", f"not measured: {'marked skip' if own.skip else plan.why}"))
@@ -174,10 +179,10 @@ class Measuring:
         return True
 
     def _rounds_of(
-        self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: repeat.Plan, *, silent: bool = False
+        self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: Plan, *, silent: bool = False
     ) -> tuple[Course, repeat.Rounds]:
         effort = own.effort
-        limit = repeat.time_limit(item)
+        limit = time_limit(item)
         if limit is not None:
             # The limit covers all rounds: leave the last one room to end.
             effort = effort.within(0.6 * limit)
@@ -190,20 +195,28 @@ class Measuring:
             progress=self._progress() if self.config.getoption("verbose", 0) > 0 else None,
             idle_watts=self.idle_watts,
             repeatable=repeating,
-            around_runtest=repeat.body_hook(item) == "runtest",
+            around_runtest=bodies.body_hook(item) == "runtest",
             tracking=None if self.settings.quick else self.tracking,
         )
         if plan.why:
             course.tally.notes.append(plan.why)
         if plan.random:
             course.tally.notes.append("random examples (Hypothesis): not judged; seed or derandomize it")
-        rounds = repeat.Rounds(item, nextitem, course, repeat=repeating, iterations=effort.iterations, silent=silent)
+        rounds = repeat.Rounds(
+            item,
+            nextitem,
+            course,
+            repeat=repeating,
+            iterations=effort.iterations,
+            silent=silent,
+            strict=self.settings.repeat_failures == "fail",
+        )
         return course, rounds
 
     def measure_again(self, item: pytest.Item) -> Record | None:
         """One more block of rounds of a test that has run already; nobody is told of it. ``None`` where it did not pass."""
         own = item.stash[SETTINGS]
-        plan = repeat.plan(item)
+        plan = plan_of(item)
         course, rounds = self._rounds_of(item, None, own, plan, silent=True)
         properties = list(item.user_properties)
         found: list[Record] = []
@@ -222,7 +235,7 @@ class Measuring:
             item.user_properties[:] = properties
         return found[0] if found else None
 
-    def _run(self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: repeat.Plan) -> bool:
+    def _run(self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: Plan) -> bool:
         """Run a test in rounds; whether its reports are held back for now."""
         course, rounds = self._rounds_of(item, nextitem, own, plan)
         if self._turns:
@@ -264,7 +277,7 @@ class Measuring:
             reporting.keep_early(held, "passed" if rounds.passed else "error")
         return held is not None
 
-    def _suspect(self, item: pytest.Item, report: pytest.TestReport, rounds: repeat.Rounds, plan: repeat.Plan) -> bool:
+    def _suspect(self, item: pytest.Item, report: pytest.TestReport, rounds: repeat.Rounds, plan: Plan) -> bool:
         """Whether a test looks dearer than before: then it is reported when it was measured again."""
         record: Record | None = getattr(report, "joules", None)
         if self.judging is None or record is None or not report.passed:
@@ -282,15 +295,22 @@ class Measuring:
         self.judging.hold(report, record, release)
         return True
 
-    def _decide(self, item: pytest.Item, report: pytest.TestReport, course: Course, own: ItemSettings, plan: repeat.Plan) -> None:
+    def _decide(self, item: pytest.Item, report: pytest.TestReport, course: Course, own: ItemSettings, plan: Plan) -> None:
         """Measure, judge, and send it off with the call report."""
-        if self._rounds is not None and self._rounds.reported and not plan.why:
+        rounds = self._rounds
+        assert rounds is not None
+        if rounds.reported and not plan.why:
             course.tally.notes.append("one round: subtests")
+        if rounds.ended:
+            course.tally.notes.append(rounds.ended)
         measurement = course.measurement(item.nodeid)
         if measurement is None:
-            report.user_properties.append(("energy_note", "not measured: its body was not seen"))
+            why = rounds.ended or "its body was not seen"
+            report.user_properties.append(("energy_note", f"not measured: {why}"))
             return
-        self.energy.add_to(measurement, counted=report.passed and course.measuring)
+        if rounds.cut_off:
+            self.energy.cut_off()
+        self.energy.add_to(measurement, counted=report.passed and course.measuring and not rounds.cut_off)
         record = measurement.as_record()
         record["code"] = None if self.settings.quick else self.tracking.code(item, plan)
         hold_to_budget(measurement, record, report, own, random=plan.random, settings=self.settings)
@@ -302,7 +322,7 @@ class Measuring:
 
     def _from_cache(self, item: pytest.Item, report: pytest.TestReport, record: Record) -> None:
         """An earlier measurement stands for a test that has just run once: the same code's joules, so judged as usual."""
-        random = repeat.plan(item).random
+        random = plan_of(item).random
         hold_to_budget(measured(record), record, report, item.stash[SETTINGS], random=random, settings=self.settings)
         if self.judging is not None and report.passed:
             self.judging.suspects(record, random=random)
@@ -341,20 +361,33 @@ class Measuring:
         if self._course is not None:
             self.energy.new_round(measured=self._course.measuring)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: FixtureDef[object]) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        finally:
+            if self._rounds is not None and fixturedef.scope != "function":
+                self._rounds.wider_fixture_came()
+
+    def pytest_enter_pdb(self) -> None:
+        if self._rounds is not None:
+            self._rounds.stop("a debugger was entered")
+
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         course = self._course
         if course is None or course.around_runtest:
             return (yield)
-        function = pyfuncitem.obj
-        watched = repeat.watched(function, course.enter, course.leave)
+        function = pyfuncitem.obj  # perhaps in a wrapper of a hook's
+        watched = bodies.watched(function, course.enter, course.leave)
         if watched is None:
             return (yield from self._around(course))
         pyfuncitem.obj = watched
         try:
             return (yield)
         finally:
-            pyfuncitem.obj = function
+            if pyfuncitem.obj is watched:  # else the wrapper has taken itself off
+                pyfuncitem.obj = function
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self) -> Generator[None, object, object]:

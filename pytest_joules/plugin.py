@@ -24,6 +24,7 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "against": ("GITREF", "measure this tree and that revision in turn, and compare the two"),
     "threshold": ("PERCENT", "smallest change that can be a regression (default 5%%)"),
     "fail-on": ("WHAT", "what fails the run: budget,regression (default: both), predicted, or none"),
+    "repeat-failures": ("note|fail", "what a failure that only a repeat of a test has comes to (default note)"),
     "powercap": ("DIR", "root of the powercap tree (default /sys/class/powercap)"),
     "estimate-idle-watts": ("WATTS", "idle power of this machine's processors, for the estimate"),
     "estimate-max-watts": ("WATTS", "their power under full load"),

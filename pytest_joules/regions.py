@@ -19,6 +19,7 @@ class Energy:
         self._round_regions: dict[str, tuple[float | None, float]] = {}
         self._work: dict[str, float] = {}
         self._scores: dict[str, float] = {}
+        self._round_before = self._round_regions, self._work, self._scores
 
     def new_test(self) -> None:
         self.new_round(measured=False)
@@ -28,9 +29,12 @@ class Energy:
         self._end_round(measured=measured)
         if not measured:
             self._regions.clear()
-        self._round_regions.clear()
-        self._work.clear()
-        self._scores.clear()
+        self._round_before = self._round_regions, self._work, self._scores
+        self._round_regions, self._work, self._scores = {}, {}, {}
+
+    def cut_off(self) -> None:
+        """The round that runs did not pass: what stands is what the one before told."""
+        self._round_regions, self._work, self._scores = self._round_before
 
     def _end_round(self, *, measured: bool) -> None:
         if measured:

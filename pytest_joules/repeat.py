@@ -7,12 +7,11 @@ rounds because each teardown but the last names the item once more (a copy of it
 from __future__ import annotations
 
 import copy
-import functools
-import inspect
+import sys
+import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol, cast
 
@@ -21,59 +20,35 @@ from _pytest.doctest import DoctestItem
 from _pytest.runner import check_interactive_exception
 from _pytest.skipping import xfailed_key
 from _pytest.tmpdir import tmppath_result_key
-from _pytest.unittest import TestCaseFunction
 
-from pytest_joules.leftovers import Leftovers, fresh_request
+from pytest_joules.bodies import iterate
+from pytest_joules.leftovers import Leftovers
+from pytest_joules.plans import one_round
+from pytest_joules.quiet import Unheard
 
 Phase = Literal["setup", "call", "teardown"]
 
 
 class Course(Protocol):
-    """What goes with the rounds of one test: told of every step, asked after every passed call whether to go on."""
+    """What goes with the rounds of one test: told of every step, asked after every passed call whether to go on. A
+    round that is ``cut_off`` did not pass: it is no sample."""
 
     def begin(self, phase: Phase) -> None: ...
     def end(self, phase: Phase) -> None: ...
     def another(self) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How often a test may be run, and whether it may be measured."""
-
-    measure: bool
-    repeat: bool
-    why: str = ""
-    """Why not, in words for the report."""
-    random: bool = False
-    """The test draws new examples every round, so its rounds are not alike."""
-
-
-UNMEASURED = ("setuponly", "setupshow", "setupplan", "collectonly", "trace")
-
-
-def plan(item: pytest.Item) -> Plan:
-    """Decide how ``item`` can be repeated, before it runs."""
-    option = item.config.option
-    if any(getattr(option, name, False) for name in UNMEASURED):
-        return Plan(False, False, "not run as usual")
-    if item.get_closest_marker("flaky") is not None or getattr(option, "reruns", None) or getattr(option, "force_reruns", None):
-        return Plan(False, False, "may be rerun")
-    if not isinstance(item, pytest.Function | DoctestItem):
-        return Plan(True, False, "one round: not a test function")
-    if "subtests" in getattr(item, "fixturenames", ()):
-        return Plan(True, False, "one round: subtests")
-    function = getattr(item, "obj", None)
-    if getattr(function, "is_hypothesis_test", False):
-        # Hypothesis refuses one test to run on several TestCase instances (health check differing_executors).
-        once = isinstance(item, TestCaseFunction)
-        return Plan(True, not once, "one round: Hypothesis in a TestCase" if once else "", random=_draws(item, function))
-    return Plan(True, True)
+    def cut_off(self) -> None: ...
 
 
 def fixtures_up(item: pytest.Item) -> Iterable[object]:
     """The fixtures that the round of ``item`` that runs has used until now, wider ones among them: pytest's definitions."""
     definitions: dict[str, object] = getattr(getattr(item, "_request", None), "_fixture_defs", {})
     return definitions.values()
+
+
+def names_of_fixtures_up(item: pytest.Item) -> Collection[str]:
+    """Their names."""
+    definitions: dict[str, object] = getattr(getattr(item, "_request", None), "_fixture_defs", {})
+    return definitions.keys()
 
 
 def fixtures_of(item: pytest.Item) -> tuple[str, ...]:
@@ -103,45 +78,6 @@ def doctest_source(item: pytest.Item) -> str | None:
     return "".join(f"{example.source}{sorted(example.options.items())}" for example in item.dtest.examples)
 
 
-def _draws(item: pytest.Item, function: object) -> bool:
-    """Whether a Hypothesis test draws other examples each time."""
-    if item.config.getoption("--hypothesis-seed", default=None) is not None:
-        return False
-    settings = getattr(function, "_hypothesis_internal_use_settings", None)
-    seeded = getattr(function, "_hypothesis_internal_use_seed", None) is not None
-    return not (seeded or getattr(settings, "derandomize", False))
-
-
-def body_hook(item: pytest.Item) -> Literal["pyfunc", "runtest"]:
-    """Which hook's innermost wrapper is closest around the body of ``item``."""
-    return "pyfunc" if isinstance(item, pytest.Function) and not isinstance(item, TestCaseFunction) else "runtest"
-
-
-def watched(function: Callable[..., Any], enter: Callable[[], None], leave: Callable[[], None]) -> Callable[..., Any] | None:
-    """``function`` with ``enter`` and ``leave`` as close around it as can be, to stand in for it while pytest calls it: what
-    pytest does between its hook and the call costs up to 10 µs, a tenth of a short test.
-
-    ``None`` for an asynchronous function, which must keep its face for the plugin that awaits it, or for pytest to refuse.
-    """
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        return None
-
-    def body(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the test takes
-        __tracebackhide__ = True
-        enter()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            leave()
-
-    # As functools.wraps does, which takes 3 µs a round: plugins look for marks of their own on it, such as Hypothesis'.
-    vars(body).update(getattr(function, "__dict__", ()), __wrapped__=function)
-    body.__name__ = getattr(function, "__name__", body.__name__)
-    body.__doc__ = function.__doc__
-    body.__module__ = function.__module__
-    return body
-
-
 def run_by_others(item: pytest.Item, nextitem: pytest.Item | None, own: object) -> object:
     """Let other plugins run ``item`` that want to (pytest-forked, a conftest): the result of the first that did, or ``None``.
 
@@ -155,42 +91,6 @@ def run_by_others(item: pytest.Item, nextitem: pytest.Item | None, own: object) 
         if result is not None:
             return result
     return None
-
-
-def can_iterate(item: pytest.Item) -> bool:
-    """Whether ``item`` has a function that can be called several times in a round."""
-    return isinstance(item, pytest.Function)
-
-
-def _iterate(item: pytest.Function, times: int) -> Callable[[], None]:
-    """Make one call of ``item``'s body call it ``times`` times; the returned function undoes it."""
-    function = item.obj
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def looped(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - whatever the test takes
-            for _ in range(times):
-                await function(*args, **kwargs)
-
-        item.obj = looped
-        if isinstance(item, TestCaseFunction):
-            # Of an asynchronous TestCase, unittest calls the method that the instance has.
-            setattr(item.instance, item.name, looped)
-    else:
-
-        @functools.wraps(function)
-        def looped_sync(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - whatever the test takes
-            for _ in range(times):
-                function(*args, **kwargs)
-
-        item.obj = looped_sync
-
-    def undo() -> None:
-        item.obj = function
-        if isinstance(item, TestCaseFunction):
-            vars(item.instance).pop(item.name, None)
-
-    return undo
 
 
 #: What these make of a phase without an exception is a passed report, whatever the test did.
@@ -226,8 +126,9 @@ class _Phase:
 class Rounds:
     """The rounds of one test: :meth:`run` them.
 
-    Where all pass, the reports of the first one are the test's verdict (with the last teardown), as in a plain run; where one
-    does not, it is the last, and its reports are. ``silent`` rounds are reported to nobody.
+    A test whose first round passes has passed: that round's reports are its verdict, with the last teardown, as in a plain run.
+    What does not pass in a repeat ends the repeating and is :attr:`ended`; or, where ``strict``, that round's reports are the
+    verdict. ``silent`` rounds are reported to nobody.
     """
 
     def __init__(
@@ -239,15 +140,21 @@ class Rounds:
         repeat: bool,
         iterations: int = 1,
         silent: bool = False,
+        strict: bool = False,
     ) -> None:
         self.item = item
         self._silent = silent
+        self._strict = strict
         self.nextitem = nextitem
         self.course = course
         self.repeat = repeat
         self.iterations = iterations
         self.number = 0
         """The round that runs or ran last, from 1."""
+        self.ended = ""
+        """Why there are no more rounds, where that is not the course's decision; for the report."""
+        self.cut_off = False
+        """The body of the last round did not come to its end: it is no sample."""
         self.expected_failure = False
         """The test is marked ``xfail``: it ran once and is not measured."""
         self.logging = False
@@ -263,6 +170,9 @@ class Rounds:
             getattr(found.plugin, "__name__", None) in _HARMLESS
             for found in item.config.hook.pytest_runtest_makereport.get_hookimpls()
         )
+        self._unheard = Unheard(item.config)
+        self._state: Leftovers
+        self._now: Phase | None = None
         self._first: _Phase | None = None
         self._rest: pytest.CallInfo[None] | None = None
         self._held: list[_Phase] = []
@@ -272,72 +182,78 @@ class Rounds:
     def run(self, decide: Callable[[pytest.TestReport], bool]) -> None:
         """Run rounds until the course has enough or one does not pass.
 
-        ``decide`` is given the call report before it is logged and before the last teardown, and may change it. Where it returns
-        true, this report and the last teardown's are held back until :meth:`release`.
+        ``decide`` is given the call report before it is logged and, where that is known to be the last one, before the teardown.
+        It may change it. Where it returns true, this report and the last teardown's are held back until :meth:`release`.
         A round is known to be the last one *before* its teardown, so wider fixtures are torn down exactly when they should be.
         """
         item = self.item
-        if hasattr(item, "_request") and not item._request:
-            fresh_request(item)  # somebody ran the item before us
-        state = Leftovers(item) if self.repeat else None
+        self._state = Leftovers.of(item)
         try:
             while True:
                 self.number += 1
-                if not self._round(state, decide) or state is None:
+                if not self._round(decide):
                     return
-                state.restore()
+                self._state.restore()
         finally:
+            self._state.given.done()
             if hasattr(item, "_request"):
                 # As pytest's own protocol leaves it.
                 vars(item).update(_request=False, funcargs=None)
+            if self.number > 1:
+                self._unheard.forget()
 
-    def _round(self, state: Leftovers | None, decide: Callable[[pytest.TestReport], bool]) -> bool:
+    def stop(self, why: str) -> None:
+        """No more rounds after this one."""
+        self.repeat = False
+        self.ended = self.ended or why
+
+    def wider_fixture_came(self) -> None:
+        """A fixture that stays up between the rounds was set up: what it has done to the test's values is to stay too."""
+        if self._now == "setup" and self.number == 1 and not self._state.rounds:
+            self._state.given.keep()
+
+    def _round(self, decide: Callable[[pytest.TestReport], bool]) -> bool:
         """One round; whether another is to follow.
 
         What a plain run warns of, the first round's setup and call and the last teardown do: the repeats would only multiply it.
         A fixture may hold a warnings filter from its setup to its teardown, so the whole round is in one context.
         """
         with warnings.catch_warnings(record=True) as heard:
-            going_on, torn_down = self._phases(state, decide, heard)
+            going_on, torn_down = self._phases(decide, heard)
         for number, entry in enumerate(heard):
             if (number < torn_down and self.number == 1) or (number >= torn_down and not going_on):
                 _warn_again(entry)
         return going_on
 
-    def _phases(
-        self, state: Leftovers | None, decide: Callable[[pytest.TestReport], bool], heard: Sequence[warnings.WarningMessage]
-    ) -> tuple[bool, int]:
+    def _phases(self, decide: Callable[[pytest.TestReport], bool], heard: Sequence[warnings.WarningMessage]) -> tuple[bool, int]:
         """The phases of one round: whether another is to follow, and how many warnings were ``heard`` before the teardown."""
-        again = self.number > 1
         setup = self._phase("setup")
         self._look_for_xfail()
-        if not again or not setup.passed:
+        if self.number == 1 or (self._strict and not setup.passed):
             self._log(setup)
+        call: _Phase | None = None
         if setup.passed:
             call = self._call()
             # The body may have marked itself.
             self._look_for_xfail()
-            if call.passed and state is not None and not self.expected_failure and not self.reported and self.course.another():
-                if not again:
+            if call.passed and self._goes_on():
+                if self._first is None:
                     self._first = call
-                    state.keep_first()
+                    self._state.keep_first()
                 before = len(heard)
-                return self._between(call), before
-            if state is not None:
-                state.forget_repeats(passed=call.passed)
-            if call.passed and self._first is not None:
-                call = self._first
-            if decide(call.report):
-                self._held.append(call)
-            else:
-                self._log(call)
+                return self._between(call, decide), before
+        failed = None if call is not None and call.passed else call or setup
+        if self._lenient and (failed is not None or self.expected_failure):
+            self._give_up(failed or call or setup)
+            self.cut_off = True
+            self.course.cut_off()
+            call = failed = None
+        self._state.forget_repeats(passed=failed is None)
+        verdict = self._first if failed is None and self._first is not None else call
+        if verdict is not None:
+            self._decide(verdict, decide)
         before = len(heard)
-        teardown = self._phase("teardown", nextitem=self._next())
-        if self._held:
-            assert teardown.report  # made now, while the item has what it tells
-            self._held.append(teardown)
-        else:
-            self._log(teardown)
+        self._end(self._last_teardown())
         return False, before
 
     @property
@@ -350,22 +266,97 @@ class Rounds:
         held, self._held = self._held, []
         self._log(*held)
 
-    def _between(self, call: _Phase) -> bool:
+    @property
+    def _lenient(self) -> bool:
+        """Whether what does not pass now is a remark: the first round passed."""
+        return self._first is not None and not self._strict
+
+    def _goes_on(self) -> bool:
+        if not self.repeat or self.expected_failure or self.reported:
+            return False
+        if self._first is None:
+            # Some of it is known only now: fixtures that the body asked for, what a wider fixture made.
+            why = self._state.given.spent and f"one round: {self._state.given.spent}"
+            if why := why or one_round(self.item, names_of_fixtures_up(self.item)):
+                self.stop(why)
+                return False
+        return self.course.another()
+
+    def _between(self, call: _Phase, decide: Callable[[pytest.TestReport], bool]) -> bool:
         """Tear down what belongs to one round; whether that went well."""
+        again = self.number > 1
         teardown = self._phase("teardown", nextitem=self._again)
         if teardown.passed:
             return True
+        if again and self._lenient:
+            self._give_up(teardown)
+            self._state.forget_repeats(passed=True)
+            self._decide(cast(_Phase, self._first), decide)
+            self._end(_Phase(self.item, self._tear_down_the_rest(), self._hook, sure=False))
+            return False
         self._log(self._first or call, teardown)
-        if self._rest is not None:
+        if self._rest is not None and self._rest.excinfo is not None:
             self._log(_Phase(self.item, self._rest, self._hook, sure=False))
         return False
+
+    def _give_up(self, phase: _Phase) -> None:
+        """A repeat did not pass: it is as if it had not been, but for a remark."""
+        self.expected_failure = False
+        self.stop(
+            f"round {self.number} did not pass ({phase.call.when}: {cause(phase.report)}): if it is meant to run once only, "
+            "mark it @pytest.mark.energy(rounds=1, warmup=0)"
+        )
+        self.item.stash.setdefault(tmppath_result_key, {}).update(setup=True, call=True)
+        for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+            vars(sys).pop(name, None)  # as after a test that passed
+
+    def _decide(self, verdict: _Phase, decide: Callable[[pytest.TestReport], bool]) -> None:
+        if decide(verdict.report):
+            self._held.append(verdict)
+        else:
+            self._log(verdict)
+
+    def _end(self, teardown: _Phase) -> None:
+        if self._held:
+            assert teardown.report  # made now, while the item has what it tells
+            self._held.append(teardown)
+        else:
+            self._log(teardown)
+
+    def _last_teardown(self) -> _Phase:
+        """What fails of the item's own fixtures in a repeat is a remark; of wider ones it is an error as in a plain run."""
+        if not self._lenient:
+            return self._phase("teardown", nextitem=self._next())
+        state: Any = self.item.session._setupstate
+        tear_down = state.teardown_exact
+        troubles: list[BaseException] = []
+
+        def in_two_steps(nextitem: pytest.Item | None) -> None:
+            try:
+                tear_down(self._again)
+            except self._reraise:
+                raise
+            except BaseException as error:
+                troubles.append(error)
+            tear_down(nextitem)
+
+        state.teardown_exact = in_two_steps
+        try:
+            teardown = self._phase("teardown", nextitem=self._next())
+        finally:
+            del state.teardown_exact
+        if troubles and not self.ended:
+            text = f"round {self.number} did not pass (teardown: {one_line(troubles[0])})"
+            # The call report, with its measurement, is gone.
+            teardown.report.user_properties.append(("energy_late_note", text))
+        return teardown
 
     def _look_for_xfail(self) -> None:
         self.expected_failure = bool(self.item.stash.get(xfailed_key, None))
 
     def _call(self) -> _Phase:
         # Set anew each round: the instance whose method it loops over is another one.
-        undo = _iterate(self.item, self.iterations) if self.iterations > 1 and isinstance(self.item, pytest.Function) else None
+        undo = iterate(self.item, self.iterations) if self.iterations > 1 and isinstance(self.item, pytest.Function) else None
         try:
             return self._phase("call")
         finally:
@@ -374,14 +365,21 @@ class Rounds:
 
     def _phase(self, when: Phase, **kwargs: object) -> _Phase:
         hook = getattr(self._hook, f"pytest_runtest_{when}")
-        self.course.begin(when)
-        # Partial, not a lambda: a frame of ours would show in the traceback of a hook that fails.
-        call = pytest.CallInfo.from_call(partial(hook, item=self.item, **kwargs), when=when, reraise=self._reraise)
+        again = self.number > 1
+        with self._unheard.collecting(keep=self.number < 3):
+            self.course.begin(when)
+        self._now = when
+        between = kwargs.get("nextitem") is self._again
+        reraise = (*self._reraise, KeyboardInterrupt) if self._lenient else self._reraise
+        with self._unheard.silent() if between or (again and when != "teardown") else nullcontext():
+            # Partial, not a lambda: a frame of ours would show in the traceback of a hook that fails.
+            call = pytest.CallInfo.from_call(partial(hook, item=self.item, **kwargs), when=when, reraise=reraise)
+        self._now = None
         self.course.end(when)
-        if call.excinfo is not None and kwargs.get("nextitem") is self._again:
-            self._tear_down_the_rest()  # before its report is made, which tells what it prints
-        phase = _Phase(self.item, call, self._hook, sure=self._sure and self.number > 1)
-        if not phase.passed and self.number > 1 and not (when == "teardown" and self._wider(kwargs["nextitem"])):
+        if call.excinfo is not None and between and not (again and self._lenient):
+            self._rest = self._tear_down_the_rest()  # before its report is made, which tells what it prints
+        phase = _Phase(self.item, call, self._hook, sure=self._sure and again)
+        if self._strict and not phase.passed and again and not (when == "teardown" and self._wider(kwargs["nextitem"])):
             phase.report.sections.append(
                 (
                     "pytest-joules",
@@ -411,14 +409,32 @@ class Rounds:
         """Whether a teardown before ``nextitem`` takes down more than the item: what fails then need not be of this round."""
         return getattr(nextitem, "parent", None) is not self.item.parent
 
-    def _tear_down_the_rest(self) -> None:
+    def _tear_down_the_rest(self) -> pytest.CallInfo[None]:
         """A teardown between rounds failed: the item is down, but what the next item does not need is still up."""
         capture = self.item.config.pluginmanager.get_plugin("capturemanager")
         with capture.item_capture("teardown", self.item) if capture is not None else nullcontext():
             down = partial(self.item.session._setupstate.teardown_exact, self._next())
-            call = pytest.CallInfo.from_call(down, when="teardown", reraise=self._reraise)
-        if call.excinfo is not None:
-            self._rest = call
+            return pytest.CallInfo.from_call(down, when="teardown", reraise=self._reraise)
+
+
+def cause(report: pytest.TestReport) -> str:
+    """Why a report is not one of a pass, in one line."""
+    if hasattr(report, "wasxfail"):
+        return f"xfail: {report.wasxfail}".rstrip(": ")
+    longrepr = report.longrepr
+    if report.skipped and isinstance(longrepr, tuple):
+        return one_line(longrepr[2])
+    crash = getattr(longrepr, "reprcrash", None)
+    lines = [line for line in report.longreprtext.splitlines() if line.strip()]
+    return one_line(crash.message if crash is not None else lines[-1] if lines else report.outcome)
+
+
+def one_line(text: object, most: int = 100) -> str:
+    """The first line of ``text``, or of an exception as Python names it, cut to ``most`` characters."""
+    if isinstance(text, BaseException):
+        text = "".join(traceback.format_exception_only(type(text), text))
+    line = next(iter(str(text).strip().splitlines()), "")
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def _warn_again(entry: warnings.WarningMessage) -> None:
@@ -440,31 +456,3 @@ def tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestRep
     if call.excinfo is None:
         return None
     return cast(pytest.TestReport, item.ihook.pytest_runtest_makereport(item=item, call=call))
-
-
-def time_limit(item: pytest.Item) -> float | None:
-    """Seconds that all rounds of ``item`` together may take (pytest-timeout, ``faulthandler_timeout``), or ``None``."""
-    faults = item.config.pluginmanager.hasplugin("faulthandler")
-    limits = [_plugin_limit(item), _seconds(item.config.getini("faulthandler_timeout") if faults else None)]
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _plugin_limit(item: pytest.Item) -> float | None:
-    """The limit of pytest-timeout, which counts from the first setup to the last teardown; with ``func_only``, each body."""
-    if not hasattr(item.config, "_env_timeout"):
-        return None  # not installed
-    value: object = item.config._env_timeout
-    func_only: object = getattr(item.config, "_env_timeout_func_only", False)
-    marker = item.get_closest_marker("timeout")
-    if marker is not None:
-        value = marker.kwargs.get("timeout", marker.args[0] if marker.args else value)
-        func_only = marker.kwargs.get("func_only", marker.args[2] if len(marker.args) > 2 else func_only)
-    return None if func_only else _seconds(value)
-
-
-def _seconds(value: object) -> float | None:
-    try:
-        seconds = float(cast(Any, value))
-    except (TypeError, ValueError):
-        return None
-    return seconds if seconds > 0 else None

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from pytest_joules.sources.tsc import TickCounter
 
 
+#: The property of a teardown's report that is a note on its test.
+LATE_NOTE = "energy_late_note"
+
+
 class Reporting:
     """Collects records, keeps them, prints and writes the report."""
 
@@ -194,6 +198,7 @@ class Reporting:
         record = self._open.get(report.nodeid)
         if record is None:
             record = self._open[report.nodeid] = empty_record(report.nodeid)
+        record["notes"] += late_notes(report)
         if report.when != "call" and report.passed:
             return  # a passed setup or teardown says nothing
         measured = getattr(report, "joules", None)
@@ -370,6 +375,11 @@ class Reporting:
 
 def _encoding(writer: Any) -> str:  # noqa: ANN401 - pytest's terminal writer
     return getattr(writer._file, "encoding", None) or "utf-8"
+
+
+def late_notes(report: pytest.TestReport) -> list[str]:
+    """What was to be said of a test only after its call report had gone."""
+    return [str(text) for name, text in report.user_properties if name == LATE_NOTE] if report.when == "teardown" else []
 
 
 _BREACHES = {"budget": "OVER BUDGET", "regression": "REGRESSED"}

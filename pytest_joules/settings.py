@@ -79,6 +79,8 @@ class Settings:
     predict_only: bool = False
     trust_model: str | None = None
     """SHA-256 of the one model file whose code may be run."""
+    repeat_failures: str = "note"
+    """What a failure that only a repeat of a test has comes to: a ``note``, or to ``fail``."""
     watch_others: bool = False
     """Note what other processes do also where only estimates are made, since they are to be compared."""
 
@@ -101,6 +103,7 @@ class Settings:
             "changed_only": self.changed_only,
             "predict": self.predict,
             "predict_only": self.predict_only,
+            "repeat_failures": self.repeat_failures,
         }
 
 
@@ -158,6 +161,7 @@ def read_settings(config: pytest.Config) -> Settings:
         predict=_model(config, predict_only=predict_only),
         predict_only=predict_only,
         trust_model=_trusted(config),
+        repeat_failures=value("repeat_failures", choice("note", "fail"), "note"),
         watch_others=any(config.getoption(f"energy_{name}", None) is not None for name in ("save", "compare")),
     )
     settings = _quick(config, settings)

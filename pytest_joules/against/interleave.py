@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_joules import repeat
 from pytest_joules.against.imports import Paths, prepare
 from pytest_joules.against.joining import joined, undisturbed
 from pytest_joules.against.pair import BLOCKS, Pair, Turns
@@ -25,6 +24,8 @@ from pytest_joules.judge.judging import Judging
 from pytest_joules.markers import ItemSettings, item_settings
 from pytest_joules.measuring import SETTINGS, hold_to_budget, properties_of, send
 from pytest_joules.model import Record, measured
+from pytest_joules.plans import Plan
+from pytest_joules.plans import plan as plan_of
 from pytest_joules.predict.ask.failing import fail_if_predicted
 from pytest_joules.reporting import Reporting
 from pytest_joules.settings import Settings
@@ -148,7 +149,7 @@ class Interleaving:
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Run a test on both sides; whether its reports are held back for now."""
-        own, plan = item.stash[SETTINGS], repeat.plan(item)
+        own, plan = item.stash[SETTINGS], plan_of(item)
         if item.nodeid not in self._pair.here:
             self._log(
                 item, [_crashed(item, "its node id differs from one process to the next: give its parameters ids that stay")]
@@ -172,7 +173,7 @@ class Interleaving:
         return self._judge(item, reports, call, record)
 
     def _judge(self, item: pytest.Item, reports: list[pytest.TestReport], call: pytest.TestReport, record: Record) -> bool:
-        random = repeat.plan(item).random
+        random = plan_of(item).random
         for report in reports:
             # Those of a block.
             report.user_properties[:] = [entry for entry in report.user_properties if not entry[0].startswith("energy_")]
@@ -196,7 +197,7 @@ class Interleaving:
         self.reporting.keep_early(record)
         return True
 
-    def _turns(self, nodeid: str, own: ItemSettings, plan: repeat.Plan, following: str | None) -> Turns:
+    def _turns(self, nodeid: str, own: ItemSettings, plan: Plan, following: str | None) -> Turns:
         there: tuple[str, str | None] | None = None
         if (name := self._renamed.get(nodeid, nodeid)) in self._pair.there and not own.skip and plan.measure:
             there = name, self._renamed.get(following, following) if following is not None else None
@@ -268,7 +269,7 @@ class Interleaving:
             with self._fresh_pair() as self._pair:
                 for nodeid in nodeids:
                     item = items[nodeid]
-                    turns = self._turns(nodeid, item.stash[SETTINGS], repeat.plan(item), None)
+                    turns = self._turns(nodeid, item.stash[SETTINGS], plan_of(item), None)
                     if turns.died:
                         self._pair.here.start()
                     pairs = [

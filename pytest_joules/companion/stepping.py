@@ -60,7 +60,7 @@ _QUIET: dict[str, object] = {
 _LONG = 0.25
 
 #: Fields of the settings that say how to measure. All others keep their defaults: a companion reports, keeps and judges nothing.
-_CARRIED = ("rounds", "warmup", "max_time", "measure_idle", "idle_watts", "max_watts", "watch_others")
+_CARRIED = ("rounds", "warmup", "max_time", "measure_idle", "idle_watts", "max_watts", "watch_others", "repeat_failures")
 
 
 def pack(settings: Settings) -> Record:

@@ -17,6 +17,7 @@ from pytest_joules.dependencies.code import File, digest
 from pytest_joules.dependencies.counting import by_function
 from pytest_joules.dependencies.graph import Graph, Node, fingerprint
 from pytest_joules.model import Record
+from pytest_joules.plans import Plan
 from pytest_joules.settings import Settings
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Tracking:
 
     # What was recorded
 
-    def code(self, item: pytest.Item, plan: repeat.Plan) -> Record:
+    def code(self, item: pytest.Item, plan: Plan) -> Record:
         """``record["code"]`` of the test that has just been recorded: its fingerprint, what is in it, and what is not known."""
         if not self._recorded:
             return unknown(plan.why or _NEVER)

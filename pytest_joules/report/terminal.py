@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +11,9 @@ from pytest_joules.model import Record, Report
 from pytest_joules.report import comparison, prediction, quantity
 from pytest_joules.report.table import Column, fits, table
 from pytest_joules.report.text import sentence, shorten_nodeid
+
+#: The note of a test whose repeat did not pass.
+REPEAT = re.compile(r"round \d+ did not pass")
 
 #: Letter (for narrow terminals), word, explanation.
 _NOTES = (
@@ -109,8 +113,10 @@ def _sentences(report: Report, measured: Sequence[Record]) -> Iterable[str]:
         count = f"{len(measured)} test{'s' if len(measured) > 1 else ''}"
         yield f"one pass over {count}: {quantity.joules(energy)}" + (f" in {quantity.seconds(duration)}" if duration else "")
     reasons = Counter(_why_not(record) for record in report.tests if _median(record["energy"]) is None)
+    reasons.pop(_PASSES_ONCE, None)
     if reasons:
         yield "not measured: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    yield from _not_again(report.tests)
     yield from _cached(report)
     if (said := prediction.outcome((report.session.get("predicting") or {}).get("outcomes") or {})) is not None:
         yield said
@@ -131,6 +137,25 @@ def _sentences(report: Report, measured: Sequence[Record]) -> Iterable[str]:
         known = [value for value in declared if value is not None]
         about = f", ±{max(known) * 100:.0f} %" if known else ""
         yield f"estimated: CPU time × a power model{about}; good for comparing on this machine, not as an absolute value"
+
+
+#: Tests whose repeats did not pass that are named.
+_NAMED = 5
+_PASSES_ONCE = "did not pass again"
+
+
+def _not_repeated(record: Record) -> str:
+    return next((note for note in record["notes"] if REPEAT.match(note)), "")
+
+
+def _not_again(records: Sequence[Record]) -> Iterable[str]:
+    """Tests that passed as in any run, and did not when they were repeated."""
+    found = [(record, note) for record in records if (note := _not_repeated(record))]
+    for record, note in found[:_NAMED]:
+        measured = "" if _median(record["energy"]) is not None else "not measured: "
+        yield f"{record['nodeid']}: {measured}passed, but {note}"
+    if len(found) > _NAMED:
+        yield f"… and {len(found) - _NAMED} more that did not pass again: the JSON report has each"
 
 
 def _cached(report: Report) -> Iterable[str]:
@@ -155,6 +180,8 @@ def _why_not(record: Record) -> str:
         return str(record["outcome"])
     if record["resolution"] == "below":
         return "below what the source can tell"
+    if _not_repeated(record):
+        return _PASSES_ONCE
     return f"{quantity.UNAVAILABLE} ({record['notes'][0].rstrip('.')})" if record["notes"] else quantity.UNAVAILABLE
 
 

@@ -1,0 +1,70 @@
+"""What the repeats of a test are kept from: log files that are written at once, live logs, exceptions that nobody can catch."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from _pytest.unraisableexception import unraisable_exceptions
+
+from pytest_joules.collector import YOUNG
+
+_PUT_OFF = pytest.StashKey[list[Any]]()
+
+
+class Unheard:
+    """Keeps the rounds of one test from being heard of more than once."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        plugin: Any = config.pluginmanager.get_plugin("logging-plugin")
+        handlers = [getattr(plugin, name, None) for name in ("log_cli_handler", "log_file_handler")]
+        self._handlers = [handler for handler in handlers if isinstance(handler, logging.Handler) and _writes(handler)]
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """What is logged inside reaches no log file of pytest's and no live log."""
+        for handler in self._handlers:
+            handler.addFilter(_nothing)
+        try:
+            yield
+        finally:
+            for handler in self._handlers:
+                handler.removeFilter(_nothing)
+
+    @contextmanager
+    def collecting(self, *, keep: bool) -> Iterator[None]:
+        """Exceptions that the garbage collector comes upon inside belong to no phase of a test: they are put off to the end of
+        the session, where pytest collects too, or forgotten where a repeat has left them behind."""
+        queue: Any = self._config.stash.get(unraisable_exceptions, ())
+        before = len(queue)
+        yield
+        while len(queue) > before:
+            found = queue.pop()
+            if keep:
+                self._config.stash.setdefault(_PUT_OFF, []).append(found)
+
+    def forget(self) -> None:
+        """After the last of several rounds: the next test is not to be blamed for what they have left."""
+        with self.collecting(keep=False):
+            gc.collect(YOUNG)
+
+
+def hand_on(config: pytest.Config) -> None:
+    """At the end of the session: give pytest what was put off."""
+    if unraisable_exceptions in config.stash:
+        put_off: list[Any] = config.stash.get(_PUT_OFF, [])
+        config.stash[unraisable_exceptions].extend(put_off)
+
+
+def _writes(handler: logging.Handler) -> bool:
+    return type(handler).__name__ != "_LiveLoggingNullHandler" and getattr(handler, "baseFilename", "") != os.devnull
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False

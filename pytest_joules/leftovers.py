@@ -33,6 +33,11 @@ class Leftovers:
             state.first = None
         return state
 
+    @staticmethod
+    def known(item: pytest.Item) -> bool:
+        """Whether ``item`` has run in this process."""
+        return _LEFTOVERS in item.stash
+
     def __init__(self, item: pytest.Item) -> None:
         self.item = item
         self.sections = list(item._report_sections)
@@ -45,6 +50,7 @@ class Leftovers:
         self.instance = vars(item).get("_instance")
         self.attributes: dict[str, object] = dict(vars(self.instance)) if self._wrapped() else {}
         self.rounds = 0
+        """How many have ended, in this block and in those before."""
         xml = item.config.stash.get(xml_key, None)
         self.suite: list[tuple[str, str]] = xml.global_properties if xml is not None else []
         """What ``record_testsuite_property`` recorded until now."""

@@ -217,6 +217,8 @@ class Measuring:
         """One more block of rounds of a test that has run already; nobody is told of it. ``None`` where it did not pass."""
         own = item.stash[SETTINGS]
         plan = plan_of(item)
+        if not plan.again:
+            return None
         course, rounds = self._rounds_of(item, None, own, plan, silent=True)
         properties = list(item.user_properties)
         found: list[Record] = []
@@ -303,6 +305,7 @@ class Measuring:
             course.tally.notes.append("one round: subtests")
         if rounds.ended:
             course.tally.notes.append(rounds.ended)
+            report.joules_ended = True  # type: ignore[attr-defined]  # a report takes attributes; companions have no more blocks
         measurement = course.measurement(item.nodeid)
         if measurement is None:
             why = rounds.ended or "its body was not seen"

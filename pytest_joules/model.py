@@ -19,6 +19,8 @@ Record = dict[str, Any]
 
 #: Where a record counts how often the functions of its code ran: all functions that are not the project's.
 OTHER = "<other>"
+#: The property of a teardown's report that is a note on its test: found when the call report, with the record, had gone.
+LATE_NOTE = "energy_late_note"
 
 #: What a source saw at one instant: one raw value a domain, ``None`` where the counter could not be read.
 Counters = tuple[float | None, ...]

@@ -23,6 +23,7 @@ from _pytest.tmpdir import tmppath_result_key
 
 from pytest_joules.bodies import iterate
 from pytest_joules.leftovers import Leftovers
+from pytest_joules.model import LATE_NOTE
 from pytest_joules.plans import one_round
 from pytest_joules.quiet import Unheard
 
@@ -92,6 +93,9 @@ def run_by_others(item: pytest.Item, nextitem: pytest.Item | None, own: object) 
             return result
     return None
 
+
+#: The remedy for a test whose repeats do not pass.
+ONCE = "if it is meant to run once only, mark it @pytest.mark.energy(rounds=1, warmup=0)"
 
 #: What these make of a phase without an exception is a passed report, whatever the test did.
 _HARMLESS = ("_pytest.runner", "_pytest.skipping", "_pytest.tmpdir", "_pytest.unittest", "_pytest.subtests")
@@ -243,7 +247,7 @@ class Rounds:
                 before = len(heard)
                 return self._between(call, decide), before
         failed = None if call is not None and call.passed else call or setup
-        if self._lenient and (failed is not None or self.expected_failure):
+        if self._lenient and self._first is not None and (failed is not None or self.expected_failure):
             self._give_up(failed or call or setup)
             self.cut_off = True
             self.course.cut_off()
@@ -268,8 +272,12 @@ class Rounds:
 
     @property
     def _lenient(self) -> bool:
-        """Whether what does not pass now is a remark: the first round passed."""
-        return self._first is not None and not self._strict
+        """Whether what does not pass now is a remark: an earlier round, of this block or of one before, passed."""
+        return self._repeats and not self._strict
+
+    @property
+    def _repeats(self) -> bool:
+        return self._state.rounds > 0
 
     def _goes_on(self) -> bool:
         if not self.repeat or self.expected_failure or self.reported:
@@ -284,11 +292,10 @@ class Rounds:
 
     def _between(self, call: _Phase, decide: Callable[[pytest.TestReport], bool]) -> bool:
         """Tear down what belongs to one round; whether that went well."""
-        again = self.number > 1
         teardown = self._phase("teardown", nextitem=self._again)
         if teardown.passed:
             return True
-        if again and self._lenient:
+        if self._lenient:
             self._give_up(teardown)
             self._state.forget_repeats(passed=True)
             self._decide(cast(_Phase, self._first), decide)
@@ -302,10 +309,7 @@ class Rounds:
     def _give_up(self, phase: _Phase) -> None:
         """A repeat did not pass: it is as if it had not been, but for a remark."""
         self.expected_failure = False
-        self.stop(
-            f"round {self.number} did not pass ({phase.call.when}: {cause(phase.report)}): if it is meant to run once only, "
-            "mark it @pytest.mark.energy(rounds=1, warmup=0)"
-        )
+        self.stop(f"round {self._state.rounds + 1} did not pass ({phase.call.when}: {cause(phase.report)}): {ONCE}")
         self.item.stash.setdefault(tmppath_result_key, {}).update(setup=True, call=True)
         for name in ("last_type", "last_value", "last_traceback", "last_exc"):
             vars(sys).pop(name, None)  # as after a test that passed
@@ -346,9 +350,9 @@ class Rounds:
         finally:
             del state.teardown_exact
         if troubles and not self.ended:
-            text = f"round {self.number} did not pass (teardown: {one_line(troubles[0])})"
+            text = f"round {self._state.rounds + 1} did not pass (teardown: {one_line(troubles[0])}): {ONCE}"
             # The call report, with its measurement, is gone.
-            teardown.report.user_properties.append(("energy_late_note", text))
+            teardown.report.user_properties.append((LATE_NOTE, text))
         return teardown
 
     def _look_for_xfail(self) -> None:
@@ -376,7 +380,7 @@ class Rounds:
             call = pytest.CallInfo.from_call(partial(hook, item=self.item, **kwargs), when=when, reraise=reraise)
         self._now = None
         self.course.end(when)
-        if call.excinfo is not None and between and not (again and self._lenient):
+        if call.excinfo is not None and between and not self._lenient:
             self._rest = self._tear_down_the_rest()  # before its report is made, which tells what it prints
         phase = _Phase(self.item, call, self._hook, sure=self._sure and again)
         if self._strict and not phase.passed and again and not (when == "teardown" and self._wider(kwargs["nextitem"])):

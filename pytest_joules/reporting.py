@@ -14,7 +14,7 @@ import pytest
 
 from pytest_joules import fingerprint
 from pytest_joules.clock import CLOCKS
-from pytest_joules.model import Record, Report, SourceFacts, empty_record
+from pytest_joules.model import LATE_NOTE, Record, Report, SourceFacts, empty_record
 from pytest_joules.report import csv_file, json_file, terminal, write
 from pytest_joules.report.text import printable
 from pytest_joules.settings import Settings
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from pytest_joules.judge.comparing import OtherSide
     from pytest_joules.predict.ask.saying import Saying
     from pytest_joules.sources.tsc import TickCounter
-
-
-#: The property of a teardown's report that is a note on its test.
-LATE_NOTE = "energy_late_note"
 
 
 class Reporting:

@@ -288,8 +288,10 @@ def test_a_crash_here_costs_that_test_only(shop):
     assert left_behind(shop) == []
 
 
-def test_a_later_block_fails(shop):
-    """A test that fails in its third block has failed, and its fixtures come down before the next test."""
+@pytest.mark.parametrize("wanted", ["note", "fail"])
+def test_a_later_block_fails(shop, wanted):
+    """A test that fails in its third block has passed, or has failed where that is wanted; its fixtures come down before the
+    next test."""
     shop.file(
         test_shop="""
 COUNT = []
@@ -311,12 +313,35 @@ def test_it(wide):
     down = shop.temp / "down.txt"
     os.environ["DOWN"] = str(down)
     try:
-        result = against(shop, ref="HEAD")
+        result = against(shop, f"--energy-repeat-failures={wanted}", ref="HEAD")
     finally:
         del os.environ["DOWN"]
-    result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*shared state*"])
+    if wanted == "fail":
+        result.assert_outcomes(passed=1, failed=1)
+        result.stdout.fnmatch_lines(["*shared state*"])
+    else:
+        result.assert_outcomes(passed=2)
+        (note,) = (note for note in shop.tests()["test_it"]["notes"] if "did not pass" in note)
+        assert note.startswith("round 12 did not pass (call: assert 12 < 12")
+        assert shop.tests()["test_it"]["samples"]
     assert down.read_text() == "down" * 2
+
+
+@pytest.mark.parametrize("side", ["here", "there"])
+def test_a_later_block_begins_with_a_failure(shop, side):
+    """There are no more blocks; those before are the measurement, and are compared."""
+    shop.conftest("BLOCKS = []\ndef pytest_runtest_logstart(): BLOCKS.append(1)\n")
+    body = "def test_it():\n    draw(1000)\n"
+    fails = "    from conftest import BLOCKS\n    assert len(BLOCKS) < 3\n"
+    shop.file(test_shop=body + fails if side == "there" else body)
+    commit(shop)
+    shop.file(test_shop=body + fails if side == "here" else body)
+    against(shop, "--energy-rounds=8", ref="HEAD").assert_outcomes(passed=1)
+    test = shop.tests()["test_it"]
+    (note,) = (note for note in test["notes"] if "did not pass" in note)
+    assert note.startswith("block 3 did not pass (call: assert 3 < 3" if side == "here" else "block 3 at HEAD (")
+    assert len(test["samples"]) == 4
+    assert test["comparison"]["verdict"] in ("ok", "cannot tell")
 
 
 def test_exit_first_and_budgets(shop):

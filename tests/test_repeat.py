@@ -279,10 +279,12 @@ SHARED = {
 }
 
 
+@pytest.mark.parametrize("where", ["option", "ini"])
 @pytest.mark.parametrize("phase", SHARED)
-def test_shared_state(pytester, phase):
+def test_shared_state_fails_where_that_is_wanted(pytester, phase, where):
     make(pytester, SHARED[phase])
-    result = pytester.runpytest_inprocess(*ROUNDS, "--junitxml=junit.xml")
+    wanted = ["--energy-repeat-failures=fail"] if where == "option" else ["-o", "energy_repeat_failures=fail"]
+    result = pytester.runpytest_inprocess(*ROUNDS, "--junitxml=junit.xml", *wanted)
     result.stdout.fnmatch_lines(["*passed in round 1, did not pass in round 2: shared state?*"])
     result.stdout.fnmatch_lines(["*@pytest.mark.energy(rounds=1, warmup=0)*"])
     if phase == "call":

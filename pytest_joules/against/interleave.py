@@ -27,7 +27,8 @@ from pytest_joules.model import Record, measured
 from pytest_joules.plans import Plan
 from pytest_joules.plans import plan as plan_of
 from pytest_joules.predict.ask.failing import fail_if_predicted
-from pytest_joules.reporting import Reporting
+from pytest_joules.repeat import ONCE, cause
+from pytest_joules.reporting import Reporting, late_notes
 from pytest_joules.settings import Settings
 
 
@@ -113,7 +114,8 @@ class Interleaving:
 
     def _fresh_pair(self) -> Pair:
         self._seed += 1
-        return Pair(self.config, self._worktree, self._paths, self._seed)
+        strict = self.settings.repeat_failures == "fail"
+        return Pair(self.config, self._worktree, self._paths, self._seed, strict=strict)
 
     def _list(self, session: pytest.Session) -> None:
         """Which tests are new, gone or renamed."""
@@ -149,7 +151,7 @@ class Interleaving:
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Run a test on both sides; whether its reports are held back for now."""
-        own, plan = item.stash[SETTINGS], plan_of(item)
+        own, plan = item.stash[SETTINGS], plan_of(item, recorded=False)
         if item.nodeid not in self._pair.here:
             self._log(
                 item, [_crashed(item, "its node id differs from one process to the next: give its parameters ids that stay")]
@@ -170,10 +172,11 @@ class Interleaving:
         if call is None or record is None:
             self._log(item, reports)
             return False
+        record["notes"] += [note for note in self._ended(turns) if note not in record["notes"]]
         return self._judge(item, reports, call, record)
 
     def _judge(self, item: pytest.Item, reports: list[pytest.TestReport], call: pytest.TestReport, record: Record) -> bool:
-        random = plan_of(item).random
+        random = plan_of(item, recorded=False).random
         for report in reports:
             # Those of a block.
             report.user_properties[:] = [entry for entry in report.user_properties if not entry[0].startswith("energy_")]
@@ -235,10 +238,11 @@ class Interleaving:
     # Reports
 
     def _reports(self, turns: Turns) -> list[pytest.TestReport]:
-        """Of a test that passed in all blocks the first one's, with the last teardown; else those of the block that did not."""
+        """The first block's, with the last teardown; or, where a block that does not pass fails the test, those of that block."""
         answers = turns.here
-        last = reports_of(self.config, answers[-1].reports)
-        if len(answers) == 1:
+        mine = turns.broken if turns.broken is not None and not turns.broken_there else None
+        last = reports_of(self.config, (mine or answers[-1]).reports)
+        if len(answers) == 1 and mine is None:
             reports = last
         elif answers[-1].outcome == "passed":
             first = reports_of(self.config, answers[0].reports)
@@ -251,6 +255,17 @@ class Interleaving:
                 if report.failed:
                     report.sections.append(("pytest-joules", section))
         return reports + reports_of(self.config, turns.late)
+
+    def _ended(self, turns: Turns) -> list[str]:
+        """Notes on what did not pass after a first block that did."""
+        answers = turns.here if turns.broken is None or turns.broken_there else [*turns.here, turns.broken]
+        notes = [note for answer in answers for report in reports_of(self.config, answer.reports) for note in late_notes(report)]
+        if turns.broken is not None:
+            failed = [report for report in reports_of(self.config, turns.broken.reports) if not report.passed]
+            why = f"{failed[0].when}: {cause(failed[0])}" if failed else turns.broken.outcome
+            side, number = (f" at {self._revision}", len(turns.there)) if turns.broken_there else ("", len(turns.here))
+            notes.append(f"block {number + 1}{side} did not pass ({why}): {ONCE}")
+        return notes
 
     @staticmethod
     def _log(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
@@ -269,7 +284,7 @@ class Interleaving:
             with self._fresh_pair() as self._pair:
                 for nodeid in nodeids:
                     item = items[nodeid]
-                    turns = self._turns(nodeid, item.stash[SETTINGS], plan_of(item), None)
+                    turns = self._turns(nodeid, item.stash[SETTINGS], plan_of(item, recorded=False), None)
                     if turns.died:
                         self._pair.here.start()
                     pairs = [

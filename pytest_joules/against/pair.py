@@ -45,6 +45,10 @@ class Turns:
     """Why the other side has none, or none that counts."""
     late: list[Record] = field(default_factory=list)
     """Reports of a teardown that came after all blocks."""
+    broken: Answer | None = None
+    """The block that did not pass, after others that did: there are no more."""
+    broken_there: bool = False
+    """It was the other side's."""
 
 
 def _ran_once(answer: Answer) -> bool:
@@ -92,10 +96,14 @@ class _Side:
 class Pair:
     """Both sides, in processes of their own with the same hash seed. Use it in a ``with`` statement."""
 
-    def __init__(self, config: pytest.Config, worktree: Worktree, paths: Paths, seed: int) -> None:
-        """Raises :class:`RevisionError` where the other revision lacks what the run needs."""
+    def __init__(self, config: pytest.Config, worktree: Worktree, paths: Paths, seed: int, *, strict: bool) -> None:
+        """``strict``: a test whose first block passes has not passed if another one does not.
+
+        Raises :class:`RevisionError` where the other revision lacks what the run needs.
+        """
         how = Invocation.of(config)
         self._worktree = worktree
+        self._strict = strict
         self.selected = Selection(config, how, worktree)
         fixed = {"PYTHONHASHSEED": str(seed)}
         self.here = Companion(config, label="this tree", env={**paths.variables(worktree, there=False), **fixed})
@@ -152,10 +160,13 @@ class Pair:
                 if side is None or turns.died or (side is theirs and turns.why):
                     continue
                 self._block(turns, side, mine, share, last=last)
+                if turns.broken is not None:
+                    number = blocks
+                    break
                 if side is mine and (turns.died or turns.here[-1].outcome != "passed" or turns.here[-1].record is None):
                     number = blocks
                     break
-            if last:
+            if last or any(report.get("joules_ended") for answer in (turns.here + turns.there)[-2:] for report in answer.reports):
                 break
             if number == 0 and effort.rounds is None and (mine.longest < _QUICK or _ran_once(turns.here[-1])):
                 blocks, rounds = _QUICK_BLOCKS, _QUICK_BLOCKS * _QUICK_ROUNDS
@@ -175,6 +186,10 @@ class Pair:
             else:
                 turns.why = f"no measurement: {error.short}"
                 self._start_again()
+            return
+        answers = turns.here if side is mine else turns.there
+        if answers and answer.outcome != "passed" and not self._strict:
+            turns.broken, turns.broken_there = answer, side is not mine
             return
         if side is mine:
             turns.here.append(answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import queue
@@ -98,7 +99,8 @@ def reports_of(config: pytest.Config, records: Sequence[Record]) -> list[pytest.
     """The reports of an answer, as they were: JSON knows no tuples, and others look for them."""
     made = []
     for record in records:
-        report: pytest.TestReport = config.hook.pytest_report_from_serializable(config=config, data=record)
+        # A copy: pytest makes its objects in the very dicts.
+        report: pytest.TestReport = config.hook.pytest_report_from_serializable(config=config, data=copy.deepcopy(record))
         report.user_properties = [(name, value) for name, value in report.user_properties]
         report.sections = [(name, text) for name, text in report.sections]
         file, line, domain = report.location

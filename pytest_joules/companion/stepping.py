@@ -23,7 +23,9 @@ from typing import Any, BinaryIO
 import pytest
 
 from pytest_joules import repeat
+from pytest_joules.leftovers import Leftovers
 from pytest_joules.model import Record
+from pytest_joules.plans import plan
 from pytest_joules.settings import Settings
 
 #: What both sides speak: a companion of another version of this plugin is refused.
@@ -32,7 +34,8 @@ PROTOCOL = 1
 NAME = "joules-stepping"
 
 #: Options that a companion must not follow, with what they are set to: it stops for nobody, writes no reports, starts no
-#: workers. Some are pytest's, the others of pytest-xdist, pytest-cov, pytest-html, pytest-json-report, pytest-reportlog, allure.
+#: workers. Some are pytest's, the others of pytest-xdist, pytest-cov, pytest-html, pytest-json-report, pytest-reportlog, allure,
+#: pytest-benchmark.
 _QUIET: dict[str, object] = {
     "energy": True,
     "energy_disable": None,
@@ -54,6 +57,12 @@ _QUIET: dict[str, object] = {
     "json_report_file": "none",
     "report_log": None,
     "allure_report_dir": None,
+    "benchmark_json": None,
+    "benchmark_save": None,
+    "benchmark_autosave": False,
+    "benchmark_histogram": None,
+    "benchmark_compare": None,
+    "benchmark_compare_fail": None,
 }
 
 #: Seconds from which on a round's body does not notice that caches are cold when it begins.
@@ -192,6 +201,10 @@ class Stepper:
         from pytest_joules.measuring import SETTINGS
 
         item = self._items[command["nodeid"]]
+        if Leftovers.known(item) and not plan(item).again:
+            # What it is given is read already.
+            self._say({"reports": [], **self._news()})
+            return
         own = item.stash[SETTINGS]
         effort = own.effort
         if command["rounds"] is not None:

@@ -13,7 +13,7 @@ from pytest_joules.report.table import Column, fits, table
 from pytest_joules.report.text import sentence, shorten_nodeid
 
 #: The note of a test whose repeat did not pass.
-REPEAT = re.compile(r"round \d+ did not pass")
+REPEAT = re.compile(r"(round|block) \d+ .*did not pass")
 
 #: Letter (for narrow terminals), word, explanation.
 _NOTES = (

@@ -11,13 +11,14 @@ from processes import wait_until
 #: Every round of every test costs what a variable says (a file would be data that tests depend on), with the scatter of a quiet
 #: machine (some per mille) around it.
 COSTS = """
-import itertools, json, pathlib
+import json, pathlib
 
-SCATTER = itertools.cycle([0, 3, -2, 5, -4, 1, -5, 2, 4, -1, -3])
+SCATTER = [0, 3, -2, 5, -4, 1, -5, 2, 4, -1, -3]
 
 def cost(name):
     millijoules = json.loads(os.environ["COSTS"])[name]
-    draw(int(millijoules * (1000 + next(SCATTER))))
+    SCATTER.append(SCATTER.pop(0))
+    draw(int(millijoules * (1000 + SCATTER[-1])))
 
 def test_a(): cost("a")
 def test_b(): cost("b")

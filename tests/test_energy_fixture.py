@@ -63,9 +63,9 @@ def test_regions_of_every_measured_round_and_no_other(measure):
         """
         import time
         import pytest
-        naps = iter([0.30, 0.30, 0.04, 0.02, 0.06])
+        naps = [0.30, 0.30, 0.04, 0.02, 0.06]
         def test(energy):
-            nap = next(naps)
+            nap = naps.pop(0)
             with energy.measure("nap"):
                 time.sleep(nap)
         """,
@@ -223,13 +223,13 @@ def test_in_fixtures_and_unittest(measure):
         import unittest
         import pytest
 
-        loads = iter([0.3, 0.02, 0.04, 0.06])
+        loads = [0.3, 0.02, 0.04, 0.06]
 
         @pytest.fixture
         def model(energy):
             import time
             with energy.measure("load"):
-                time.sleep(next(loads))
+                time.sleep(loads.pop(0))
             return sum
 
         def test_fixture(model, energy):

@@ -15,6 +15,7 @@ from pytest_joules.clock import CLOCKS
 from pytest_joules.course import Course, Progress
 from pytest_joules.dependencies.tracking import Tracking
 from pytest_joules.foreign import ForeignLoad
+from pytest_joules.limits import Limits
 from pytest_joules.markers import ItemSettings, item_settings
 from pytest_joules.meter import Meter
 from pytest_joules.model import Measurement, Reading, Record, empty_record, measured
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from pytest_joules.judge.judging import Judging
 
 SETTINGS = pytest.StashKey[ItemSettings]()
+#: What a test executes, once that was recorded: what is measured of it later need not be.
+_CODE = pytest.StashKey[Record]()
 
 
 class Measuring:
@@ -177,10 +180,10 @@ class Measuring:
         self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: repeat.Plan, *, silent: bool = False
     ) -> tuple[Course, repeat.Rounds]:
         effort = own.effort
-        limit = repeat.time_limit(item)
-        if limit is not None:
-            # The limit covers all rounds: leave the last one room to end.
-            effort = effort.within(0.6 * limit)
+        limits = Limits(item)
+        if not limits.restart and limits.seconds is not None:
+            # It covers all rounds: leave the last one room to end, and measure the first.
+            effort = effort.within(0.6 * limits.seconds)
         repeating = plan.repeat and not (effort.rounds == 1 and effort.warmup == 0 and not self.meter.tick)
         course = Course(
             self.meter,
@@ -191,14 +194,32 @@ class Measuring:
             idle_watts=self.idle_watts,
             repeatable=repeating,
             around_runtest=repeat.body_hook(item) == "runtest",
-            tracking=None if self.settings.quick else self.tracking,
+            recording=self._recording(item, limits),
+            limit=limits.seconds if limits.restart else None,
         )
         if plan.why:
             course.tally.notes.append(plan.why)
         if plan.random:
             course.tally.notes.append("random examples (Hypothesis): not judged; seed or derandomize it")
-        rounds = repeat.Rounds(item, nextitem, course, repeat=repeating, iterations=effort.iterations, silent=silent)
+        rounds = repeat.Rounds(
+            item, nextitem, course, repeat=repeating, iterations=effort.iterations, silent=silent, limits=limits
+        )
         return course, rounds
+
+    def _recording(self, item: pytest.Item, limits: Limits) -> Tracking | None:
+        """What is to record the first round: once a process, and not where all rounds have one limit in common."""
+        if self.settings.quick or _CODE in item.stash or (limits.seconds is not None and not limits.restart):
+            return None
+        return self.tracking
+
+    def _add_code(self, item: pytest.Item, record: Record, plan: repeat.Plan) -> None:
+        if self.settings.quick:
+            return
+        if _CODE not in item.stash:
+            item.stash[_CODE] = self.tracking.code(item, plan)
+            record["notes"] += self.tracking.remarks
+        code: Record = item.stash[_CODE]
+        record["code"] = dict(code)
 
     def measure_again(self, item: pytest.Item) -> Record | None:
         """One more block of rounds of a test that has run already; nobody is told of it. ``None`` where it did not pass."""
@@ -288,11 +309,12 @@ class Measuring:
             course.tally.notes.append("one round: subtests")
         measurement = course.measurement(item.nodeid)
         if measurement is None:
-            report.user_properties.append(("energy_note", "not measured: its body was not seen"))
+            why = f"subtests: {course.why_not}" if self._rounds is not None and self._rounds.reported else course.why_not
+            report.user_properties.append(("energy_note", f"not measured: {why}"))
             return
         self.energy.add_to(measurement, counted=report.passed and course.measuring)
         record = measurement.as_record()
-        record["code"] = None if self.settings.quick else self.tracking.code(item, plan)
+        self._add_code(item, record, plan)
         hold_to_budget(measurement, record, report, own, random=plan.random, settings=self.settings)
         send(item, report, record)
 

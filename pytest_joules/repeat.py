@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import unittest
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -24,6 +25,7 @@ from _pytest.tmpdir import tmppath_result_key
 from _pytest.unittest import TestCaseFunction
 
 from pytest_joules.leftovers import Leftovers, fresh_request
+from pytest_joules.limits import Limits
 
 Phase = Literal["setup", "call", "teardown"]
 
@@ -60,7 +62,7 @@ def plan(item: pytest.Item) -> Plan:
         return Plan(False, False, "may be rerun")
     if not isinstance(item, pytest.Function | DoctestItem):
         return Plan(True, False, "one round: not a test function")
-    if "subtests" in getattr(item, "fixturenames", ()):
+    if "subtests" in getattr(item, "fixturenames", ()) or _has_subtests(item):
         return Plan(True, False, "one round: subtests")
     function = getattr(item, "obj", None)
     if getattr(function, "is_hypothesis_test", False):
@@ -68,6 +70,24 @@ def plan(item: pytest.Item) -> Plan:
         once = isinstance(item, TestCaseFunction)
         return Plan(True, not once, "one round: Hypothesis in a TestCase" if once else "", random=_draws(item, function))
     return Plan(True, True)
+
+
+def _has_subtests(item: pytest.Item) -> bool:
+    """Whether a ``TestCase``'s test names ``subTest``, or a method of its class that it names does: each is reported at once."""
+    if not isinstance(item, TestCaseFunction) or not item.config.pluginmanager.hasplugin("subtests"):
+        return False
+    waiting, seen = [item.originalname], set()
+    while waiting:
+        name = waiting.pop()
+        function = getattr(item.cls, name, None)
+        code = getattr(inspect.unwrap(function), "__code__", None) if function is not None else None
+        if code is None or name in seen:
+            continue
+        seen.add(name)
+        if "subTest" in code.co_names:
+            return True
+        waiting += [other for other in code.co_names if other not in vars(unittest.TestCase) and hasattr(item.cls, other)]
+    return False
 
 
 def fixtures_up(item: pytest.Item) -> Iterable[object]:
@@ -239,8 +259,10 @@ class Rounds:
         repeat: bool,
         iterations: int = 1,
         silent: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         self.item = item
+        self._limits = limits or Limits(item)
         self._silent = silent
         self.nextitem = nextitem
         self.course = course
@@ -283,7 +305,9 @@ class Rounds:
         try:
             while True:
                 self.number += 1
-                if not self._round(state, decide) or state is None:
+                with self._limits.of_round(self.number):
+                    going_on = self._round(state, decide)
+                if not going_on or state is None:
                     return
                 state.restore()
         finally:
@@ -440,31 +464,3 @@ def tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestRep
     if call.excinfo is None:
         return None
     return cast(pytest.TestReport, item.ihook.pytest_runtest_makereport(item=item, call=call))
-
-
-def time_limit(item: pytest.Item) -> float | None:
-    """Seconds that all rounds of ``item`` together may take (pytest-timeout, ``faulthandler_timeout``), or ``None``."""
-    faults = item.config.pluginmanager.hasplugin("faulthandler")
-    limits = [_plugin_limit(item), _seconds(item.config.getini("faulthandler_timeout") if faults else None)]
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _plugin_limit(item: pytest.Item) -> float | None:
-    """The limit of pytest-timeout, which counts from the first setup to the last teardown; with ``func_only``, each body."""
-    if not hasattr(item.config, "_env_timeout"):
-        return None  # not installed
-    value: object = item.config._env_timeout
-    func_only: object = getattr(item.config, "_env_timeout_func_only", False)
-    marker = item.get_closest_marker("timeout")
-    if marker is not None:
-        value = marker.kwargs.get("timeout", marker.args[0] if marker.args else value)
-        func_only = marker.kwargs.get("func_only", marker.args[2] if len(marker.args) > 2 else func_only)
-    return None if func_only else _seconds(value)
-
-
-def _seconds(value: object) -> float | None:
-    try:
-        seconds = float(cast(Any, value))
-    except (TypeError, ValueError):
-        return None
-    return seconds if seconds > 0 else None

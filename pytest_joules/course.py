@@ -332,7 +332,7 @@ class Course:
             self._say_how_many(len(self._rounds))
             shared = self._disturbed(self._block[0].wall)
             return self.tally.of_block(nodeid, self._rounds, self.meter.close_block(*self._block), shared=shared)
-        if self._number == 1 and not self._traced and self._current.body is not None:
+        if self._spare is None and self._number == 1 and not self._traced and self._current.body is not None:
             self._current.shared = self._disturbed(self._round_begun)
             self._spare = self._current
         elif self._cold:

@@ -309,13 +309,24 @@ class Measuring:
             course.tally.notes.append("one round: subtests")
         measurement = course.measurement(item.nodeid)
         if measurement is None:
-            why = f"subtests: {course.why_not}" if self._rounds is not None and self._rounds.reported else course.why_not
-            report.user_properties.append(("energy_note", f"not measured: {why}"))
+            self._not_measured(item, report, course, own)
             return
         self.energy.add_to(measurement, counted=report.passed and course.measuring)
         record = measurement.as_record()
         self._add_code(item, record, plan)
         hold_to_budget(measurement, record, report, own, random=plan.random, settings=self.settings)
+        send(item, report, record)
+
+    def _not_measured(self, item: pytest.Item, report: pytest.TestReport, course: Course, own: ItemSettings) -> None:
+        """A test that ran, and of which no round is a sample."""
+        why = f"subtests: {course.why_not}" if self._rounds is not None and self._rounds.reported else course.why_not
+        record = empty_record(item.nodeid)
+        record["notes"] = [why, *course.tally.notes]
+        record["scores"] = dict(self.energy.scores)
+        if own.budget is not None:
+            reason = f"not measured: {why}" if report.passed else "the test did not pass"
+            record["budget"] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": reason}
+        report.user_properties.append(("energy_note", f"not measured: {why}"))
         send(item, report, record)
 
     def _looks_dearer(self, record: Record) -> bool:

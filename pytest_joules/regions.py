@@ -18,7 +18,8 @@ class Energy:
         self._regions: dict[str, list[tuple[float | None, float]]] = {}
         self._round_regions: dict[str, tuple[float | None, float]] = {}
         self._work: dict[str, float] = {}
-        self._scores: dict[str, float] = {}
+        self.scores: dict[str, float] = {}
+        """Scores reached in the round that runs or ran last."""
 
     def new_test(self) -> None:
         self.new_round(measured=False)
@@ -30,7 +31,7 @@ class Energy:
             self._regions.clear()
         self._round_regions.clear()
         self._work.clear()
-        self._scores.clear()
+        self.scores.clear()
 
     def _end_round(self, *, measured: bool) -> None:
         if measured:
@@ -60,7 +61,7 @@ class Energy:
     def score(self, **scores: float) -> None:
         """Scores reached (``pass_at_1=0.31``), kept beside the cost."""
         for name, value in scores.items():
-            self._scores[name] = self._number(name, value)
+            self.scores[name] = self._number(name, value)
 
     def add_to(self, measurement: Measurement, *, counted: bool) -> None:
         """Put regions, work and scores of the finished test into its measurement, per iteration as all of it is.
@@ -78,7 +79,7 @@ class Energy:
         for name, total in self._work.items():
             amount = total / iterations
             measurement.work[name] = {"amount": amount, "joules_per_unit": joules / amount if joules is not None else None}
-        measurement.scores.update(self._scores)
+        measurement.scores.update(self.scores)
 
     def _joules(self, window: Window) -> float | None:
         # Not aligned: shorter than ten ticks a region's energy would be a guess.

@@ -217,9 +217,11 @@ class Traced(Recorder):
                 left = EVENTS
                 self._events += EVENTS
                 self._look()
+            if event != "call":
+                return None
             if self.incomplete is not None or not self._on:
                 sys.setprofile(None)
-            elif event == "call":
+            else:
                 entry = known.get(id(frame.f_code), unseen)
                 if entry is unseen:
                     entry = new(frame.f_code)

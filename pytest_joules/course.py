@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from pytest_joules import stats
 from pytest_joules.collector import Collector
-from pytest_joules.dependencies.tracking import Tracking
 from pytest_joules.foreign import LIMIT, ForeignLoad
 from pytest_joules.markers import Effort
 from pytest_joules.meter import ALIGNED_TICKS, Edge, Meter, Window
@@ -33,6 +32,23 @@ COUNTED_APART = 10
 TOO_LONG = 0.5
 #: Rounds in a row without a number before a test is given up.
 GIVE_UP = 3
+#: Recording a round may take so much of the time for a test, and of the limit that somebody sets for it.
+OF_TIME, OF_LIMIT = 0.25, 0.05
+#: A round that takes more of its limit is not run again for more samples: once more, and it may fail.
+NEAR_LIMIT = 0.6
+
+
+class Recording(Protocol):
+    """Notes what a round executes. Such a round takes longer than a plain one, so it is never a sample."""
+
+    def begin(self, *, again: bool, most: float) -> None:
+        """A round to record; ``again``: another one of the same test. It may become ``most`` seconds longer."""
+
+    def end(self) -> None: ...
+    def enter(self) -> None: ...
+    def leave(self) -> None: ...
+    def much_ran(self) -> bool:
+        """Whether it matters if a round's caches are warm."""
 
 
 @dataclass(slots=True)
@@ -59,8 +75,10 @@ class Course:
         idle_watts: float | None = None,
         repeatable: bool = True,
         around_runtest: bool = False,
-        tracking: Tracking | None = None,
+        recording: Recording | None = None,
+        limit: float | None = None,
     ) -> None:
+        """``limit``: seconds that somebody else (pytest-timeout) allows a round."""
         self.meter = meter
         self.effort = effort
         self.foreign = foreign
@@ -74,23 +92,34 @@ class Course:
         self._begun = self._wall()
         self._warmups_left = effort.warmup if repeatable else 0
         # What the first warm-up round executes is recorded, and nothing that is measured.
-        self._recording = tracking if self._warmups_left else None
-        self._again: Tracking | None = None
+        self._recording = recording if self._warmups_left else None
+        self._again: Recording | None = None
         """In the second one, what runs is counted anew."""
         self._recorded = 0
+        self._limit = limit
+        self._repeatable = repeatable
+        self._number = 0
+        self._traced = False
+        """The round that runs or ran last is recorded."""
+        self._recorded_seconds = 0.0
+        self._no_more = ""
+        """Why no more rounds are run than there are, where more would be better."""
         self._mode: Literal["plain", "aligned", "block"] = "aligned" if meter.tick else "plain"
         self._current = Round()
         self._before: Reading | None = None
         self._start: Edge | None = None
         self._phase_begun: Reading | None = None
         self._spare: Round | None = None
+        """A round that stands for the measured ones where none can be run."""
+        self._cold = False
+        """It was the first one."""
         self._rounds: list[Round] = []
         self._energies: list[float] = []
         self._missing = 0
         self._block: tuple[Reading, Edge | None] | None = None
         self._block_window: Window | None = None
         self._round_begun = self._begun
-        self._longest = 0
+        self._longest = 0.0
         if repeatable and not effort.warmup:
             self._measuring_begins()
 
@@ -98,13 +127,16 @@ class Course:
 
     def begin(self, phase: Phase) -> None:
         if phase == "setup":
+            self._number += 1
+            self._traced = self._recording is not None
             if self._recording is not None:
-                self._recording.begin(again=self._recorded > 0)
+                most = min(OF_TIME * self.effort.max_time, OF_LIMIT * self._limit if self._limit else 1.0)
+                self._recording.begin(again=self._recorded > 0, most=most)
                 self._recorded += 1
             self._round_begun = self._wall()
+            last = self._current.body
             self._current = Round()
-            last = self._rounds[-1] if self._rounds else self._spare
-            self._collector.settle(int(last.body.seconds * 1e9) if last is not None and last.body is not None else 0)
+            self._collector.settle(int(last.seconds * 1e9) if last is not None else 0)
             if self._mode == "block" and not self._warmups_left and self._block is None:
                 self._block = self.meter.open_block()
         if phase != "call" and not self._warmups_left and len(self._rounds) < PHASES:
@@ -123,7 +155,7 @@ class Course:
             self._current.setup = stretch
         else:
             self._current.teardown = stretch
-            self._longest = max(self._longest, self._wall() - self._round_begun)
+            self._note_length()
 
     def enter(self) -> None:
         """The body begins."""
@@ -156,26 +188,18 @@ class Course:
 
     def another(self) -> bool:
         """After a call that passed: whether another round is to follow."""
-        self._longest = max(self._longest, self._wall() - self._round_begun)
+        self._note_length()
         if self._current.body is None:
             # A plugin that runs the function itself: take the wider view from now on.
             missed, self.around_runtest = not self.around_runtest, True
             return missed
         if self._warmups_left:
-            self._warmups_left -= 1
-            self._spare = self._current
-            if not self._time_left():
-                return False
-            if self._recording is not None and self._counts_anew(self._current.body.seconds):
-                self._again = self._recording
-                self._warmups_left = self._warmups_left or 1
-            if not self._warmups_left:
-                self._measuring_begins(self._current.body.seconds)
-            return True
+            return self._warmed_up(self._current.body.seconds)
         self._current.shared = self._disturbed(self._round_begun)
         self._rounds.append(self._current)
         if self._mode == "aligned" and self._too_short(self._current.body.seconds):
-            # Nobody warmed up, so the mode was a guess: what was read is no sample.
+            # The mode was a guess: what was read is no sample, if there is time for others.
+            self._spare, self._cold = self._current, False
             self._rounds.clear()
             self._mode = "block"
             return self._time_left()
@@ -191,12 +215,29 @@ class Course:
 
     # Deciding
 
+    def _warmed_up(self, seconds: float) -> bool:
+        """After a round that is no sample, its body so long: whether another is to follow."""
+        self._warmups_left -= 1
+        if not self._traced:
+            self._spare, self._cold = self._current, self._number == 1
+        if self._recording is not None and self._counts_anew(seconds):
+            self._again = self._recording
+            self._warmups_left = self._warmups_left or 1
+        elif not self._time_left():
+            if self._spare is not None:
+                return False
+            # Nothing but a recorded round until now, which takes longer than a plain one: one is measured, whatever the time.
+            self._warmups_left = 0
+        if not self._warmups_left:
+            self._measuring_begins(seconds)
+        return True
+
     def _counts_anew(self, seconds: float) -> bool:
         """Whether a second warm-up round is to be counted: the first one filled caches, which the measured ones find full."""
         if self._recorded > 1 or self._recording is None or not self._recording.much_ran():
             return False
         many = self.effort.rounds is None or self.effort.rounds >= COUNTED_APART
-        return self._warmups_left > 0 or (many and seconds < TOO_LONG)
+        return (self._warmups_left > 0 or (many and seconds < TOO_LONG)) and self._time_left(2)
 
     def _measuring_begins(self, seconds: float | None = None) -> None:
         if self._mode != "aligned":
@@ -209,9 +250,25 @@ class Course:
     def _too_short(self, seconds: float) -> bool:
         return seconds < ALIGNED_TICKS * self.meter.tick
 
-    def _time_left(self) -> bool:
-        """Whether a round like the longest so far still fits."""
-        return self._wall() - self._begun + self._longest <= self.effort.max_time * 1e9
+    def _note_length(self) -> None:
+        seconds = (self._wall() - self._round_begun) / 1e9
+        if self._traced:
+            self._recorded_seconds = max(self._recorded_seconds, seconds)
+        else:
+            self._longest = max(self._longest, seconds)
+
+    def _time_left(self, rounds: int = 1) -> bool:
+        """Whether so many rounds like the longest so far still fit: like a recorded one only where there is no other."""
+        longest = self._longest or self._recorded_seconds
+        if self._limit is not None and longest > NEAR_LIMIT * self._limit:
+            self._no_more = f"too near its time limit of {self._limit:g} s"
+        elif (self._wall() - self._begun) / 1e9 + rounds * longest > self.effort.max_time:
+            self._no_more = f"the time was up, --energy-max-time={self.effort.max_time:g}"
+            if self._recorded_seconds > OF_TIME * self.effort.max_time:
+                self._no_more += f", of which recording a round took {self._recorded_seconds:.2g} s"
+        else:
+            self._no_more = ""
+        return not self._no_more
 
     def _rounds_are_enough(self) -> bool:
         number = len(self._rounds)
@@ -227,10 +284,11 @@ class Course:
         elif not self._rounds[-1].shared:
             self._energies.append(total)
         clean = len(self._energies)
-        most = self.effort.rounds or MOST
-        if clean >= most or number >= 2 * most:
+        if self.effort.rounds is not None:
+            return number >= self.effort.rounds
+        if clean >= MOST or number >= 2 * MOST:
             return True
-        return self.effort.rounds is None and clean >= LEAST and stats.relative_half_width(self._energies) <= PRECISION
+        return clean >= LEAST and stats.relative_half_width(self._energies) <= PRECISION
 
     def _block_is_enough(self) -> bool:
         assert self._block is not None
@@ -259,7 +317,7 @@ class Course:
         number = len(self._rounds)
         target = self.effort.rounds or MOST
         spent = (self._wall() - self._begun) / 1e9
-        left = min(max(target - number, 0) * self._longest / 1e9, max(self.effort.max_time - spent, 0.0))
+        left = min(max(target - number, 0) * self._longest, max(self.effort.max_time - spent, 0.0))
         precision = stats.relative_half_width(self._energies) if len(self._energies) > 1 else float("inf")
         self._progress(Progress(number, max(target, number), left, precision))
 
@@ -270,16 +328,38 @@ class Course:
     # The end
 
     def measurement(self, nodeid: str) -> Measurement | None:
-        """The measurement of the rounds so far; ``None`` if no body was ever seen."""
+        """The measurement of the rounds so far; ``None`` where none of them can be one, see :attr:`why_not`."""
         if self._rounds and self._mode != "block":
+            self._say_how_many(len(self._rounds))
             return self.tally.of_rounds(nodeid, self._rounds)
         if self._rounds and self._block is not None:
+            self._say_how_many(len(self._rounds))
             shared = self._disturbed(self._block[0].wall)
             return self.tally.of_block(nodeid, self._rounds, self.meter.close_block(*self._block), shared=shared)
-        if self._spare is None and self._current.body is not None:
+        if self._spare is None and self._number == 1 and not self._traced and self._current.body is not None:
             self._current.shared = self._disturbed(self._round_begun)
-            return self.tally.of_one(nodeid, self._current)
+            self._spare = self._current
+        elif self._cold:
+            self._no_more = f"not warmed up: {self._no_more}"
         if self._spare is None:
             return None
-        self.tally.notes.append("one round, not warmed up")
+        self._say_how_many(1)
         return self.tally.of_one(nodeid, self._spare)
+
+    def _say_how_many(self, rounds: int) -> None:
+        """A note where there are fewer rounds than were asked for, or one alone."""
+        asked = self.effort.rounds
+        if not self._repeatable or rounds >= (asked or LEAST):
+            why = "" if rounds > 1 or asked != 1 else "no more were asked for"
+        else:
+            why = self._no_more
+        if why:
+            number = "one round" if rounds == 1 else f"{rounds} rounds"
+            self.tally.notes.append(f"{number}{f' of {asked}' if asked is not None and asked > rounds else ''}: {why}")
+
+    @property
+    def why_not(self) -> str:
+        """Why there is no measurement."""
+        if not self._recorded:
+            return "its body was not seen"
+        return "no round but the one in which its code was recorded (--energy-warmup=0 records none)"

@@ -15,10 +15,11 @@ from pytest_joules.clock import CLOCKS
 from pytest_joules.course import Course, Progress
 from pytest_joules.dependencies.tracking import Tracking
 from pytest_joules.foreign import ForeignLoad
+from pytest_joules.limits import Limits
 from pytest_joules.markers import ItemSettings, item_settings
 from pytest_joules.meter import Meter
 from pytest_joules.model import Measurement, Reading, Record, empty_record, measured
-from pytest_joules.plans import Plan, time_limit
+from pytest_joules.plans import Plan
 from pytest_joules.plans import plan as plan_of
 from pytest_joules.predict.ask.failing import fail_if_predicted
 from pytest_joules.regions import Energy
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from pytest_joules.judge.judging import Judging
 
 SETTINGS = pytest.StashKey[ItemSettings]()
+#: What a test executes, once that was recorded: what is measured of it later need not be.
+_CODE = pytest.StashKey[Record]()
 
 
 class Measuring:
@@ -182,10 +185,10 @@ class Measuring:
         self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: Plan, *, silent: bool = False
     ) -> tuple[Course, repeat.Rounds]:
         effort = own.effort
-        limit = time_limit(item)
-        if limit is not None:
-            # The limit covers all rounds: leave the last one room to end.
-            effort = effort.within(0.6 * limit)
+        limits = Limits(item)
+        if not limits.restart and limits.seconds is not None:
+            # It covers all rounds: leave the last one room to end, and measure the first.
+            effort = effort.within(0.6 * limits.seconds)
         repeating = plan.repeat and not (effort.rounds == 1 and effort.warmup == 0 and not self.meter.tick)
         course = Course(
             self.meter,
@@ -196,7 +199,8 @@ class Measuring:
             idle_watts=self.idle_watts,
             repeatable=repeating,
             around_runtest=bodies.body_hook(item) == "runtest",
-            tracking=None if self.settings.quick else self.tracking,
+            recording=self._recording(item, limits),
+            limit=limits.seconds if limits.restart else None,
         )
         if plan.why:
             course.tally.notes.append(plan.why)
@@ -210,8 +214,24 @@ class Measuring:
             iterations=effort.iterations,
             silent=silent,
             strict=self.settings.repeat_failures == "fail",
+            limits=limits,
         )
         return course, rounds
+
+    def _recording(self, item: pytest.Item, limits: Limits) -> Tracking | None:
+        """What is to record the first round: once a process, and not where all rounds have one limit in common."""
+        if self.settings.quick or _CODE in item.stash or (limits.seconds is not None and not limits.restart):
+            return None
+        return self.tracking
+
+    def _add_code(self, item: pytest.Item, record: Record, plan: Plan) -> None:
+        if self.settings.quick:
+            return
+        if _CODE not in item.stash:
+            item.stash[_CODE] = self.tracking.code(item, plan)
+            record["notes"] += self.tracking.remarks
+        code: Record = item.stash[_CODE]
+        record["code"] = dict(code)
 
     def measure_again(self, item: pytest.Item) -> Record | None:
         """One more block of rounds of a test that has run already; nobody is told of it. ``None`` where it did not pass."""
@@ -308,15 +328,28 @@ class Measuring:
             report.joules_ended = True  # type: ignore[attr-defined]  # a report takes attributes; companions have no more blocks
         measurement = course.measurement(item.nodeid)
         if measurement is None:
-            why = rounds.ended or "its body was not seen"
-            report.user_properties.append(("energy_note", f"not measured: {why}"))
+            self._not_measured(item, report, course, own)
             return
         if rounds.cut_off:
             self.energy.cut_off()
         self.energy.add_to(measurement, counted=report.passed and course.measuring and not rounds.cut_off)
         record = measurement.as_record()
-        record["code"] = None if self.settings.quick else self.tracking.code(item, plan)
+        self._add_code(item, record, plan)
         hold_to_budget(measurement, record, report, own, random=plan.random, settings=self.settings)
+        send(item, report, record)
+
+    def _not_measured(self, item: pytest.Item, report: pytest.TestReport, course: Course, own: ItemSettings) -> None:
+        """A test that ran, and of which no round is a sample."""
+        rounds = self._rounds
+        assert rounds is not None
+        why = rounds.ended or (f"subtests: {course.why_not}" if rounds.reported else course.why_not)
+        record = empty_record(item.nodeid)
+        record["notes"] = [why, *course.tally.notes]
+        record["scores"] = dict(self.energy.scores)
+        if own.budget is not None:
+            reason = f"not measured: {why}" if report.passed else "the test did not pass"
+            record["budget"] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": reason}
+        report.user_properties.append(("energy_note", f"not measured: {why}"))
         send(item, report, record)
 
     def _looks_dearer(self, record: Record) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import unittest
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, cast
 
 import pytest
 from _pytest.doctest import DoctestItem
@@ -62,7 +63,7 @@ def plan(item: pytest.Item, *, recorded: bool = True) -> Plan:
 
 def one_round(item: pytest.Item, fixtures: Collection[str]) -> str:
     """Why a test that uses these fixtures is to have one round; empty where it may have more."""
-    if "subtests" in fixtures:
+    if "subtests" in fixtures or _has_subtests(item):
         return "one round: subtests"
     codspeed = getattr(item.config.pluginmanager.get_plugin("codspeed_plugin"), "is_codspeed_enabled", None)
     if codspeed and any(item.get_closest_marker(name) is not None for name in ("benchmark", "codspeed_benchmark")):
@@ -78,6 +79,24 @@ def one_round(item: pytest.Item, fixtures: Collection[str]) -> str:
 _BENCHMARK = "one round: benchmark repeats by itself"
 
 
+def _has_subtests(item: pytest.Item) -> bool:
+    """Whether a ``TestCase``'s test names ``subTest``, or a method of its class that it names does: each is reported at once."""
+    if not isinstance(item, TestCaseFunction) or not item.config.pluginmanager.hasplugin("subtests"):
+        return False
+    waiting, seen = [item.originalname], set()
+    while waiting:
+        name = waiting.pop()
+        function = getattr(item.cls, name, None)
+        code = getattr(inspect.unwrap(function), "__code__", None) if function is not None else None
+        if code is None or name in seen:
+            continue
+        seen.add(name)
+        if "subTest" in code.co_names:
+            return True
+        waiting += [other for other in code.co_names if other not in vars(unittest.TestCase) and hasattr(item.cls, other)]
+    return False
+
+
 def _draws(item: pytest.Item, function: object) -> bool:
     """Whether a Hypothesis test draws other examples each time."""
     if item.config.getoption("--hypothesis-seed", default=None) is not None:
@@ -85,31 +104,3 @@ def _draws(item: pytest.Item, function: object) -> bool:
     settings = getattr(function, "_hypothesis_internal_use_settings", None)
     seeded = getattr(function, "_hypothesis_internal_use_seed", None) is not None
     return not (seeded or getattr(settings, "derandomize", False))
-
-
-def time_limit(item: pytest.Item) -> float | None:
-    """Seconds that all rounds of ``item`` together may take (pytest-timeout, ``faulthandler_timeout``), or ``None``."""
-    faults = item.config.pluginmanager.hasplugin("faulthandler")
-    limits = [_plugin_limit(item), _seconds(item.config.getini("faulthandler_timeout") if faults else None)]
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _plugin_limit(item: pytest.Item) -> float | None:
-    """The limit of pytest-timeout, which counts from the first setup to the last teardown; with ``func_only``, each body."""
-    if not hasattr(item.config, "_env_timeout"):
-        return None  # not installed
-    value: object = item.config._env_timeout
-    func_only: object = getattr(item.config, "_env_timeout_func_only", False)
-    marker = item.get_closest_marker("timeout")
-    if marker is not None:
-        value = marker.kwargs.get("timeout", marker.args[0] if marker.args else value)
-        func_only = marker.kwargs.get("func_only", marker.args[2] if len(marker.args) > 2 else func_only)
-    return None if func_only else _seconds(value)
-
-
-def _seconds(value: object) -> float | None:
-    try:
-        seconds = float(cast(Any, value))
-    except (TypeError, ValueError):
-        return None
-    return seconds if seconds > 0 else None

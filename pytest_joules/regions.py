@@ -18,8 +18,9 @@ class Energy:
         self._regions: dict[str, list[tuple[float | None, float]]] = {}
         self._round_regions: dict[str, tuple[float | None, float]] = {}
         self._work: dict[str, float] = {}
-        self._scores: dict[str, float] = {}
-        self._round_before = self._round_regions, self._work, self._scores
+        self.scores: dict[str, float] = {}
+        """Scores reached in the round that runs or ran last."""
+        self._round_before = self._round_regions, self._work, self.scores
 
     def new_test(self) -> None:
         self.new_round(measured=False)
@@ -29,12 +30,12 @@ class Energy:
         self._end_round(measured=measured)
         if not measured:
             self._regions.clear()
-        self._round_before = self._round_regions, self._work, self._scores
-        self._round_regions, self._work, self._scores = {}, {}, {}
+        self._round_before = self._round_regions, self._work, self.scores
+        self._round_regions, self._work, self.scores = {}, {}, {}
 
     def cut_off(self) -> None:
         """The round that runs did not pass: what stands is what the one before told."""
-        self._round_regions, self._work, self._scores = self._round_before
+        self._round_regions, self._work, self.scores = self._round_before
 
     def _end_round(self, *, measured: bool) -> None:
         if measured:
@@ -64,7 +65,7 @@ class Energy:
     def score(self, **scores: float) -> None:
         """Scores reached (``pass_at_1=0.31``), kept beside the cost."""
         for name, value in scores.items():
-            self._scores[name] = self._number(name, value)
+            self.scores[name] = self._number(name, value)
 
     def add_to(self, measurement: Measurement, *, counted: bool) -> None:
         """Put regions, work and scores of the finished test into its measurement, per iteration as all of it is.
@@ -82,7 +83,7 @@ class Energy:
         for name, total in self._work.items():
             amount = total / iterations
             measurement.work[name] = {"amount": amount, "joules_per_unit": joules / amount if joules is not None else None}
-        measurement.scores.update(self._scores)
+        measurement.scores.update(self.scores)
 
     def _joules(self, window: Window) -> float | None:
         # Not aligned: shorter than ten ticks a region's energy would be a guess.

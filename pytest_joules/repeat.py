@@ -23,6 +23,7 @@ from _pytest.tmpdir import tmppath_result_key
 
 from pytest_joules.bodies import iterate
 from pytest_joules.leftovers import Leftovers
+from pytest_joules.limits import Limits
 from pytest_joules.model import LATE_NOTE
 from pytest_joules.plans import one_round
 from pytest_joules.quiet import Unheard
@@ -145,8 +146,10 @@ class Rounds:
         iterations: int = 1,
         silent: bool = False,
         strict: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         self.item = item
+        self._limits = limits or Limits(item)
         self._silent = silent
         self._strict = strict
         self.nextitem = nextitem
@@ -195,7 +198,9 @@ class Rounds:
         try:
             while True:
                 self.number += 1
-                if not self._round(decide):
+                with self._limits.of_round(self.number):
+                    going_on = self._round(decide)
+                if not going_on:
                     return
                 self._state.restore()
         finally:

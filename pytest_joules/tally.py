@@ -53,10 +53,16 @@ class Tally:
             self.troubles.update(source.trouble)
 
     def of_rounds(self, nodeid: str, rounds: Sequence[Round]) -> Measurement:
-        """Each round was read by itself. Samples that others disturbed are left out if enough are left without them."""
+        """Each round was read by itself. Samples that others disturbed are left out if enough are left without them.
+
+        Of a number of rounds that was asked for, half is enough; but an estimate, which others hardly disturb, has all of them.
+        """
         samples = [self._sample(entry.body, self.joules(entry), shared=entry.shared) for entry in rounds if entry.body]
         clean = [sample for sample in samples if not sample.shared]
-        if len(clean) >= (self.effort.rounds or LEAST):
+        asked = self.effort.rounds
+        enough = LEAST if asked is None else max(min(asked, LEAST), (asked + 1) // 2)
+        if len(clean) >= enough and len(clean) < len(samples) and not (asked and self._estimated):
+            self.notes.append(f"{len(samples) - len(clean)} of {len(samples)} rounds left out, others used the machine")
             samples = clean
         return self._measurement(nodeid, samples, "ok", len(rounds), phases=self._phases(rounds))
 
@@ -203,7 +209,8 @@ class Tally:
         }
         powers = [sample.energy / sample.duration for sample in samples if sample.energy is not None and sample.duration > 0]
         provenance = self._provenance(samples, known=summary is not None)
-        if provenance == "estimated" and any(sample.shared for sample in samples):
+        if provenance == "estimated" and sum(sample.shared for sample in samples) > len(samples) / 4:
+            # Fewer hardly move the median.
             self.notes.append(DISTURBED)
         missing = len(samples) - len(energies)
         if missing and resolution != "below" and self.meter.counts:
@@ -230,10 +237,14 @@ class Tally:
             notes=self.notes,
         )
 
+    @property
+    def _estimated(self) -> bool:
+        return any(source.provenance == "estimated" and source.domains for source in self.meter.sources)
+
     def _provenance(self, samples: Sequence[Sample], *, known: bool) -> Provenance:
         if not known:
             return "unavailable"
-        if any(source.provenance == "estimated" and source.domains for source in self.meter.sources):
+        if self._estimated:
             return "estimated"
         return "shared" if any(sample.shared for sample in samples) else "measured"
 

@@ -18,8 +18,6 @@ from pytest_joules.dependencies.project import Project
 from pytest_joules.store import open_store
 
 MODERN = sys.version_info >= (3, 12)
-if not MODERN:
-    from pytest_joules.dependencies import traced
 
 
 def executed(inner: Inner, *args: str) -> dict[str, set[str]]:
@@ -282,14 +280,45 @@ def test_another_tracer_and_profiler_are_left_alone(inner):
     assert inner.tests()["test_a"]["code"] == {"fingerprint": None, "unknown": ["another profiler is active"]}
 
 
-@pytest.mark.skipif(MODERN, reason="before Python 3.12")
-def test_a_test_of_very_many_calls_is_not_followed_to_its_end(inner, monkeypatch):
-    monkeypatch.setattr(traced, "MOST_CALLS", 1000)
-    inner.file(test_a="def f(): pass\ndef test_a():\n    draw(1000)\n    for _ in range(2000): f()\ndef test_b(): draw(1000)\n")
-    inner.run("--energy-rounds=3").assert_outcomes(passed=2)
-    tests = inner.tests()
-    assert tests["test_a"]["code"]["unknown"] == ["more than 1,000 calls: Python 3.12 can record them"]
-    assert tests["test_b"]["code"]["unknown"] == []
+DEAR = """
+import pytest_joules.dependencies.bounds as bounds
+left = bounds.Bound.left
+bounds.Bound.left = lambda self, spent: {}
+def pytest_unconfigure(): bounds.Bound.left = left
+"""
+
+
+def test_recording_that_is_too_dear_ends_and_that_is_said(inner):
+    """What one call of the recorder costs is no matter of the clock here: the second look finds it too much."""
+    inner.conftest(DEAR.format("-1.0 if spent > 0 else 1.0"))
+    inner.file(
+        test_a="def f(): pass\ndef late(): pass\ndef test_a():\n    draw(1000)\n    for _ in range(2000): f()\n    late()\n"
+        "def test_b(): draw(1000)\n"
+    )
+    assert executed(inner)["test_b"] == {"test_a.py::test_b"}
+    tests, found = inner.tests(), counts(inner)
+    assert tests["test_b"]["code"]["unknown"] == [] and found["test_b"]["test_a.py::test_b"] == [1, 1]
+    # Counts that are not all there would be taken for all there are.
+    assert found["test_a"] == {}
+    path = executed_by(inner)["test_a"]
+    if MODERN:
+        assert path == {"test_a.py::test_a", "test_a.py::f", "test_a.py::late"}
+        assert tests["test_a"]["code"]["unknown"] == []
+        assert tests["test_a"]["notes"][-1] == "its calls are not counted: that takes longer than they do"
+    else:
+        assert "test_a.py::late" not in path
+        assert tests["test_a"]["code"]["unknown"] == ["too many calls to record them all before Python 3.12"]
+    # Both are measured as ever.
+    assert {name: test["energy"]["median"] for name, test in tests.items()} == pytest.approx({"test_a": 1e-3, "test_b": 1e-3})
+
+
+def test_lines_that_are_too_dear_are_given_up_first(inner):
+    inner.conftest(DEAR.format("0.4 if spent > 0 else 1.0"))
+    inner.file(test_a="def f(): return 1\ndef test_a():\n    draw(1000)\n    for _ in range(9000):\n        f()\n")
+    executed(inner)
+    found = counts(inner)["test_a"]
+    assert found["test_a.py::f"] == [9000, 9000] and found["test_a.py::test_a"] == [1]
+    assert inner.tests()["test_a"]["code"]["unknown"] == []
 
 
 @pytest.mark.skipif(not MODERN, reason="sys.monitoring came with Python 3.12")

@@ -26,13 +26,16 @@ def is_straight(code: CodeType) -> bool:
 
 class Counted:
     """What was counted of one code object: ``calls``, of which ``followed`` line by line, and how often each line was begun; of
-    a ``straight`` one the calls say it all."""
+    a ``straight`` one the calls say it all. ``cut``: following it became too dear, so that its lines are not all there."""
 
-    __slots__ = ("calls", "code", "followed", "lines", "straight")
+    __slots__ = ("begin", "calls", "code", "cut", "followed", "lines", "straight")
 
-    def __init__(self, code: CodeType, *, straight: bool = False) -> None:
+    def __init__(self, code: CodeType, *, straight: bool = False, begin: int | None = None) -> None:
         self.code = code
         self.straight = straight
+        self.begin = begin
+        """Of code that is called once and resumed often, the instruction at which it begins."""
+        self.cut = False
         self.calls = 0
         self.followed = 0
         self.lines: dict[int, int] = {}
@@ -61,7 +64,7 @@ def by_function(
         own = entry.code.co_name == name.rpartition(".")[2]
         if own:
             calls[key] = calls.get(key, 0) + entry.calls
-        if known is None or not (entry.followed or entry.straight) or times.get(key, known) is None:
+        if known is None or entry.cut or not (entry.followed or entry.straight) or times.get(key, known) is None:
             times[key] = None
             continue
         found = times.setdefault(key, [0] * len(known.headers))

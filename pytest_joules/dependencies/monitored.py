@@ -4,6 +4,9 @@ Events are set on the project's own code objects and on nothing else: pytest's c
 is counted, and its events are off when the round has ended; of what runs later for the first time each event switches itself off.
 Switching events on and off for all code instead would make the interpreter look at every code object again on both occasions
 (2.4 µs each on the machine this was written on, 0.5 to 1 ms a test).
+
+Counting costs several times what a small function does: where it becomes too dear, lines are no longer counted, and then calls
+are not. Which functions run is seen all the same: each tells it once.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, FunctionType
 
+from pytest_joules.dependencies import bounds
+from pytest_joules.dependencies.bounds import EVENTS, MOST
 from pytest_joules.dependencies.counting import FOLLOWED, MOST_OF_A_LINE, Counted, is_straight
 from pytest_joules.dependencies.project import Project
 from pytest_joules.dependencies.recorder import Recorder
@@ -27,6 +32,9 @@ _START, _LINE, _JUMP = _monitoring.events.PY_START, _monitoring.events.LINE, _mo
 
 class Monitored(Recorder):
     """By events on the project's code objects."""
+
+    #: With what it costs before that is noticed, a round takes no more than half as long again.
+    _TIMES, _FREE = 0.35, 0.012
 
     def __init__(self, project: Project) -> None:
         super().__init__(project)
@@ -52,22 +60,36 @@ class Monitored(Recorder):
         else:
             self.trouble = "no free tool id: other tools use sys.monitoring"
             return
+        self._events = 0
+        """Looks at the clock since :meth:`begin`, in events."""
+        self._following = True
+        """Lines are counted."""
         self._callbacks(self._tool)
+        self._cost = 0.0
+        self._cost = self._cost_of_event(self._tool)
 
     def _callbacks(self, tool: int) -> None:
         """What the interpreter calls: for each line of the project's code that runs while it is recorded."""
         counted, executed, quiet, disable = self.counted, self.executed, self._quiet, _monitoring.DISABLE
+        left = EVENTS
 
         def started(code: CodeType, offset: int) -> object:
+            nonlocal left
             key = id(code)
             entry = counted.get(key)
             if entry is None:
                 executed[key] = quiet[key] = code
-                if not self._recording:
+                if not (self._recording and self.counting):
                     return disable
                 entry = counted[key] = Counted(code, straight=self._armed[key][1] == _START)
+                if not self._following and not entry.straight:
+                    self._follow_no_more(code, entry)
+            left -= 1
+            if not left:
+                left = EVENTS
+                self._look()
             calls = entry.calls = entry.calls + 1
-            if not entry.straight:
+            if not entry.straight and not entry.cut:
                 if calls <= FOLLOWED:
                     entry.followed = calls
                 elif calls == FOLLOWED + 1:
@@ -75,11 +97,16 @@ class Monitored(Recorder):
             return None
 
         def line_begun(code: CodeType, line: int) -> object:
+            nonlocal left
             try:
                 lines = counted[id(code)].lines
             except KeyError:
                 quiet[id(code)] = code
                 return disable
+            left -= 1
+            if not left:
+                left = EVENTS
+                self._look()
             times = lines[line] = lines.get(line, 0) + 1
             return disable if times > MOST_OF_A_LINE else None
 
@@ -93,21 +120,64 @@ class Monitored(Recorder):
         for event, callback in ((_START, started), (_LINE, line_begun), (_JUMP, jumped)):
             _monitoring.register_callback(tool, event, callback)
 
+    def _look(self) -> None:
+        """What recording has cost until now, and whether it is to see less from now on."""
+        self._events += EVENTS
+        left = self.bound.left(self._events * self._cost)
+        if left < 0.5 and self._following:
+            self._following = False
+            for entry in list(self.counted.values()):
+                if not entry.straight and entry.calls <= FOLLOWED:
+                    self._follow_no_more(entry.code, entry)
+        elif left < 0 and self.counting:
+            self.counting = False
+            seen = {key: entry.code for key, entry in list(self.counted.items())}
+            self.counted.clear()
+            self._disarm(seen)
+
+    def _follow_no_more(self, code: CodeType, entry: Counted) -> None:
+        assert self._tool is not None
+        entry.cut = True
+        _monitoring.set_local_events(self._tool, code, _START)
+
+    def _cost_of_event(self, tool: int) -> float:
+        """Seconds of a call that is told of, measured now."""
+        code = _call.__code__
+        self._armed[id(code)] = code, _START
+
+        def switch(on: bool) -> None:
+            self._recording = on
+            self._afresh()
+            _monitoring.set_local_events(tool, code, _START if on else 0)
+
+        found = bounds.cost(_calls, switch)
+        for known in (self._armed, self._quiet, self.executed, self.counted):
+            known.clear()
+        return found
+
     # Rounds
 
     def prepare(self) -> None:
         self._find()
         self._read()
 
-    def begin(self, *, again: bool = False) -> None:
+    def begin(self, *, again: bool = False, most: float = MOST) -> None:
+        super().begin(again=again, most=most)
         self._arm_again()
         if len(sys.modules) != self._loaded:
             self._find()
         self._read()
-        super().begin(again=again)
         self._recording = True
+        self.bound.on()
+
+    def _afresh(self, most: float = MOST) -> None:
+        super()._afresh(most)
+        self._events = 0
+        self._following = True
 
     def end(self) -> None:
+        super().end()
+        self.bound.off()
         self._recording = False
         self._disarm(self.executed | self._inside)
         self._inside.clear()
@@ -127,23 +197,25 @@ class Monitored(Recorder):
     def apart(self) -> Iterator[dict[int, CodeType]]:
         self._arm_again()
         self._find()
-        recording, self._recording = self._recording, True
+        # Only what runs is asked for: each function tells it once.
+        recording, self._recording = self._recording, False
         with super().apart() as inside:
             yield inside
         self._recording = recording
         self._find()
         if recording:
             self._inside.update(inside)
-        else:
-            self._disarm(inside)
+            self._arm_again()
 
     def _arm_again(self) -> None:
         tool = self._tool
         if tool is None:
             return
         for key, code in self._quiet.items():
+            entry = self.counted.get(key)
+            followed = entry is not None and (entry.cut or entry.calls > FOLLOWED)
             _monitoring.set_local_events(tool, code, 0)
-            _monitoring.set_local_events(tool, code, self._armed[key][1])
+            _monitoring.set_local_events(tool, code, _START if followed else self._armed[key][1])
         self._quiet.clear()
 
     def _disarm(self, codes: dict[int, CodeType]) -> None:
@@ -185,6 +257,15 @@ class Monitored(Recorder):
         for constant in code.co_consts:
             if isinstance(constant, CodeType):
                 self._watch(constant)
+
+
+def _call() -> None:
+    pass
+
+
+def _calls(times: int) -> None:
+    for _ in range(times):
+        _call()
 
 
 _BACKWARD = frozenset(number for name, number in dis.opmap.items() if name.startswith("JUMP_BACKWARD"))

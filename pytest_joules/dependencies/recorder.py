@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FunctionType, ModuleType
+from typing import ClassVar
 
+from pytest_joules.dependencies.bounds import MOST, Bound
 from pytest_joules.dependencies.counting import Counted
 from pytest_joules.dependencies.project import Project
 
@@ -28,6 +30,10 @@ _TELLING = (
 class Recorder:
     """What both ways have in common."""
 
+    _TIMES: ClassVar[float]
+    _FREE: ClassVar[float]
+    """See :class:`Bound`."""
+
     def __init__(self, project: Project) -> None:
         self.project = project
         self.executed: dict[int, CodeType] = {}
@@ -40,6 +46,14 @@ class Recorder:
         """Files of the project that were imported since."""
         self.trouble: str | None = None
         """Why nothing can be recorded."""
+        self.incomplete: str | None = None
+        """Why not all that ran since :meth:`begin` is in ``executed``."""
+        self.gap: str | None = None
+        """The same of what ran last :meth:`apart`."""
+        self.counting = True
+        """``counted`` has all calls: counting them has not become too dear."""
+        self.bound = Bound(self._TIMES, self._FREE)
+        self._in_round = False
         self._telling: dict[int, str] = {}
         self._modules: dict[str, ModuleType] = {}
         self._loaded = 0
@@ -48,8 +62,11 @@ class Recorder:
         """No round runs now: time to look for code that is new."""
         self._new_modules()
 
-    def begin(self, *, again: bool = False) -> None:
-        """A test's warm-up round begins; ``again``: another one of the same test, which is counted anew."""
+    def begin(self, *, again: bool = False, most: float = MOST) -> None:
+        """A test's warm-up round begins; ``again``: another one of the same test, which is counted anew. Recording may take
+        ``most`` seconds: then it gives up counting, and where that is not enough itself."""
+        self._in_round = True
+        self._afresh(most)
         self.counted.clear()
         if not again:
             self.executed.clear()
@@ -59,8 +76,15 @@ class Recorder:
         """How much ran: calls and lines, and calls of other code."""
         return (self.other_calls or 0) + sum(entry.calls + sum(entry.lines.values()) for entry in self.counted.values())
 
+    def _afresh(self, most: float = MOST) -> None:
+        """What comes now has its own bound."""
+        self.bound.begin(most)
+        self.incomplete = None
+        self.counting = True
+
     def end(self) -> None:
         """It has ended."""
+        self._in_round = False
 
     def enter(self) -> None:
         """The project's code may run now: a fixture of its own, the test's body."""
@@ -75,6 +99,9 @@ class Recorder:
     def apart(self) -> Iterator[dict[int, CodeType]]:
         """Record what runs inside by itself as well, in the dictionary that is given: complete when the block has ended."""
         before, counted = dict(self.executed), dict(self.counted)
+        known = self.incomplete, self.counting
+        if not self._in_round:
+            self._afresh()
         self.executed.clear()
         self.counted.clear()
         inside: dict[int, CodeType] = {}
@@ -82,6 +109,9 @@ class Recorder:
             yield inside
         finally:
             inside.update(self.executed)
+            self.gap = self.incomplete
+            if not self._in_round:
+                self.incomplete, self.counting = known
             self.executed.update(before)
             # It stays up for other tests: its calls are none of this test's body.
             self.counted.clear()

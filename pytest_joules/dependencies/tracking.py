@@ -13,6 +13,7 @@ import pytest
 
 from pytest_joules import repeat
 from pytest_joules.dependencies import parameters, project, recorder
+from pytest_joules.dependencies.bounds import MOST
 from pytest_joules.dependencies.code import File, digest
 from pytest_joules.dependencies.counting import by_function
 from pytest_joules.dependencies.graph import Graph, Node, fingerprint
@@ -65,7 +66,7 @@ class Tracking:
         self._recorded = False
         self._imported: tuple[str, ...] = ()
         self._nodes: dict[int, tuple[CodeType, Node | None]] = {}
-        self._fixtures: dict[int, tuple[object, tuple[CodeType, ...]]] = {}
+        self._fixtures: dict[int, tuple[object, tuple[CodeType, ...], str | None]] = {}
         self._facts: dict[Node, tuple[bool, str]] = {}
         self._dull: set[Node] = set()
         """Code whose names say neither."""
@@ -79,14 +80,15 @@ class Tracking:
         if not self.config.option.collectonly:
             self.recorder.prepare()
 
-    def begin(self, *, again: bool = False) -> None:
-        """Before the warm-up round of a test; ``again``: a second one, which is counted in the place of the first."""
+    def begin(self, *, again: bool = False, most: float = MOST) -> None:
+        """Before the warm-up round of a test; ``again``: a second one, which is counted in the place of the first. It may take
+        ``most`` seconds more than without."""
         self._running = self._recorded = True
-        self.recorder.begin(again=again)
+        self.recorder.begin(again=again, most=most)
 
     def much_ran(self) -> bool:
         """Whether enough of the project's code has run that it matters whether its caches were warm."""
-        return self.recorder.trouble is None and self.recorder.events() >= MUCH
+        return self.recorder.trouble is None and self.recorder.counting and self.recorder.events() >= MUCH
 
     def end(self) -> None:
         """After its teardown; harmless where nothing is recorded."""
@@ -115,7 +117,7 @@ class Tracking:
         # It stays up for other tests, which depend on it as much as this one.
         with self.recorder.apart() as codes:
             result = yield
-        self._fixtures[id(fixturedef)] = fixturedef, tuple(codes.values())
+        self._fixtures[id(fixturedef)] = fixturedef, tuple(codes.values()), self.recorder.gap
         return result
 
     def pytest_unconfigure(self) -> None:
@@ -133,15 +135,17 @@ class Tracking:
         if self.recorder.trouble is not None:
             return unknown(self.recorder.trouble)
         codes = list(self.recorder.executed.values())
+        gaps = {self.recorder.incomplete}
         for fixture in repeat.fixtures_up(item):
-            _, more = self._fixtures.get(id(fixture), (None, ()))
+            _, more, gap = self._fixtures.get(id(fixture), (None, (), None))
             codes += more
+            gaps.add(gap)
         nodes = self._nodes
         located = [known[1] if (known := nodes.get(id(code))) is not None else self._node(code) for code in codes]
         roots = {node for node in located if node is not None}
         for path in self.recorder.imported:
             roots.update(self.graph.whole_module(path))
-        told = self.recorder.told(codes)
+        told = self.recorder.told(codes) | {gap for gap in gaps if gap is not None}
         for root in roots - self._dull:
             reads, starts = self._names(root)
             if not reads and not starts:
@@ -165,8 +169,17 @@ class Tracking:
             "fingerprint": fingerprint(functions),
             "functions": functions,
             "unknown": sorted(told),
-            "counts": by_function(self.recorder.counted.values(), self._function, self.recorder.other_calls),
+            "counts": self._counts() if self.recorder.counting else {},
         }
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know of the counts of the test that was recorded last."""
+        known = self.recorder.counting or self.recorder.incomplete is not None or self.recorder.trouble is not None
+        return [] if known else ["its calls are not counted: that takes longer than they do"]
+
+    def _counts(self) -> dict[str, list[int]]:
+        return by_function(self.recorder.counted.values(), self._function, self.recorder.other_calls)
 
     def _function(self, code: CodeType) -> tuple[str, str, File] | None:
         node = self._node(code)

@@ -161,6 +161,8 @@ class Comparing:
 
 def refusal(before: Record, now: Record, *, random: bool) -> str | None:
     """Why two measurements of a test cannot be held against each other, and what to do; ``None`` where they can."""
+    if now["source"] is None:
+        return f"not measured now: {'; '.join(now['notes'][:1])}"
     if now["source"] != before["source"]:
         return f"measured with {now['source']}, then with {before['source']}: choose the same --energy-source, or save anew"
     if random:

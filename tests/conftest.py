@@ -37,5 +37,6 @@ def _installed_modules_stay(tmp_path_factory):
             sys.modules.update(stay)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_ADDOPTS", "-p no:randomly")  # inner runs have the order that their tests are written in
         patch.setattr(pytester_module, "SysModulesSnapshot", Snapshot)
         yield

@@ -483,7 +483,7 @@ def test_a_test_whose_teardown_fails_while_it_waits_has_not_passed(saved, monkey
         "import pytest\nDONE = []\n@pytest.fixture(autouse=True)\ndef broken(request):\n    yield\n"
         "    DONE.append(request.node.name)\n    assert DONE != ['test_a'] * 11\n"
     )
-    result = saved.run("--energy-compare=main", "--energy-rounds=10")
+    result = saved.run("--energy-compare=main", "--energy-rounds=10", "--energy-repeat-failures=fail")
     result.assert_outcomes(passed=2, failed=1, errors=1)
     assert [entry[1] for entry in saved.history()[3:] if entry[0] == "test_a.py::test_a"] == ["error"]
 

@@ -86,7 +86,7 @@ def test_a_report_of_everything(inner, capsys):
     assert len(tests) == len(OUTCOMES) + 3
 
     # A number that could not be measured is null or "unavailable" everywhere.
-    for name in ("test_errs", "test_skips", "test_marked_skip", "test_xfails", "test_not_run", "test_unmeasured"):
+    for name in ("test_errs", "test_skips", "test_marked_skip", "test_xfails", "test_not_run", "test_unmeasured", "test_fails"):
         assert (tests[name]["energy"], tests[name]["provenance"], tests[name]["samples"]) == (None, "unavailable", [])
     for name, case in inner.junit().items():
         said = properties(case)
@@ -124,9 +124,8 @@ def test_a_report_of_everything(inner, capsys):
 
     # The table.
     said = result.stdout.str()
-    assert re.search(r"test_a.py::test_fails +3.00 mJ .* F1\n", said)
     assert re.search(r"test_a.py::test_passes +4.00 mJ .* J\n", said)
-    assert "2 error, 2 skipped, 2 xfailed, 1 unavailable (marked xfail), 1 unavailable (marked skip)" in " ".join(
+    assert "2 error, 2 skipped, 2 xfailed, 1 failed, 1 unavailable (marked xfail), 1 unavailable (marked skip)" in " ".join(
         line.strip() for line in result.outlines
     )
 
@@ -146,7 +145,7 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(inner, columns, monkeyp
 def test_notes_are_spelt_out_where_there_is_room(inner, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     inner.file(test_a="def test_5(): assert draw(1000)\ndef test_b(): draw(123_456)\n")
-    result = inner.run()
+    result = inner.run("--energy-warmup=0")
     (line,) = (line for line in result.outlines if line.startswith("test_a.py::test_5 "))
     assert line.endswith("  failed, one round") and len(line) <= 80
 
@@ -276,9 +275,11 @@ def test_stopping_at_failures(inner, option, ran):
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     tests = inner.tests()
     assert list(tests) == [f"test_{n}" for n in range(1, ran + 1)]
-    assert [round(1e6 * test["energy"]["median"]) for test in tests.values()] == [1000 * n for n in range(1, ran + 1)]
-    assert len(inner.history()) == ran
-    result.stdout.fnmatch_lines([f"one pass over {ran} tests: *"])
+    passed = range(1, ran, 2)
+    energies = {name: round(1e6 * test["energy"]["median"]) for name, test in tests.items() if test["energy"] is not None}
+    assert energies == {f"test_{n}": 1000 * n for n in passed}  # one that fails is seen in the recorded round only
+    assert len(inner.history()) == len(passed)
+    result.stdout.fnmatch_lines([f"one pass over {len(passed)} test{'s' if len(passed) > 1 else ''}: *"])
 
 
 def started(start, inner, *args, marks):

@@ -28,6 +28,8 @@ _START, _LINE, _JUMP = _monitoring.events.PY_START, _monitoring.events.LINE, _mo
 class Monitored(Recorder):
     """By events on the project's code objects."""
 
+    sees_new_code, sees_threads = False, True
+
     def __init__(self, project: Project) -> None:
         super().__init__(project)
         self._armed: dict[int, tuple[CodeType, int]] = {}

@@ -63,6 +63,8 @@ _TRACE, _PROFILE = _Tool("trace", _get_trace, _no_trace), _Tool("profile", _get_
 class Traced(Recorder):
     """By a trace or a profile function: switched on only where the project's code can run."""
 
+    sees_new_code, sees_threads = True, False
+
     def __init__(self, project: Project) -> None:
         super().__init__(project)
         self.other_calls: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -22,6 +23,7 @@ class Activity:
         self._threads = threads
         self._own = frozenset(_descendants()) if not opened.processes else frozenset[int]()
         """What this plugin and others have started for themselves."""
+        self._others = _threads()
         self._before: dict[tuple[str, int], int] = {}
 
     def begin(self) -> None:
@@ -37,15 +39,18 @@ class Activity:
         return {key[0] for key, spent in before.items() if now.get(key) != spent or spent < 0}
 
     def _clocks(self) -> Iterator[tuple[tuple[str, int], int]]:
-        if self._threads and self.opened.threads:
-            self.opened.threads[:] = [thread for thread in self.opened.threads if thread.is_alive()]
-            for thread in self.opened.threads:
-                if (number := thread.native_id) is not None:
-                    yield (_THREAD, number), _spent(number, 6)
+        for thread in _threads() - self._others if self._threads else ():
+            yield (_THREAD, thread), _spent(thread, 6)
         if self.opened.processes or _pools():
             for number in _descendants():
                 if number not in self._own:
                     yield (_PROCESS, number), _spent(number, 2)
+
+
+def _threads() -> set[int]:
+    """Other threads that ``threading`` knows: before Python 3.12 no event tells that one starts."""
+    here = threading.get_native_id()
+    return {number for thread in threading.enumerate() if (number := thread.native_id) is not None and number != here}
 
 
 def _pools() -> bool:

@@ -68,8 +68,6 @@ class Opened:
         self._new: list[str] = []
         self.written: dict[str, Traces] = {}
         """Files that a recorded test or fixture wrote, with its traces."""
-        self.threads: list[Any] = []
-        """Threads that the project's code has started, as far as ``threading`` knows them."""
         self.processes = False
         """Whether the project's code has started a process."""
 
@@ -147,7 +145,10 @@ class Opened:
         name = arguments[0].co_filename
         if name.startswith("<") or _kind(name) != _PROJECT:
             return
-        by_text = _by_text(_caller())
+        # A script that a test runs stays with it; a module that it makes Python import is there for all.
+        by_text = _by_text(_caller()) and (
+            self.current is None or any(code.co_name == "_find_and_load" for _, code in _callers(_caller()))
+        )
         self._new.append(name)
         self.executed[name] = self.executed.get(name, False) or by_text
         if self.current is not None:
@@ -159,8 +160,6 @@ class Opened:
             return
         if self.current is not None:
             self.current.started.add("starts a thread")
-        if (thread := getattr(arguments[0], "__self__", None)) is not None:
-            self.threads.append(thread)
 
     def _process(self, arguments: tuple[Any, ...]) -> None:
         if _asker(_callers(_caller())) == _OWN:

@@ -54,6 +54,8 @@ _PREDICTING_TOO = frozenset(("json", "top", "threshold", "fail-on", "trust-estim
 NO = ("", "0", "no", "false", "off")
 YES = ("1", "yes", "true", "on")
 
+_LISTENING = pytest.StashKey[bool]()
+
 _MARKERS = (
     "energy_budget(joules): fail when the test costs more; joules=2.5 or joules='500 mJ'. Without --energy it does nothing.",
     "energy(rounds, iterations, warmup, max_time, skip): how --energy measures this test. Without --energy it does nothing.",
@@ -160,6 +162,18 @@ def add_hookspecs(manager: pytest.PytestPluginManager) -> None:
         manager.add_hookspecs(hookspecs)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """What conftest files and plugins read when they are imported is seen too, where this run may measure."""
+    given = vars(early_config.known_args_namespace)
+    asked = any(name.startswith("energy") and value is not None for name, value in given.items())
+    if not given.get("energy_disable") and (asked or early_config.getini("energy")):
+        from pytest_joules.dependencies import opened
+
+        opened.listen_early()
+        early_config.stash[_LISTENING] = True
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
@@ -175,6 +189,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
             add_hookspecs(config.pluginmanager)
             start_alone(config)
+    if config.stash.get(_LISTENING, False):
+        from pytest_joules.dependencies import opened
+
+        opened.forget_early()
 
 
 @contextmanager

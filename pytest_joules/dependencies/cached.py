@@ -80,6 +80,7 @@ class Cached:
         if item.nodeid not in self._records:
             return False
         self._items[item.nodeid] = item
+        self.tracking.opened.listen()  # nothing is measured
         return True
 
     @pytest.hookimpl(tryfirst=True)

@@ -16,6 +16,7 @@ from functools import cached_property
 from types import CodeType
 from typing import NamedTuple, TypeAlias
 
+from pytest_joules.dependencies.keeping import fills, is_lazy, is_wrapped
 from pytest_joules.dependencies.statements import statements
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
@@ -88,6 +89,14 @@ class Unit:
     marks: str = ""
     """Hash of its ``pytest.mark`` decorators, which are not in ``digest``: their arguments come as parameters and markers."""
     marks_refer: Refers = field(default_factory=Refers)
+    keeps: bool = False
+    """Its result may be kept for others: see :mod:`.keeping`."""
+    lazy: bool = False
+    """It keeps what it calls others for."""
+    fills: bool = False
+    """It changes what belongs to a module."""
+    wrapped: Statement | None = None
+    """Its decorators alone."""
 
 
 @dataclass(slots=True)
@@ -345,13 +354,16 @@ class _Reader:
             else:
                 own.append(ast.dump(decorator))
                 called.add(_refers(decorator))
+        decorators = len(own)
         for default in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
             own.append(ast.dump(default))
             called.add(_refers(default))
         body: object = ast.dump(node) if code is None else _of_code(code)  # in ``if 0:`` it leaves no code
         if code is not None:
             refers.names.difference_update(code.co_varnames, code.co_cellvars, code.co_freevars)
-        unit = Unit(digest(body, own), refers, called, owner, digest(marks) if marks else "", marked)
+        wrapped = Statement(digest(own[:decorators]), called, calls=True) if decorators else None
+        unit = Unit(digest(body, own), refers, called, owner, digest(marks) if marks else "", marked, wrapped=wrapped)
+        unit.keeps, unit.lazy, unit.fills = is_wrapped(node), is_lazy(node), fills(node)
         self._units.setdefault(qualname, []).append(unit)
 
     def _bind(self) -> None:
@@ -565,7 +577,12 @@ def _together(units: Sequence[Unit]) -> Unit:
         called.add(unit.called)
         marked.add(unit.marks_refer)
     marks = "".join(unit.marks for unit in units)
-    return Unit(digest(*(unit.digest for unit in units)), refers, called, units[0].owner, marks, marked)
+    whole = Unit(digest(*(unit.digest for unit in units)), refers, called, units[0].owner, marks, marked)
+    whole.keeps, whole.lazy = any(unit.keeps for unit in units), any(unit.lazy for unit in units)
+    whole.fills = any(unit.fills for unit in units)
+    wrapped = [unit.wrapped for unit in units if unit.wrapped is not None]
+    whole.wrapped = _joined(wrapped) if wrapped else None
+    return whole
 
 
 # Bytecode

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from pytest_joules.dependencies.code import Class, File, Import, Refers, Statement, Unit, digest
+from pytest_joules.dependencies.code import Binding, Class, File, Import, Refers, Statement, Unit, digest
 from pytest_joules.dependencies.project import Project
 
 #: Names by which a function reaches what no name shows.
@@ -25,7 +25,8 @@ _MOST_COMMON = 50
 
 class Node(NamedTuple):
     """A piece of the project's code: ``function`` (executed by a test), ``made`` (a function that ran at import, with all it
-    may have called), ``class``, ``statement``, ``import``, ``effects`` (of a module) or ``gone``."""
+    may have called), ``decorators`` (of a function), ``class``, ``statement``, ``import``, ``effects`` (of a module) or
+    ``gone``."""
 
     kind: str
     path: str
@@ -91,6 +92,10 @@ class Graph:
         self._common[begin] = known
         return known
 
+    def needs(self, node: Node) -> frozenset[Node]:
+        """What a piece needs at once."""
+        return self._known(node)[2]
+
     def roots(self, keys: Iterable[str]) -> Iterator[Node]:
         """The pieces that a record's keys name."""
         for key in keys:
@@ -113,20 +118,21 @@ class Graph:
             hashes += [self._known(node)[1] for node in further] if root.kind == "name" and not own else [own]
         return _one_of(hashes) if hashes else "gone"
 
-    def whole_module(self, path: str) -> Iterator[Node]:
-        """Everything in a module."""
+    def whole_module(self, path: str, *, functions: bool = True) -> Iterator[Node]:
+        """Everything in a module, or what is no function."""
         file = self.project.file(path)
         if file is None:
             yield Node("gone", path)
             return
-        yield from (Node("function", path, name) for name in file.functions)
+        if functions:
+            yield from (Node("function", path, name) for name in file.functions)
         yield from (Node("name", path, name) for name in file.bindings)
         yield Node("effects", path)
 
     def refers(self, path: str, refers: Refers) -> frozenset[Node]:
         """What a piece of text needs that is evaluated in the module of ``path``, such as a doctest."""
         file = self.project.file(path)
-        return frozenset(_References(self, path, calls=False).of(file, refers)) if file is not None else frozenset()
+        return frozenset(References(self, path, calls=False).of(file, refers)) if file is not None else frozenset()
 
     # What one piece is and needs
 
@@ -144,8 +150,14 @@ class Graph:
             # Its own entries are made by the nodes it leads to.
             if not bound:
                 return "gone", frozenset()
-            return "", frozenset(Node(kind, node.path, node.name) for kind, _ in bound if kind != "function")
-        facts = [entry for kind, entry in bound if kind == node.kind]
+            kinds = ["decorators" if kind == "function" else kind for kind, _ in bound]
+            wrapped = node.name in file.functions and file.functions[node.name].wrapped is not None
+            return "", frozenset(Node(kind, node.path, node.name) for kind in kinds if kind != "decorators" or wrapped)
+        if node.kind == "decorators":
+            unit = file.functions.get(node.name)
+            facts: list[Binding] = [unit.wrapped] if unit is not None and unit.wrapped is not None else []
+        else:
+            facts = [entry for kind, entry in bound if kind == node.kind]
         if not facts:
             return "gone", frozenset()
         further: set[Node] = {Node("effects", node.path)}
@@ -154,7 +166,7 @@ class Graph:
             if isinstance(entry, Class):
                 own.append(self._class(node, file, entry, further))
             elif isinstance(entry, Statement):
-                further |= _References(self, node.path, calls=entry.calls).of(file, entry.refers)
+                further |= References(self, node.path, calls=entry.calls).of(file, entry.refers)
                 own.append(entry.digest)
             elif isinstance(entry, Import):
                 own.append(digest(entry))
@@ -162,8 +174,8 @@ class Graph:
 
     def _function(self, node: Node, file: File, unit: Unit) -> tuple[str, frozenset[Node]]:
         made = node.kind == "made"
-        body = _References(self, node.path, calls=made)
-        found = body.of(file, unit.refers) | _References(self, node.path, calls=True).of(file, unit.called)
+        body = References(self, node.path, calls=made)
+        found = body.of(file, unit.refers) | References(self, node.path, calls=True).of(file, unit.called)
         if unit.owner is not None:
             found.add(Node("name", node.path, unit.owner))
         found.add(Node("effects", node.path))
@@ -176,11 +188,11 @@ class Graph:
         unit = file.functions.get(qualname) if file is not None else None
         if file is None or unit is None or not unit.marks:
             return "", frozenset()
-        return unit.marks, frozenset(_References(self, path, calls=True).of(file, unit.marks_refer))
+        return unit.marks, frozenset(References(self, path, calls=True).of(file, unit.marks_refer))
 
     def _class(self, node: Node, file: File, entry: Class, further: set[Node]) -> str:
-        further |= _References(self, node.path, calls=False).of(file, entry.refers)
-        further |= _References(self, node.path, calls=True).of(file, entry.called)
+        further |= References(self, node.path, calls=False).of(file, entry.refers)
+        further |= References(self, node.path, calls=True).of(file, entry.called)
         further |= {Node("made", node.path, qualname) for qualname in entry.at_creation}
         # A method that is added counts where it takes the place of another one; what is called test... nobody calls.
         names = {name for name in entry.methods if not name.startswith("test")}
@@ -234,7 +246,7 @@ class Graph:
             further.add(Node("effects", package))
         if file.effects is None:
             return "", frozenset(further)
-        further |= _References(self, node.path, calls=True).of(file, file.effects.refers)
+        further |= References(self, node.path, calls=True).of(file, file.effects.refers)
         return file.effects.digest, frozenset(further)
 
     def module_of(self, importer: str, module: str, level: int) -> str | None:
@@ -247,7 +259,7 @@ class Graph:
         return self.project.inside(folder, module.split(".")) if module else self.project.inside(folder, ["__init__"])
 
 
-class _References:
+class References:
     """What names stand for, followed through imports."""
 
     def __init__(self, graph: Graph, path: str, *, calls: bool) -> None:
@@ -324,6 +336,13 @@ class _References:
         module = self.graph.module_of(path, inside, entry.level)
         if module is not None:
             self._module(module, attributes)
+        elif target is not None and file is not None:
+            self._asked(target, file)
+
+    def _asked(self, path: str, file: File) -> None:
+        """A name that a module makes when it is asked for (PEP 562), once."""
+        if "__getattr__" in file.functions:
+            self._found.add(Node("made", path, "__getattr__"))
 
     def _module(self, path: str, attributes: Iterable[str]) -> None:
         """A module is at hand: whatever of it has the name of an attribute may be used."""
@@ -334,10 +353,13 @@ class _References:
         self._found.add(Node("effects", path))
         folder = path.removesuffix("__init__.py").rstrip("/") if path.endswith("__init__.py") else None
         for name in attributes:
-            if not self._name(path, file, name, attributes) and folder is not None:
-                module = self.graph.project.inside(folder, [name])
-                if module is not None:
-                    self._module(module, attributes)
+            if self._name(path, file, name, attributes):
+                continue
+            module = self.graph.project.inside(folder, [name]) if folder is not None else None
+            if module is not None:
+                self._module(module, attributes)
+            else:
+                self._asked(path, file)
 
 
 def _one_of(hashes: Iterable[str]) -> str:

@@ -35,6 +35,7 @@ class Monitored(Recorder):
 
     #: With what it costs before that is noticed, a round takes no more than half as long again.
     _TIMES, _FREE = 0.35, 0.012
+    sees_new_code, sees_threads = False, True
 
     def __init__(self, project: Project) -> None:
         super().__init__(project)

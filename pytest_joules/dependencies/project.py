@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import importlib.machinery
@@ -10,6 +11,8 @@ import os
 import platform
 import subprocess
 import sys
+import sysconfig
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -28,27 +31,38 @@ _FOREIGN = frozenset(
 )
 #: Stands before the path of a file of the project that was installed, in the place of the folder it was installed to.
 INSTALLED = "installed"
-#: Files that are text for people.
-_PROSE = frozenset((".md", ".rst", ".txt", ".adoc", ".html", ".css"))
+#: Folders of the machine, and those for a while, in which nothing is a project's.
+_MACHINES = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr/lib", "/usr/lib64")
+_TEMPORARY = ("/tmp", "/var/tmp", "/var/run", tempfile.gettempdir())
+#: What is recorded of a test: another number, and what was recorded before is not relied on.
+RECORDED = 2
 #: Of data files, so many bytes are read at most; of the rest, the sizes count.
 _MOST_BYTES = 64 * 2**20
 _MOST_FILES = 20_000
 
 
 class Project:
-    """The files below ``root`` that are not of an environment, and the project's own distribution where that is installed as
-    a copy (``pip install .``)."""
+    """The files below ``root`` that are not of an environment, the project's own distribution where that is installed as
+    a copy (``pip install .``), and what lies elsewhere and belongs to no environment: the code beside an ini file in a folder of
+    its own, another project that is installed as editable. Paths are relative to ``root``, with ``..`` where need be.
 
-    def __init__(self, root: Path) -> None:
+    ``around``: folders of which everything counts, though they are in a folder for temporary files.
+    """
+
+    def __init__(self, root: Path, around: Iterable[Path] = ()) -> None:
         self.root = root.resolve()
         self._prefix = f"{self.root}{os.sep}"
+        around = [path.resolve() for path in around]
+        self._around = tuple(f"{path}{os.sep}" for path in around)
+        self._elsewhere: dict[str, bool] = {}
+        self._contents: dict[tuple[str, int, int], str] = {}
         self._environments: dict[str, bool] = {}
         self._relative: dict[str, str | None] = {}
         self._folders: dict[str, str] = {}
         self._files: dict[str, File | None] = {}
         self._listed: dict[Path, frozenset[str]] = {}
         self._modules: dict[tuple[str, str], str | None] = {}
-        self.installed, self._own = _installed_copies(self.root)
+        self.installed, self._own, self._local = _installed_copies(frozenset((self.root, *around)))
 
     # Paths
 
@@ -69,12 +83,72 @@ class Project:
         path = f"{self._folders[folder]}{os.sep}{name}"
         if (copied := self.installed.get(path)) is not None:
             return f"{INSTALLED}/{copied}"
+        return self._below(path)
+
+    def _below(self, path: str) -> str | None:
         if not path.startswith(self._prefix):
-            return None
+            folder = os.path.dirname(path)  # noqa: PTH120 - thousands of times
+            return relative_path(path, str(self.root)) if self._is_elsewhere(folder) else None
         *folders, name = path.removeprefix(self._prefix).replace(os.sep, "/").split("/")
         if any(folder in _FOREIGN for folder in folders) or self._in_environment(folders):
             return None
         return "/".join((*folders, name))
+
+    def _is_elsewhere(self, folder: str) -> bool:
+        """Whether a folder outside of the root is one that people write."""
+        known = self._elsewhere.get(folder)
+        if known is None:
+            known = self._elsewhere[folder] = self._looks_written(folder)
+        return known
+
+    def _looks_written(self, folder: str) -> bool:
+        inside = f"{folder}{os.sep}"
+        parts = Path(folder).parts
+        if not _FOREIGN.isdisjoint(parts) or inside.startswith(_NOT_OURS):
+            return False
+        around = [prefix for prefix in self._around if inside.startswith(prefix)]
+        if not around and inside.startswith(_NOWHERE):
+            return False
+        above = max(around, key=len, default="")
+        folders = [path for path in (Path(folder), *Path(folder).parents) if len(str(path)) >= len(above)]
+        return not any((path / marker).exists() for path in folders for marker in ("pyvenv.cfg", "conda-meta"))
+
+    def data(self, filename: str) -> str | None:
+        """The key of a file that is no code, or of a folder (with ``/`` at its end); ``None`` where it is nothing that a test
+        should depend on."""
+        folder, name = os.path.split(filename.rstrip(os.sep))
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        if name in _FOREIGN or name.startswith(".coverage"):
+            return None
+        path = f"{self._folders[folder]}{os.sep}{name}"
+        return "./" if path == str(self.root) else self._below(path)
+
+    def data_digest(self, key: str, seen: tuple[int, int] | None = None) -> str:
+        """A hash of a file's content or of a folder's names as they are now. ``seen``: size and time of change of the file when
+        it was read; where they are others now, what was read is not known and nothing will be equal to the hash."""
+        path = self.path(key)
+        if key.endswith("/"):
+            return digest(sorted(self._shown(path)))
+        try:
+            found = path.stat()
+        except OSError:
+            return "missing"
+        if seen is not None and seen != (found.st_size, found.st_mtime_ns):
+            return digest("was", seen)
+        known = (key, found.st_size, found.st_mtime_ns)
+        if known not in self._contents:
+            self._contents[known] = content_digest(path) if found.st_size <= _MOST_BYTES else digest(known[1:])
+        return self._contents[known]
+
+    def _shown(self, folder: Path) -> Iterator[str]:
+        try:
+            names = os.listdir(folder)  # noqa: PTH208 - names only
+        except OSError:
+            return
+        for name in names:
+            if name not in _FOREIGN and not name.startswith(".coverage") and not name.endswith(".pyc"):
+                yield name
 
     def _in_environment(self, folders: Iterable[str]) -> bool:
         here = str(self.root)
@@ -137,8 +211,8 @@ class Project:
         roots = ["", "src", "lib"]
         for entry in sys.path:
             path = os.path.realpath(entry or ".")
-            if path.startswith(self._prefix) and self.relative(f"{path}{os.sep}x.py") is not None:
-                roots.append(path[len(self._prefix) :].replace(os.sep, "/"))
+            if path != str(self.root) and (inside := self.relative(f"{path}{os.sep}x.py")) is not None:
+                roots.append(inside.rpartition("/")[0])
         return tuple(dict.fromkeys(roots))
 
     def _package_root(self, importer: str) -> str:
@@ -196,13 +270,13 @@ class Project:
         return digest(sorted(found.items())) if found else None
 
     def data_files(self, leave_out: Iterable[Path] = ()) -> str:
-        """A hash of the project's files that are neither Python nor prose: those that git knows, or without git all of them
-        outside hidden folders and environments."""
+        """A hash of the project's files that are no Python: those that git knows, or without git all of them outside hidden
+        folders and environments. For what is read by code that no audit event tells of."""
         left_out = {path.resolve() for path in leave_out}
         result, left = hashlib.blake2b(digest_size=8), _MOST_BYTES
         for name in self._candidates():
             path = self.root / name
-            if path.suffix in _PROSE or path.suffix in (".py", ".pyc", ".pyi", ".so", ".pyd") or path in left_out:
+            if path.suffix in (".py", ".pyc", ".pyi", ".so", ".pyd") or path in left_out:
                 continue
             try:
                 size = path.stat().st_size
@@ -248,7 +322,7 @@ class Project:
                 continue
             found |= {name for name in _metadata_folders(folder) if f"{folder}{os.sep}{name}" not in self._own}
         names = {name.rpartition(".")[0].lower() for name in found if not name.lower().startswith("pytest_joules-")}
-        return digest(__version__, sorted(names))
+        return digest(__version__, RECORDED, sorted(names), self._local)
 
     def _is_own(self, folder: str) -> bool:
         return (folder == str(self.root) or folder.startswith(self._prefix)) and self.relative(
@@ -283,28 +357,72 @@ def _metadata_folders(folder: str) -> tuple[str, ...]:
         return ()
 
 
-def _installed_copies(root: Path) -> tuple[Mapping[str, str], frozenset[str]]:
-    """Files of the project that were installed as a copy, by where they are; and the metadata folders of its installations.
-
-    ``direct_url.json`` (PEP 610) of an installation says from which folder it was made.
-    """
+def _installed_copies(roots: frozenset[Path]) -> tuple[Mapping[str, str], frozenset[str], str]:
+    """Files of the project that were installed as a copy, by where they are; the metadata folders of its installations; and a
+    hash of what was installed from other folders or from a repository, whose version says little."""
     copies: dict[str, str] = {}
     own = set()
+    others = []
     for folder in _search_path():
         for name in _metadata_folders(folder):
-            try:
-                record = json.loads((Path(folder) / name / "direct_url.json").read_bytes())
-                source = urlsplit(record["url"])
-                path = unquote(source.path).removeprefix("/" if os.name == "nt" else "")  # file:///C:/there
-                if source.scheme != "file" or Path(path).resolve() != root:
-                    continue
-                own.add(f"{folder}{os.sep}{name}")
-                if not record.get("dir_info", {}).get("editable"):
-                    lines = (Path(folder) / name / "RECORD").read_text("utf-8").splitlines()
-                    files = [line.split(",", 1)[0] for line in lines]
-                    copies |= {
-                        os.path.realpath(f"{folder}/{file}"): file for file in files if file.endswith(".py") and file[0] != "."
-                    }
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            source, editable = _installed_from(Path(folder) / name)
+            if source is None:
                 continue
-    return copies, frozenset(own)
+            files = _installed_files(Path(folder) / name)
+            if Path(source).resolve() not in roots:
+                others += [line for line in files if ".dist-info/" not in line and ".pyc," not in line]
+                continue
+            own.add(f"{folder}{os.sep}{name}")
+            if not editable:
+                names = [line.split(",", 1)[0] for line in files]
+                copies |= {
+                    os.path.realpath(f"{folder}/{file}"): file for file in names if file.endswith(".py") and file[0] != "."
+                }
+    return copies, frozenset(own), digest(sorted(others))
+
+
+def _installed_from(metadata: Path) -> tuple[str | None, bool]:
+    """The folder or address that ``direct_url.json`` (PEP 610) of an installation names, and whether it is editable."""
+    try:
+        record = json.loads((metadata / "direct_url.json").read_bytes())
+        source = urlsplit(record["url"])
+        path = unquote(source.path).removeprefix("/" if os.name == "nt" else "")  # file:///C:/there
+        return path if source.scheme == "file" else record["url"], bool(record.get("dir_info", {}).get("editable"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, False
+
+
+def _installed_files(metadata: Path) -> list[str]:
+    try:
+        return (metadata / "RECORD").read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def relative_path(path: str, root: str) -> str:
+    """The way from ``root`` to a path, with ``/``; the path itself where that is shorter or there is none."""
+    try:
+        way = os.path.relpath(path, root).replace(os.sep, "/")
+    except ValueError:  # another drive
+        return path
+    return way if way.count("../") <= _HIGHEST else path
+
+
+def folders_around(root: Path, paths: Iterable[Path]) -> list[Path]:
+    """Folders that belong to a project besides ``root``: that of its repository, and the one that ``root`` and ``paths`` have in
+    common (the ini file may lie in a folder of its own)."""
+    found = [folder for folder in (root, *root.parents) if (folder / ".git").exists()][:1]
+    with contextlib.suppress(ValueError):
+        found.append(Path(os.path.commonpath([root, *paths])))
+    return [folder for folder in found if folder not in (root, Path(folder.anchor), Path.home(), *map(Path, _TEMPORARY))]
+
+
+def _folders(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple({f"{path}{os.sep}" for name in paths for path in (name, os.path.realpath(name))})
+
+
+#: The standard library, and this plugin where it is run from its source.
+_NOT_OURS = _folders([*filter(None, map(sysconfig.get_path, ("stdlib", "platstdlib"))), str(Path(__file__).parent.parent)])
+_NOWHERE = _folders((*_MACHINES, *_TEMPORARY))
+#: So many folders up a path is told from the root, further up from the top.
+_HIGHEST = 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,17 +12,11 @@ from pytest_joules.dependencies.bounds import MOST, Bound
 from pytest_joules.dependencies.counting import Counted
 from pytest_joules.dependencies.project import Project
 
-#: Functions of the standard library and what it means that one of them runs.
+#: Functions of the standard library and what it means that one of them runs, where no audit event may tell it.
 _TELLING = (
     ("threading", "Thread.start", "starts a thread"),
     ("subprocess", "Popen.__init__", "starts a process"),
     ("multiprocessing.process", "BaseProcess.start", "starts a process"),
-    ("os", "_spawnvef", "starts a process"),
-    ("pathlib", "Path.open", "reads files"),
-    ("pathlib", "Path.read_text", "reads files"),
-    ("pathlib", "Path.read_bytes", "reads files"),
-    ("pkgutil", "get_data", "reads files"),
-    ("importlib.resources", "files", "reads files"),
 )
 
 
@@ -33,6 +26,10 @@ class Recorder:
     _TIMES: ClassVar[float]
     _FREE: ClassVar[float]
     """See :class:`Bound`."""
+    sees_new_code: ClassVar[bool]
+    """Whether it sees functions that were not there when the round began."""
+    sees_threads: ClassVar[bool]
+    """Whether it sees what threads execute that were there."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -54,6 +51,11 @@ class Recorder:
         """``counted`` has all calls: counting them has not become too dear."""
         self.bound = Bound(self._TIMES, self._FREE)
         self._in_round = False
+        self.loaded: set[str] = set()
+        """Files of the project that were imported until now, by their paths in it."""
+        self.by_path: dict[str, str] = {}
+        """Files of the project whose code was executed by other means than an import, as it names them, and their paths in it:
+        to be looked for."""
         self._telling: dict[int, str] = {}
         self._modules: dict[str, ModuleType] = {}
         self._loaded = 0
@@ -118,16 +120,16 @@ class Recorder:
             self.counted.update(counted)
 
     def told(self, codes: Iterable[CodeType]) -> set[str]:
-        """What these code objects give away: that a thread or a process is started, that files are read."""
+        """What these code objects give away: that a process is started."""
         return {self._telling[id(code)] for code in codes if id(code) in self._telling}
 
     def _new_modules(self) -> dict[str, str]:
         """Files of the project that were imported since this was last asked: what Python calls them, and their paths in it."""
         found = [name for name, module in self._modules.items() if sys.modules.get(name) is not module]
+        files, self.by_path = self.by_path, {}
         if len(sys.modules) == self._loaded and not found:
-            return {}
+            return files
         self._loaded = len(sys.modules)
-        files = {}
         for name in found:
             del self._modules[name]
         # A copy is made at once: a list of the items is not, and what the garbage collector ends meanwhile may import.
@@ -136,6 +138,7 @@ class Recorder:
             if isinstance(file, str) and (relative := self.project.relative(file)) is not None:
                 self._modules[name] = module
                 files[file] = relative
+        self.loaded.update(files.values())
         for module_name, qualname, meaning in _TELLING:
             value: object = sys.modules.get(module_name)
             for part in qualname.split("."):
@@ -158,9 +161,3 @@ def make(project: Project) -> Recorder:
     from pytest_joules.dependencies.traced import Traced
 
     return Traced(project)
-
-
-#: Names of functions that start processes and are not seen, being written in C.
-STARTERS = frozenset(
-    name for name in ("fork", "forkpty", "system", "posix_spawn", "posix_spawnp", "startfile") if hasattr(os, name)
-)

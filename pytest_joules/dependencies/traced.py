@@ -71,6 +71,7 @@ class Traced(Recorder):
 
     #: With what recording costs before that is noticed, a round takes no more than three times as long.
     _TIMES, _FREE = 1.4, 0.03
+    sees_new_code, sees_threads = True, False
 
     def __init__(self, project: Project) -> None:
         super().__init__(project)

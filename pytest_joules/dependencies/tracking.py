@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import CodeType
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_joules import repeat
-from pytest_joules.dependencies import parameters, project, recorder
+from pytest_joules.dependencies import opened, parameters, project, recorder
+from pytest_joules.dependencies.activity import Activity
 from pytest_joules.dependencies.bounds import MOST
-from pytest_joules.dependencies.code import File, digest
+from pytest_joules.dependencies.code import File, Import, digest
 from pytest_joules.dependencies.counting import by_function
 from pytest_joules.dependencies.graph import Graph, Node, fingerprint
+from pytest_joules.dependencies.opened import Seen, Traces
+from pytest_joules.dependencies.reach import Reach
 from pytest_joules.model import Record
 from pytest_joules.plans import Plan
 from pytest_joules.settings import Settings
@@ -24,8 +27,13 @@ from pytest_joules.settings import Settings
 if TYPE_CHECKING:
     from _pytest.fixtures import FixtureDef, SubRequest
 
-#: Names in a function that say it reads files.
-_READERS = frozenset(("open", "read_text", "read_bytes", "read_csv", "loadtxt", "genfromtxt", "memmap", "fromfile", "sqlite3"))
+#: Packages that open files without the interpreter: a function that names one may read any of the project's.
+_READERS = frozenset(
+    (
+        *("cv2", "duckdb", "fiona", "h5py", "lmdb", "lxml", "netCDF4", "osgeo", "plyvel", "polars", "pyarrow", "pyogrio"),
+        *("rasterio", "rocksdb", "soundfile", "tables", "apsw", "igraph", "torchaudio", "av"),
+    )
+)
 #: Calls and lines of a test that does something.
 MUCH = 200
 #: Ini keys that do not change what a test does.
@@ -59,17 +67,22 @@ class Tracking:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
         self.settings = settings
-        self.project = project.Project(config.rootpath)
+        self.project = project.Project(config.rootpath, project.folders_around(config.rootpath, _given(config)))
         self.graph = Graph(self.project)
+        self.reach = Reach(self.graph)
         self.recorder = recorder.make(self.project)
+        self.opened = opened.of_session()
+        self.activity = Activity(self.opened, threads=not self.recorder.sees_threads)
         self._running = False
         self._recorded = False
         self._imported: tuple[str, ...] = ()
         self._nodes: dict[int, tuple[CodeType, Node | None]] = {}
-        self._fixtures: dict[int, tuple[object, tuple[CodeType, ...], str | None]] = {}
-        self._facts: dict[Node, tuple[bool, str]] = {}
-        self._dull: set[Node] = set()
-        """Code whose names say neither."""
+        self._fixtures: dict[int, tuple[object, tuple[CodeType, ...], Traces, str | None]] = {}
+        self._traces = Traces()
+        """What the test has opened that is recorded."""
+        self._reads: dict[Node, bool] = {}
+        self._by_text: tuple[int, set[Node]] = (0, set())
+        """How many files had been executed, and what belongs to all tests of those that were asked for by a text."""
         self._hooks: dict[Path, str] = {}
         self._fixture_names: dict[tuple[str, ...], str] = {}
 
@@ -78,12 +91,25 @@ class Tracking:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self) -> None:
         if not self.config.option.collectonly:
+            self._tell_recorder()
             self.recorder.prepare()
+
+    def pytest_runtest_logstart(self) -> None:
+        # What is measured comes next: nobody listens but while a test is recorded.
+        self.opened.ignore()
+
+    def pytest_runtest_logfinish(self) -> None:
+        self.opened.listen()
 
     def begin(self, *, again: bool = False, most: float = MOST) -> None:
         """Before the warm-up round of a test; ``again``: a second one, which is counted in the place of the first. It may take
         ``most`` seconds more than without."""
         self._running = self._recorded = True
+        if not again:
+            self._traces = Traces()
+        self.activity.begin()
+        self.opened.current = self._traces
+        self.opened.listen()
         self.recorder.begin(again=again, most=most)
 
     def much_ran(self) -> bool:
@@ -94,7 +120,17 @@ class Tracking:
         """After its teardown; harmless where nothing is recorded."""
         if self._running:
             self._running = False
+            self._tell_recorder()
             self.recorder.end()
+            self.opened.current = None
+            self.opened.ignore()
+            self._traces.started |= self.activity.end()
+
+    def _tell_recorder(self) -> None:
+        """What was executed and is no module that is imported is to be recorded as well."""
+        for name in self.opened.new_files():
+            if (path := self.project.relative(name)) is not None:
+                self.recorder.by_path[name] = path
 
     def enter(self) -> None:
         """Its body begins."""
@@ -115,14 +151,19 @@ class Tracking:
             finally:
                 self.recorder.leave()
         # It stays up for other tests, which depend on it as much as this one.
-        with self.recorder.apart() as codes:
+        with self.recorder.apart() as codes, self.opened.apart() as traces:
             result = yield
-        self._fixtures[id(fixturedef)] = fixturedef, tuple(codes.values()), self.recorder.gap
+        self._fixtures[id(fixturedef)] = fixturedef, tuple(codes.values()), traces, self.recorder.gap
         return result
 
     def pytest_unconfigure(self) -> None:
         self.end()
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is recorded from now on."""
         self.recorder.close()
+        self.opened.ignore()
 
     # What was recorded
 
@@ -135,35 +176,32 @@ class Tracking:
         if self.recorder.trouble is not None:
             return unknown(self.recorder.trouble)
         codes = list(self.recorder.executed.values())
+        traces = [self._traces]
         gaps = {self.recorder.incomplete}
         for fixture in repeat.fixtures_up(item):
-            _, more, gap = self._fixtures.get(id(fixture), (None, (), None))
-            codes += more
-            gaps.add(gap)
-        nodes = self._nodes
-        located = [known[1] if (known := nodes.get(id(code))) is not None else self._node(code) for code in codes]
-        roots = {node for node in located if node is not None}
-        for path in self.recorder.imported:
-            roots.update(self.graph.whole_module(path))
-        told = self.recorder.told(codes) | {gap for gap in gaps if gap is not None}
-        for root in roots - self._dull:
-            reads, starts = self._names(root)
-            if not reads and not starts:
-                self._dull.add(root)
-            if reads:
-                told.add("reads files")
-            if starts:
-                told.add(starts)
+            if (known := self._fixtures.get(id(fixture))) is not None:
+                codes += known[1]
+                traces.append(known[2])
+                gaps.add(known[3])
+        roots = self._roots(codes, traces)
+        told = self.recorder.told(codes).union(*(entry.started for entry in traces), {gap for gap in gaps if gap is not None})
+        executed = [root for root in roots if root.kind == "function"]
+        made = self._made(executed)
         surroundings, more_nodes = self.surroundings(item)
-        functions = self.graph.closure(roots | more_nodes if more_nodes else roots)
+        functions = self.graph.closure(roots | made | more_nodes)
+        if further := self.reach.feeders(_paths(functions)) | self._asked_for_by_text():
+            functions = self.graph.closure(roots | made | more_nodes | further)
+        if not functions and "<doctest>" not in surroundings:
+            told.add("no code of the project ran")
         functions.update(surroundings)
-        if "reads files" in told:
+        functions.update(self._files(item, traces, made, functions, told))
+        if any(map(self._reads_unseen, executed)):
             functions["<data files>"] = self.data_files
-            told.discard("reads files")
-        unreadable = sorted(path for path in {node.path for node in roots} if self.project.file(path) is None)
+        if not self._is_inside(item):
+            told.add("its file is outside of the project")
         if plan.random:
             told.add("random examples")
-        told.update(f"no source of {path}" for path in unreadable)
+        told.update(f"no source of {path}" for path in {node.path for node in roots} if self.project.file(path) is None)
         functions = dict(sorted(functions.items()))  # once: who sorts it again is quick
         return {
             "fingerprint": fingerprint(functions),
@@ -180,6 +218,91 @@ class Tracking:
 
     def _counts(self) -> dict[str, list[int]]:
         return by_function(self.recorder.counted.values(), self._function, self.recorder.other_calls)
+
+    def _roots(self, codes: Iterable[CodeType], traces: Iterable[Traces]) -> set[Node]:
+        nodes = self._nodes
+        located = [known[1] if (known := nodes.get(id(code))) is not None else self._node(code) for code in codes]
+        roots = {node for node in located if node is not None}
+        for path in self.recorder.imported:
+            roots.update(self.graph.whole_module(path))
+        for name in {name for entry in traces for name in entry.executed}:
+            if (mine := self.project.relative(name)) is not None:
+                roots.update(self.graph.whole_module(mine, functions=not self.recorder.sees_new_code))
+        return roots
+
+    def _made(self, executed: Iterable[Node]) -> set[Node]:
+        """Functions that may have made what these were given, whichever test they ran for."""
+        self._load()
+        return self.reach.made(executed)
+
+    def _load(self) -> None:
+        others = {path for name in self.opened.executed if (path := self.project.relative(name)) is not None}
+        self.reach.load(self.recorder.loaded | others)
+
+    def _asked_for_by_text(self) -> set[Node]:
+        executed = self.opened.executed
+        if self._by_text[0] != len(executed):
+            paths = {path for name, by_text in executed.items() if by_text and (path := self.project.relative(name)) is not None}
+            self._by_text = len(executed), {node for path in paths for node in self.graph.whole_module(path, functions=False)}
+        return self._by_text[1]
+
+    def _files(
+        self, item: pytest.Item, traces: list[Traces], made: set[Node], functions: Iterable[str], told: set[str]
+    ) -> dict[str, str]:
+        """Hashes of the files that the test has read, and those that the code has which it uses, by key; what they are not known
+        for is added to ``told``."""
+        found: dict[str, Seen] = dict(self.opened.by_nobody.files)
+        if item.path.suffix != ".py" and repeat.doctest_source(item) is None:
+            found[str(item.path)] = opened.seen(str(item.path))
+        paths = set(_paths(functions))
+        for name, entry in self.opened.by_module.items():
+            if self.project.relative(name) in paths:
+                found |= entry.files
+        for code, files in self.opened.by_function.values():
+            if made and self._node(code) in made:
+                found |= files
+        for entry in traces:
+            found |= entry.files
+        result = {}
+        for path, seen in found.items():
+            writer = self.opened.written.get(path)
+            key = self.project.data(path) if seen.how != "written" and not path.startswith(self._left_out) else None
+            if key is None:
+                continue
+            if writer is None:
+                listed = "/" if seen.how == "listed" and not key.endswith("/") else ""
+                size = (seen.size, seen.modified) if seen.how == "read" else None
+                result[f"{key}{listed}"] = self.project.data_digest(f"{key}{listed}", size)
+            elif writer is self._traces:
+                told.add("changes a file that it reads")
+            elif writer not in traces:
+                told.add("reads a file that another test wrote")
+        return result
+
+    @cached_property
+    def _left_out(self) -> tuple[str, ...]:
+        """What this plugin and pytest write, and the counters."""
+        option = self.config.option
+        paths = (self.settings.json, self.settings.csv, self.settings.powercap, option.basetemp, getattr(option, "xmlpath", None))
+        return tuple(str(Path(path).absolute()) for path in paths if path)
+
+    def _is_inside(self, item: pytest.Item) -> bool:
+        name = str(item.path)
+        return (self.project.relative(name) if name.endswith(".py") else self.project.data(name)) is not None
+
+    def _reads_unseen(self, node: Node) -> bool:
+        """Whether a function names a package that opens files without the interpreter."""
+        known = self._reads.get(node)
+        if known is None:
+            file = self.project.file(node.path)
+            unit = file.functions.get(node.name) if file is not None else None
+            entries = list(unit.refers.imports) if unit is not None else []
+            if file is not None and unit is not None:
+                entries += [
+                    entry for name in unit.refers.names for _, entry in file.bindings.get(name, ()) if isinstance(entry, Import)
+                ]
+            known = self._reads[node] = any(entry.module.partition(".")[0] in _READERS for entry in entries)
+        return known
 
     def _function(self, code: CodeType) -> tuple[str, str, File] | None:
         node = self._node(code)
@@ -205,20 +328,6 @@ class Tracking:
         kind, name = found
         return Node("function" if kind == "function" else "name", path, name)
 
-    def _names(self, node: Node) -> tuple[bool, str]:
-        """Whether a function reads files or starts processes, by the names in it."""
-        known = self._facts.get(node)
-        if known is None:
-            file = self.project.file(node.path)
-            unit = file.functions.get(node.name) if file is not None else None
-            names = unit.refers.names | unit.refers.attributes if unit is not None else set()
-            # os.system, or what was imported from os; not platform.system.
-            named = names & recorder.STARTERS
-            starts = bool(named) and unit is not None and ("os" in names or bool(named & unit.refers.names))
-            reason = "starts a process" if starts else "starts a thread" if "start_new_thread" in names else ""
-            known = self._facts[node] = bool(names & _READERS), reason
-        return known
-
     # What is the same now
 
     def is_unchanged(self, item: pytest.Item, code: Record) -> bool:
@@ -231,7 +340,18 @@ class Tracking:
             return False
         if "<data files>" in stored:
             surroundings["<data files>"] = self.data_files
-        return self.graph.closure({*self.graph.roots(stored), *nodes}) | surroundings == stored
+        files = {key: self.project.data_digest(key) for key in stored if "::" not in key and key[0] != "<"}
+        if any(stored[key] != value for key, value in files.items()):
+            return False
+        self._load()
+        further = self.reach.feeders(_paths(stored))
+        return self.graph.closure({*self.graph.roots(stored), *nodes, *further}) | surroundings | files == stored
+
+    def has_other_files(self, functions: Mapping[str, str]) -> bool:
+        """Whether a file that a record names is another one now."""
+        return any(
+            self.project.data_digest(key) != value for key, value in functions.items() if "::" not in key and key[0] != "<"
+        )
 
     # What is no function
 
@@ -313,6 +433,18 @@ class Tracking:
                 ]
             self._hooks[test] = fingerprint(self.graph.closure(roots)) if roots else ""
         return self._hooks[test]
+
+
+def _paths(functions: Iterable[str]) -> Iterator[str]:
+    """The files of a record's keys."""
+    return (key.partition("::")[0] for key in functions if "::" in key)
+
+
+def _given(config: pytest.Config) -> list[Path]:
+    """Files and folders that the command line names."""
+    here = config.invocation_params.dir
+    paths = [here / argument.partition("::")[0] for argument in config.args]
+    return [path.resolve() for path in paths if path.exists()]
 
 
 def _nothing() -> None:

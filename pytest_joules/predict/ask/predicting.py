@@ -176,7 +176,7 @@ class Predicting:
         from pytest_joules.dependencies.tracking import Tracking
 
         tracking = Tracking(self.config, self.settings)
-        tracking.recorder.close()  # nothing is recorded
+        tracking.close()  # nothing is recorded
         return tracking
 
     def _test(self, item: pytest.Item, record: Record | None, tracking: Tracking) -> Test:
@@ -188,6 +188,8 @@ class Predicting:
         around: dict[str, str | None] = {name: found.get(name) for name in SURROUNDINGS if name != "<data files>"}
         if "<data files>" in record["code"]["functions"]:
             around["<data files>"] = tracking.data_files
+        if tracking.has_other_files(record["code"]["functions"]):
+            around["<data files>"] = "changed"
         return Test(item.nodeid, around, self._budget(item, record))
 
     def _budget(self, item: pytest.Item, record: Record | None) -> float | None:

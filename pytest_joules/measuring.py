@@ -71,6 +71,8 @@ class Measuring:
         self._course: Course | None = None
         self._rounds: repeat.Rounds | None = None
         self._said = 0
+        self._unjudged: dict[str, Record] = {}
+        """Budgets of tests that are not measured."""
         self._quiesce: Callable[[], object] | None = None
         if any(source.name == "nvml" for source in sources):
             from pytest_joules.sources import nvml
@@ -90,12 +92,27 @@ class Measuring:
         try:
             for item in session.items:
                 item.stash[SETTINGS] = self._settings_of(item)
+            self._refuse_nothing_in_common(session)
         except pytest.UsageError as error:
             if not self._turns:
                 raise
             # A worker cannot end the run with a usage error: the controller does, see Reporting.
             self.config.workeroutput["joules_misuse"] = str(error)  # type: ignore[attr-defined]  # xdist's
             pytest.exit(str(error))
+
+    def _refuse_nothing_in_common(self, session: pytest.Session) -> None:
+        """A comparison of nothing is a mistake of whoever asked for it, and is told before anything is measured."""
+        if self.judging is None or session.testsfailed or self.settings.update or self.settings.predict_only:
+            return
+        other = self.judging.comparing.other
+        if not session.items or self.config.option.collectonly or any(item.nodeid in other.tests for item in session.items):
+            return
+        there = f"such as {next(iter(other.tests))}" if other.tests else "which has none"
+        raise pytest.UsageError(
+            f"--energy-compare: no test in common with baseline {other.name}: this run has {len(session.items)}, such as "
+            f"{session.items[0].nodeid}, the baseline {len(other.tests)}, {there}. Run the tests that it has, from the same "
+            "rootdir, or save a new one with --energy-save"
+        )
 
     def _settings_of(self, item: pytest.Item) -> ItemSettings:
         own = item_settings(item, self.settings)
@@ -165,7 +182,10 @@ class Measuring:
         plan = plan_of(item)
         own = item.stash.get(SETTINGS, None) or self._settings_of(item)
         if own.skip or not plan.measure:
-            item.user_properties.append(("energy_note", f"not measured: {'marked skip' if own.skip else plan.why}"))
+            why = f"not measured: {'marked skip' if own.skip else plan.why}"
+            item.user_properties.append(("energy_note", why))
+            if own.budget is not None:
+                self._unjudged[item.nodeid] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": why}
             return None
         if self.cached is not None and self.cached.stands_for(item):
             return None
@@ -444,6 +464,8 @@ class Measuring:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self._rounds is not None and not self._rounds.logging:
             self._rounds.reported = True
+        if report.when == "call" and report.passed and report.nodeid in self._unjudged:
+            report.joules_budget = self._unjudged.pop(report.nodeid)  # type: ignore[attr-defined]  # xdist carries it
         # The JUnit file takes its properties from this report.
         if report.when == "teardown" and not any(name == "energy_joules" for name, _ in report.user_properties):
             report.user_properties.extend(properties_of(empty_record(report.nodeid)))
@@ -493,7 +515,7 @@ def hold_to_budget(
     if own.budget is not None and report.passed:
         verdict = judge_budget(measurement, own.budget, trust_estimates=settings.trust_estimates, random=random)
         record["budget"] = verdict.as_record()
-        if verdict.verdict == "over budget":
+        if verdict.verdict == "over budget" and "budget" in settings.fail_on:
             report.outcome = "failed"
             report.longrepr = verdict.why
             report.sections.append(("energy budget", verdict.details))

@@ -5,6 +5,7 @@ Everything else is imported only where a run measures or predicts, so that any o
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -112,23 +113,24 @@ def ini(config: pytest.Config, key: str) -> Any:  # noqa: ANN401 - whatever a fi
             return known[key]
 
 
-def _asked(config: pytest.Config) -> bool:
+def _asked(options: Namespace) -> bool:
     """Whether the command line has an option that makes sense only when measuring."""
     names = {"budget", *_NAMED, *_FLAGS, *_OPTIONS} - _PLACES - _PREDICTING
-    if any(_given(config, name) for name in _PREDICTING):
+    if any(_given(options, name) for name in _PREDICTING):
         names -= _PREDICTING_TOO
-    return any(_given(config, name) for name in names)
+    return any(_given(options, name) for name in names)
 
 
-def _given(config: pytest.Config, name: str) -> bool:
-    return config.getoption(f"energy_{name.replace('-', '_')}", None) is not None
+def _given(options: Namespace, name: str) -> bool:
+    return getattr(options, f"energy_{name.replace('-', '_')}", None) is not None
 
 
-def wanted(config: pytest.Config) -> bool:
-    """Whether this run measures."""
-    if config.getoption("energy_disable", None):
+def wanted(config: pytest.Config, options: Namespace | None = None) -> bool:
+    """Whether this run measures; ``options``: the command line, where ``config`` has not got it yet."""
+    options = options or config.option
+    if getattr(options, "energy_disable", None):
         return False
-    if config.getoption("energy", None) or _asked(config):
+    if getattr(options, "energy", None) or _asked(options):
         return True
     said = ini(config, "energy")
     if (text := str(said).strip().lower()) in (*YES, *NO):
@@ -140,7 +142,7 @@ def predicts(config: pytest.Config) -> bool:
     """Whether this run predicts."""
     if config.getoption("energy_disable", None):
         return False
-    if any(_given(config, name) for name in _PREDICTING):
+    if any(_given(config.option, name) for name in _PREDICTING):
         return True
     said = (ini(config, "energy_predict"), ini(config, "energy_predict_only"))
     return any(value is not None and str(value).strip().lower() not in NO for value in said)
@@ -165,9 +167,7 @@ def add_hookspecs(manager: pytest.PytestPluginManager) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """What conftest files and plugins read when they are imported is seen too, where this run may measure."""
-    given = vars(early_config.known_args_namespace)
-    asked = any(name.startswith("energy") and value is not None for name, value in given.items())
-    if not given.get("energy_disable") and (asked or early_config.getini("energy")):
+    if wanted(early_config, early_config.known_args_namespace):
         from pytest_joules.dependencies import opened
 
         opened.listen_early()

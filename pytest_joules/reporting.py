@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,12 +13,13 @@ import pytest
 
 from pytest_joules import fingerprint
 from pytest_joules.clock import CLOCKS
+from pytest_joules.closing import Closing
 from pytest_joules.model import LATE_NOTE, Record, Report, SourceFacts, empty_record
-from pytest_joules.report import csv_file, json_file, terminal, write
-from pytest_joules.report.text import printable
+from pytest_joules.report import csv_file, json_file, write
 from pytest_joules.settings import Settings
 from pytest_joules.sources import choose
 from pytest_joules.store import Spooled, Store, StoreError, open_for_run
+from pytest_joules.unmatched import sentence, worth_saying
 
 if TYPE_CHECKING:
     from pytest_joules.judge.comparing import OtherSide
@@ -48,6 +48,10 @@ class Reporting:
         self.messages: list[str] = []
         self.troubles: list[str] = []
         """What went wrong: said even with ``-q``."""
+        self.ended = False
+        """The report is complete: its verdicts are said."""
+        self._unwritten: list[str] = []
+        """Of what went wrong: reports and baselines that were asked for and are not there."""
         self._begun = CLOCKS.wall()
         self._open: dict[str, Record] = {}
         self.store: Store | Spooled | None = None
@@ -68,6 +72,8 @@ class Reporting:
         self._breaches: dict[str, str] = {}
         """Tests that pass but for their joules, and what made them fail."""
         self._header = choose.header_lines(choice)
+        if settings.quick:
+            self._header.append("energy: quick: three rounds, and what tests execute is not recorded: a first look")
         self._header += [f"energy: {line}" for line in _cautions(config, turns)]
         refused = "; ".join(f"{entry.name} not taken: {entry.reason}" for entry in choice.refused if not entry.quiet)
         facts = [source.facts(refused if number == 0 else "") for number, source in enumerate(choice.sources)]
@@ -81,6 +87,7 @@ class Reporting:
         )
         if not config.option.collectonly:
             self._open_store()
+        config.pluginmanager.register(Closing(config, self), "joules-closing")
 
     # The history
 
@@ -202,6 +209,8 @@ class Reporting:
             measured["outcome"] = record["outcome"]
             record = self._open[report.nodeid] = measured
         record["outcome"] = outcome_of(report, record["outcome"])
+        if (budget := getattr(report, "joules_budget", None)) is not None:
+            record["budget"] = budget
         if (breach := getattr(report, "joules_breach", None)) is not None:
             self._breaches[report.nodeid] = breach
         if measured is None and not record["notes"]:
@@ -233,6 +242,12 @@ class Reporting:
         if message not in self.messages:
             self.messages.append(message)
 
+    def add_unmatched(self, found: Mapping[str, list[str]]) -> None:
+        """Budgets whose pattern matches no test, and the tests that are nearest to it."""
+        for pattern, near in found.items():
+            if worth_saying(self.config, pattern) and (text := sentence(pattern, near)) not in self.troubles:
+                self.troubles.append(text)
+
     def add_judged(self, judged: Record) -> None:
         """The verdicts of a process that ran tests."""
         self._comparisons.update(judged.get("comparisons", {}))
@@ -254,6 +269,7 @@ class Reporting:
             raise pytest.UsageError(output["joules_misuse"])
         if "joules" in output:
             self.add_totals(output["joules"])
+        self.add_unmatched(output.get("joules_unmatched", {}))
         if "joules_not_cached" in output:
             self.all_measured(output["joules_not_cached"])
         if "joules_judged" in output:
@@ -268,11 +284,13 @@ class Reporting:
 
     # The end
 
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self.config.option.collectonly or exitstatus == pytest.ExitCode.USAGE_ERROR:
             # Nothing was run: an older report stays.
             if self.store is not None:
                 self.store.close()
+            if exitstatus != pytest.ExitCode.USAGE_ERROR:
+                self._say_what_is_not_made()
             return
         for nodeid in list(self._open):
             self.pytest_runtest_logfinish(nodeid)
@@ -293,6 +311,21 @@ class Reporting:
             self.troubles += self.store.notices
         if self._unkept:
             self.troubles.append(f"history: {self._unkept} of {len(self.report.tests)} tests could not be kept: {self._trouble}")
+        self.troubles += self._unwritten
+        self.ended = True
+        if self._unwritten and session.exitstatus == pytest.ExitCode.OK:
+            # Whoever asked for it goes on with what is not there.
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self.troubles.append("exit status 1: all tests passed, but what was asked for could not be written")
+
+    def _say_what_is_not_made(self) -> None:
+        """Of a run that only collects."""
+        asked = [option for option in ("json", "csv", "save") if self.config.getoption(f"energy_{option}", None) is not None]
+        if self.saying is not None and self.saying.writes_json:
+            asked = [option for option in asked if option != "json"]
+        if asked:
+            options = " and ".join(f"--energy-{option}" for option in asked)
+            self.troubles.append(f"{options}: nothing is written, as --collect-only runs no test")
 
     def _compare(self) -> None:
         if self.other is None:
@@ -318,7 +351,7 @@ class Reporting:
             else:
                 self.messages += reference.accept(self.config, self.settings, self.report, self._functions)
         except reference.BaselineError as error:
-            self.troubles.append(str(error))
+            self._unwritten.append(str(error))
 
     def _let_others_change_it(self) -> None:
         hook = self.config.hook.pytest_joules_update_report
@@ -346,31 +379,9 @@ class Reporting:
             try:
                 writer(self.report, path)
             except write.ReportPathError as error:
-                self.troubles.append(f"{option}: {error}")
+                self._unwritten.append(f"{option}: {error}")
             else:
                 self.messages.append(f"written: {path}")
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - pytest's private type
-        quiet = self.config.option.verbose < 0
-        if not self.report.tests and not self.troubles:
-            return
-
-        writer = self.config.get_terminal_writer()
-        if not quiet:
-            terminalreporter.section("energy")
-            for line in terminal.lines(self.report, writer.fullwidth, self.settings.top, _encoding(writer)):
-                terminalreporter.write_line(line)
-        for message in self.troubles if quiet else (*self.troubles, *self.messages):
-            text = printable(f"energy: {message}" if quiet else message, _encoding(writer))
-            # A path or a command that is wider than the terminal stays whole, to be copied.
-            for line in textwrap.wrap(
-                text, writer.fullwidth, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-            ):
-                terminalreporter.write_line(line)
-
-
-def _encoding(writer: Any) -> str:  # noqa: ANN401 - pytest's terminal writer
-    return getattr(writer._file, "encoding", None) or "utf-8"
 
 
 def late_notes(report: pytest.TestReport) -> list[str]:

@@ -20,6 +20,7 @@ from pytest_joules.sources.base import Source, Unavailable
 from pytest_joules.sources.offered import guarded
 from pytest_joules.sources.tsc import open_counter
 from pytest_joules.turns import Turns, machine_lock, turn
+from pytest_joules.unmatched import Unmatched
 
 if TYPE_CHECKING:
     from pytest_joules.judge.comparing import OtherSide
@@ -40,6 +41,8 @@ def start(config: pytest.Config) -> None:
     if not worker and stepper is None:
         reporting = Reporting(config, settings, choice, ticks, turns=controller)
         config.pluginmanager.register(reporting, "joules-reporting")
+    if stepper is None and not controller and (settings.budgets or settings.ini_budgets):
+        config.pluginmanager.register(Unmatched(config, settings, reporting), "joules-unmatched")
     if settings.against is not None and reporting is not None and not config.option.collectonly:
         from pytest_joules.against.interleave import begin
 

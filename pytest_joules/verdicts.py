@@ -9,6 +9,9 @@ from pytest_joules.budgets import Budget
 from pytest_joules.model import Measurement, Record
 from pytest_joules.report.quantity import joules as show
 
+#: What the reason begins with where a test is over its budget, and only nobody can vouch for that.
+WOULD_BE = "would be "
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetVerdict:
@@ -58,14 +61,16 @@ def judge_budget(measurement: Measurement, budget: Budget, *, trust_estimates: b
     low, high = summary["ci95"]
     if low <= limit:
         return BudgetVerdict(budget, "ok")
-    sentence = (
-        f"over energy budget: {show(summary['median'])} (95 % interval {show(low)} to {show(high)}, {measurement.rounds} rounds, "
-        f"{measurement.source}) against a limit of {show(limit)}: {excess(summary['median'] / limit)}"
+    numbers = f"{show(summary['median'])} > {show(limit)}"
+    facts = (
+        f"{excess(summary['median'] / limit)} (95 % interval {show(low)} to {show(high)}, {measurement.rounds} rounds, "
+        f"{measurement.source})"
     )
     if random:
-        return cannot(f"would be {sentence}; its examples are random: derandomize or seed it")
+        return cannot(f"{WOULD_BE}over energy budget: {numbers}, {facts}; its examples are random: derandomize or seed it")
     if measurement.provenance != "measured" and not trust_estimates:
-        return cannot(f"would be {sentence}; {measurement.provenance}, so it fails only with --energy-trust-estimates")
+        remedy = f"{measurement.provenance}, so it fails only with --energy-trust-estimates"
+        return cannot(f"{WOULD_BE}over energy budget: {numbers}, {facts}; {remedy}")
     details = "\n".join(
         (
             f"limit     {show(limit)}  ({budget.where})",
@@ -76,4 +81,4 @@ def judge_budget(measurement: Measurement, budget: Budget, *, trust_estimates: b
             f"over by   {show(summary['median'] - limit)}  ({excess(summary['median'] / limit)})",
         )
     )
-    return BudgetVerdict(budget, "over budget", sentence, details)
+    return BudgetVerdict(budget, "over budget", f"{numbers}: over energy budget, {facts}", details)

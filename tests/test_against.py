@@ -212,8 +212,9 @@ def test_selections(shop):
     # A file that is not there at the revision is no mistake; what was not asked for is not gone.
     assert comparison["new"] == ["test_other.py::test_y"]
     assert comparison["gone"] == []
-    against(shop, "test_other.py").assert_outcomes(passed=2, xfailed=1)
-    assert shop.report()["comparison"]["new"] == [f"test_other.py::test_{name}" for name in "xyz"]
+    result = against(shop, "test_other.py")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --energy-against: no test in common with main (*): *test_other.py::test_x*"])
 
 
 def test_from_a_subfolder(shop):
@@ -354,7 +355,7 @@ def test_exit_first_and_budgets(shop):
     assert shop.tests()["test_under"]["budget"]["verdict"] == "ok"
     result = against(shop, "-x")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["over energy budget: 5.00 mJ (*20 rounds*"])
+    result.stdout.fnmatch_lines(["5.00 mJ > *: over energy budget, *20 rounds*"])
     assert list(shop.tests()) == ["test_over"]
 
 

@@ -301,7 +301,7 @@ def test_a_full_disk_loses_no_result(inner, quiet):
         energy=False,
     )
     result.assert_outcomes(passed=3)
-    assert result.ret == 0
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
     said = " ".join(line.strip() for line in result.outlines)
     assert "--energy-json: cannot write the report to /dev/full: No space left on device" in said
     assert "--energy-csv: cannot write the report to " in said

@@ -99,7 +99,7 @@ def test_over_budget(inner):
         [
             "test_a.py J. *",
             "*__ test_a __*",
-            "over energy budget: 128 mJ (95 % interval 128 mJ to 128 mJ, 6 rounds, rapl) against a limit of 100 mJ: 28 % over",
+            "128 mJ > 100 mJ: over energy budget, 28 % over (95 % interval 128 mJ to 128 mJ, 6 rounds, rapl)",
             "*- energy budget -*",
             "limit     100 mJ  (marker energy_budget)",
             "measured  128 mJ  median of 6 samples",
@@ -117,7 +117,7 @@ def test_over_budget(inner):
     assert tests["test_a"]["outcome"] == "failed"
     assert tests["test_b"]["budget"] is None
     case = inner.junit()["test_a"]
-    assert "over energy budget: 128 mJ" in case.find("failure").get("message")
+    assert "128 mJ > 100 mJ: over energy budget" in case.find("failure").get("message")
     assert {entry.get("name"): entry.get("value") for entry in case.iter("property")} == {
         "energy_joules": "0.128",
         "energy_source": "rapl",

@@ -283,13 +283,6 @@ def test_a_baseline_that_is_not_there(saved):
     saved.refused("--energy-compare=mian", says=["mian", "main"])
 
 
-def test_no_common_tests(saved):
-    saved.file(test_b="def test_x(): draw(1000000)\n")
-    result = compare(saved, "test_b.py")
-    assert saved.report()["comparison"]["counts"] == {}
-    assert "no test" in result.stdout.str() or "1 new" in result.stdout.str()
-
-
 @pytest.mark.parametrize(
     ("args", "says"),
     [

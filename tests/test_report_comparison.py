@@ -139,8 +139,9 @@ def test_the_last_line_counts():
     tests += [compared("t.py::i", "improved", 0.5, (0.4, 0.6)), compared("t.py::r", "regressed", 1.5, (1.4, 1.6))]
     tests += [record_of("t.py::new", 1.0)]
     lines = shown(*tests, new=["t.py::new"], gone=["t.py::x", "t.py::y"], renamed={"t.py::b": "t.py::c"})
-    assert lines[-1] == "compared with main (2026-11-20, 1a2b3c4d): 188 ok, 1 improved, 1 regressed; 1 new, 2 gone, 1 renamed"
-    assert lines[-4:-1] == ["new since main: t.py::new", "gone since main: t.py::x, t.py::y", "renamed: t.py::b -> t.py::c"]
+    counts = "188 ok, 1 improved, 1 regressed; 1 renamed; not compared: 1 new, 2 gone"
+    assert flat(lines[-2:]) == f"compared with main (2026-11-20, 1a2b3c4d): {counts}"
+    assert lines[-5:-2] == ["new since main: t.py::new", "gone since main: t.py::x, t.py::y", "renamed: t.py::b -> t.py::c"]
     many = shown(*tests, new=[f"t.py::{number}" for number in range(200)])
     assert "new since main: t.py::0, t.py::1, t.py::2 and 197 more" in many
 
@@ -150,13 +151,13 @@ def test_of_another_revision_there_is_neither_date_nor_commit():
     assert lines == ["compared with origin/main: 1 ok"]
 
 
-def test_nothing_in_common_is_said():
+def test_that_nothing_was_compared_is_said():
     assert shown(record_of("t.py::a", 1.0), new=["t.py::a"]) == [
         "new since main: t.py::a",
-        "compared with main (2026-11-20, 1a2b3c4d): no test in common; 1 new",
+        "compared with main (2026-11-20, 1a2b3c4d): nothing was compared; not compared: 1 new",
     ]
     assert flat(shown(why="another machine (turbo: on, now off)")).endswith(
-        "no test in common; another machine (turbo: on, now off)"
+        "nothing was compared; another machine (turbo: on, now off)"
     )
 
 

@@ -81,7 +81,7 @@ def test_turns(inner):
 
     # Budgets as without workers.
     assert tests["test_over"]["budget"]["verdict"] == "over budget"
-    result.stdout.fnmatch_lines(["over energy budget: 7.00 mJ *", "OVER BUDGET test_a.py::test_over*"])
+    result.stdout.fnmatch_lines(["7.00 mJ > *: over energy budget, *", "OVER BUDGET test_a.py::test_over*"])
     progress = "".join(line.split(" ")[0] for line in result.outlines if "%]" in line)
     assert sorted(progress) == sorted("......JFs")
     cases = inner.junit()

@@ -130,6 +130,14 @@ class Interleaving:
             gone=[nodeid for nodeid in gone if nodeid not in self._renamed.values()],
             renamed={before: now for now, before in self._renamed.items()},
         )
+        known_there = [item.nodeid for item in session.items if self._renamed.get(item.nodeid, item.nodeid) in there]
+        if not known_there and not self.settings.predict_only:
+            first = session.items[0].nodeid
+            why = self._not_collected(first)
+            raise pytest.UsageError(
+                f"--energy-against: no test in common with {self._revision}: "
+                + (why or f"it has none of this run's, such as {first}: name a revision that has them")
+            )
 
     def _not_collected(self, nodeid: str) -> str:
         """Why the other revision's tests of this file are not known, if that is so."""

@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import queue
+import shlex
 import signal
 import subprocess
 import sys
@@ -71,6 +72,7 @@ class Invocation:
     """How this run was started."""
 
     args: tuple[str, ...]
+    """Files of arguments expanded: they may be others at another revision."""
     directory: Path
     cwd_on_path: bool
     """``python -m pytest`` puts the working directory on the path, ``pytest`` does not."""
@@ -83,7 +85,8 @@ class Invocation:
         if sent is not None:
             return cls(tuple(sent["args"]), Path(sent["directory"]), sent["cwd_on_path"], sent["odd"])
         params = config.invocation_params
-        args = [os.fspath(argument) for argument in params.args]
+        # Of addopts, pytest takes the environment's first.
+        args = expanded([*_files_in_addopts(), *map(os.fspath, params.args)], params.dir)
         odd = ""
         for plugin in params.plugins or ():
             if isinstance(plugin, str | ModuleType):
@@ -93,6 +96,28 @@ class Invocation:
         main = sys.modules.get("__main__")
         spec = getattr(main, "__spec__", None)
         return cls(tuple(args), params.dir, spec is not None and spec.name.startswith("pytest"), odd)
+
+
+def expanded(args: Sequence[str], directory: Path) -> list[str]:
+    """The command line with the arguments that ``@file`` stands for, one a line, as pytest (from 8.2 on) takes them."""
+    result: list[str] = []
+    for argument in args:
+        if not argument.startswith("@"):
+            result.append(argument)
+            continue
+        lines: list[str] = []
+        with contextlib.suppress(OSError):  # gone since this run was started
+            lines = os.fsdecode((directory / argument[1:]).read_bytes()).splitlines()
+        result += expanded(lines, directory)
+    return result
+
+
+def _files_in_addopts() -> list[str]:
+    """``PYTEST_ADDOPTS``, where it names files of arguments: a companion elsewhere would not find them."""
+    words: list[str] = []
+    with contextlib.suppress(ValueError):  # then pytest has not got here
+        words = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    return words if any(word.startswith("@") for word in words) else []
 
 
 def reports_of(config: pytest.Config, records: Sequence[Record]) -> list[pytest.TestReport]:
@@ -399,6 +424,8 @@ class Companion:
 
     def _environment(self) -> dict[str, str]:
         env = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
+        if _files_in_addopts():
+            del env["PYTEST_ADDOPTS"]  # it stands in the arguments
         for key, value in self._env.items():
             env.pop(key, None)
             if value:

@@ -53,6 +53,20 @@ def lines(
     return result + sentence(_outcome(facts, compared), width, encoding)
 
 
+def brief(report: Report) -> list[str]:
+    """The same where tables are hidden: what regressed and fails nobody, of whom nothing can be told, the counts."""
+    facts = report.comparison
+    if facts is None:
+        return []
+    compared = [record for record in report.tests if record["comparison"] is not None]
+    spared = [record for record in _of(compared, "regressed") if record["outcome"] == "passed"]
+    found = []
+    if spared:
+        told = [f"{record['nodeid']} {quantity.ratio(record['comparison']['ratio'])}×" for record in spared]
+        found.append(f"REGRESSED {some(told)}, and nothing fails: this run accepts it, or --energy-fail-on leaves it out")
+    return [*found, *_undecided(_of(compared, "cannot tell"))[:1], _outcome(facts, compared)]
+
+
 def headline(comparison: Record, rounds: int | None = None) -> str:
     """A regression in one line: ``regressed 1.34× since main; changed in its path: shop.cart.total, shop.tax.rate``.
 
@@ -116,16 +130,16 @@ def _others(facts: Record) -> list[str]:
 def _outcome(facts: Record, compared: Sequence[Record]) -> str:
     counts = Counter(record["comparison"]["verdict"] for record in compared)
     verdicts = [f"{counts[word]} {word}" for word in ("ok", "improved", "regressed", "cannot tell") if counts[word]]
-    others = [f"{len(facts[word])} {word}" for word in ("new", "gone", "renamed") if facts[word]]
+    one_sided = [f"{len(facts[word])} {word}" for word in ("new", "gone") if facts[word]]
+    others = [f"{len(facts['renamed'])} renamed"] if facts["renamed"] else []
+    others += [f"not compared: {', '.join(one_sided)}"] if one_sided else []
     # The name of a revision says already which commit it is.
     commit = (facts["commit"] or "")[:8]
     about = [text for text in ((facts["created"] or "")[:10], commit if commit[:7] not in facts["baseline"] else "") if text]
     said = f" ({', '.join(about)})" if about else ""
     # Tests without a verdict do not mean that something went wrong: say what did.
-    nothing = "no test in common" + (f"; {facts['why']}" if facts["why"] else "")
-    return f"compared with {facts['baseline']}{said}: " + "; ".join(
-        part for part in (", ".join(verdicts) or nothing, ", ".join(others)) if part
-    )
+    nothing = "nothing was compared" + (f"; {facts['why']}" if facts["why"] else "")
+    return f"compared with {facts['baseline']}{said}: " + "; ".join((", ".join(verdicts) or nothing, *others))
 
 
 def _of(records: Sequence[Record], verdict: str) -> list[Record]:

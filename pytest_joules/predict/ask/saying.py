@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,13 +51,19 @@ class Saying:
         self._said = False
         self._folder: str | None = None
         self._records: dict[str, Record] = {}
-        if reporting is None and settings.json is not None:
+        if self.writes_json and settings.json is not None:
             from pytest_joules.report import write
 
             try:
                 write.check(settings.json, "--energy-json")
             except write.ReportPathError as error:
                 raise pytest.UsageError(str(error)) from None
+
+    @property
+    def writes_json(self) -> bool:
+        """Whether the report is written here: nobody measures, or nobody will."""
+        alone = self.reporting is None or self.config.option.collectonly
+        return alone and self.settings.json is not None
 
     def take(self, foretold: Foretold) -> None:
         """What was found in the process that collected."""
@@ -145,20 +152,25 @@ class Saying:
             shutil.rmtree(self._folder, ignore_errors=True)
         if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.foretold is not None and self.foretold.left_out:
             session.exitstatus = pytest.ExitCode.OK
-        if self.reporting is None and not self.config.option.collectonly and exitstatus != pytest.ExitCode.USAGE_ERROR:
+        alone = self.reporting is None or self.config.option.collectonly
+        if alone and exitstatus != pytest.ExitCode.USAGE_ERROR:
             with quick_imports(self.config):
-                self._finish_alone()
+                troubles = self._finish_alone()
+            if troubles and session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _finish_alone(self) -> None:
-        """The report and the account of a run that measured nothing."""
-        if self.foretold is None or self.foretold.account is None:
-            return
+    def _finish_alone(self) -> bool:
+        """The report and the account of a run that measured nothing; whether the report could not be written."""
         from pytest_joules import fingerprint
         from pytest_joules.predict.ask.choosing import NoPredictor
         from pytest_joules.predict.ask.reading import history_url, keep
         from pytest_joules.report import json_file, write
         from pytest_joules.store import StoreError
 
+        foretold = self.foretold or Foretold()
+        collecting = self.config.option.collectonly
+        if foretold.account is None and self.settings.json is None:
+            return False
         report = Report(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             machine=fingerprint.machine(),
@@ -167,17 +179,31 @@ class Saying:
             sources=[],
             session={"seconds": None, "joules": None, "idle_watts": None},
         )
+        if collecting:
+            self._records = {nodeid: empty_record(nodeid) for nodeid in foretold.predictions}
         for nodeid, record in self._records.items():
-            record["prediction"] = self.foretold.predictions.get(nodeid)
+            record["prediction"] = foretold.predictions.get(nodeid)
             report.tests.append(record)
-        account = self.account(report) or {}
-        report.session["predicting"] = account
+        account = self.account(report)
+        if account is not None:
+            report.session["predicting"] = account
         try:
-            keep(history_url(self.config, self.settings), report, account)
+            if account is not None and not collecting:
+                keep(history_url(self.config, self.settings), report, account)
+        except (NoPredictor, StoreError) as error:
+            self._tell(str(error))
+        try:
             if self.settings.json is not None:
                 json_file.write(report, self.settings.json)
-        except (NoPredictor, StoreError, write.ReportPathError) as error:
-            terminal: Any = self.config.pluginmanager.get_plugin("terminalreporter")
-            if terminal is not None:
-                terminal.ensure_newline()
-                terminal.write_line(f"energy: {error}")
+        except write.ReportPathError as error:
+            self._tell(f"--energy-json: {error}")
+            return True
+        return False
+
+    def _tell(self, text: str) -> None:
+        terminal: Any = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is None:
+            print(printable(f"energy: {text}"), file=sys.stderr)
+            return
+        terminal.ensure_newline()
+        terminal.write_line(printable(f"energy: {text}"))

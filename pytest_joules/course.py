@@ -350,7 +350,7 @@ class Course:
         """A note where there are fewer rounds than were asked for, or one alone."""
         asked = self.effort.rounds
         if not self._repeatable or rounds >= (asked or LEAST):
-            why = "" if rounds > 1 or asked != 1 else "no more were asked for"
+            why = "" if rounds > 1 or asked != 1 else "no more were asked for, --energy-rounds=1"
         else:
             why = self._no_more
         if why:

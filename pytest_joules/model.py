@@ -5,6 +5,7 @@ Units are SI throughout: joules, seconds, watts. ``None`` means *unavailable*; a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -21,6 +22,8 @@ Record = dict[str, Any]
 OTHER = "<other>"
 #: The property of a teardown's report that is a note on its test: found when the call report, with the record, had gone.
 LATE_NOTE = "energy_late_note"
+#: The note of a test that has one round, or fewer than were asked for; its group is why.
+FEWER_ROUNDS = re.compile(r"(?:one round|\d+ rounds)(?: of \d+)?: (.*)")
 
 #: What a source saw at one instant: one raw value a domain, ``None`` where the counter could not be read.
 Counters = tuple[float | None, ...]

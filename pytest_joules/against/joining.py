@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_joules import stats
-from pytest_joules.model import Record
+from pytest_joules.model import FEWER_ROUNDS, Record
 
 
 def joined(records: Sequence[Record]) -> Record:
@@ -23,6 +23,9 @@ def joined(records: Sequence[Record]) -> Record:
     kinds = {note.partition(",")[0] for note in notes}
     for record in records[1:]:
         notes += [note for note in record["notes"] if note not in notes and note.partition(",")[0] not in kinds]
+    if len(samples) > 1:
+        # What is said of the rounds of a block is not true of all blocks together.
+        notes = [note for note in notes if not FEWER_ROUNDS.fullmatch(note)]
     return {
         **first,
         "samples": samples,

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from pytest_joules.model import Record, Report
+from pytest_joules.model import FEWER_ROUNDS, Record, Report
 from pytest_joules.report import comparison, prediction, quantity
 from pytest_joules.report.table import Column, fits, table
 from pytest_joules.report.text import sentence, shorten_nodeid
@@ -27,7 +27,7 @@ _NOTES = (
     ("s", "shared", "other processes used the machine meanwhile"),
     ("a", "apportioned", "too short to read alone: a share of a block of rounds, by CPU time; ± includes that"),
     ("b", "below", "too short for this source to tell: give it @pytest.mark.energy(iterations=N)"),
-    ("1", "one round", "no interval without a second round: give it more with --energy-rounds"),
+    ("1", "one round", "no interval without a second round"),
 )
 
 
@@ -117,6 +117,9 @@ def _sentences(report: Report, measured: Sequence[Record]) -> Iterable[str]:
     if reasons:
         yield "not measured: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     yield from _not_again(report.tests)
+    fewer = Counter(found[1] for record in report.tests for note in record["notes"] if (found := FEWER_ROUNDS.fullmatch(note)))
+    if fewer:
+        yield "one round, or fewer than asked: " + "; ".join(f"{count} {why}" for why, count in fewer.most_common())
     yield from _cached(report)
     if (said := prediction.outcome((report.session.get("predicting") or {}).get("outcomes") or {})) is not None:
         yield said

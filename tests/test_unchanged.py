@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import dedent
+
 from inner import Inner
 from test_changed_only import measure
 
@@ -41,3 +43,30 @@ def test_what_an_earlier_test_made_and_what_is_read(inner: Inner) -> None:
     assert measure(inner) == {"test_a", "test_b", "test_c", "test_d"}
     (inner.path / "words.txt").write_text("one two")
     assert measure(inner) == {"test_words"}
+
+
+def test_nothing_stands_in_for_a_function_while_rounds_are_measured(inner):
+    """What tells of calls would be part of what is measured; an audit hook, which stays, would be part of all that follows."""
+    inner.file(
+        test_a=dedent("""
+            import builtins, copy, io, os, sys, threading
+            from os import listdir
+
+            def functions():
+                return [builtins.open, io.open, os.open, os.listdir, listdir, os.scandir, threading._start_new_thread]
+
+            def test_a():
+                draw(1000)
+                with open("rounds.txt", "a") as file:
+                    print(len({type(function).__name__ for function in functions()}), type(open).__name__, file=file)
+                listdir(".")
+            """)
+    )
+    (inner.path / "conftest.py").write_text(
+        (inner.path / "conftest.py").read_text()
+        + "\nimport sys\nadded = []\nadd = sys.addaudithook\nsys.addaudithook = lambda hook: added.append(hook) or add(hook)\n"
+        + "def pytest_sessionfinish():\n    sys.addaudithook = add\n    assert not added\n"
+    )
+    inner.run("--energy-rounds=3", subprocess=True).assert_outcomes(passed=1)
+    rounds = (inner.path / "rounds.txt").read_text().splitlines()
+    assert rounds == ["1 Intercepted", *["1 builtin_function_or_method"] * 3]

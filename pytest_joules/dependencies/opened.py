@@ -1,8 +1,8 @@
-"""What is opened, listed, loaded and started while a session runs, as the interpreter's audit events tell it.
+"""What is opened, listed, loaded and started while a round is recorded, by the names of the interpreter's audit events.
 
-An audit hook sees what a name in the source does not show: files that a library reads, databases, shared libraries, code that is
-executed from a file by other means than an import statement. It stays for the life of the process, so it is one flag long while
-nothing is recorded, and it only writes down: paths are judged and files are read when no round runs.
+This shows what a name in the source does not: files that a library reads, databases, shared libraries, code that is executed
+from a file by other means than an import statement. While it is told, it is only written down: paths are judged and files are
+read when no round runs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
+
+from pytest_joules.dependencies import intercepted
+from pytest_joules.dependencies.intercepted import Interception
 
 # Bound now: a test may patch them, or put another file system in their place.
 _stat, _getcwd, _fsdecode, _frame = os.stat, os.getcwd, os.fsdecode, sys._getframe
@@ -73,14 +76,16 @@ class Opened:
 
     def listen(self) -> None:
         """From now on events are written down."""
-        _install()
         if self not in _listening:
             _listening.append(self)
+        _interception().on()
 
     def ignore(self) -> None:
         """From now on they are not: rounds are measured."""
         if self in _listening:
             _listening.remove(self)
+        if not _listening:
+            _interception().off()
 
     @contextmanager
     def apart(self) -> Iterator[Traces]:
@@ -142,7 +147,7 @@ class Opened:
         self._met(_path(arguments[1]), "written")
 
     def _executed(self, arguments: tuple[Any, ...]) -> None:
-        name = arguments[0].co_filename
+        name = arguments[0]
         if name.startswith("<") or _kind(name) != _PROJECT:
             return
         # A script that a test runs stays with it; a module that it makes Python import is there for all.
@@ -259,10 +264,13 @@ def _kind_of(filename: str) -> str:
     return _PROJECT
 
 
+_TOLD_BY = (__file__, intercepted.__file__)
+
+
 def _caller() -> FrameType | None:
     """Of what was called when the event came."""
     frame: FrameType | None = _frame(1)
-    while frame is not None and frame.f_code.co_filename == __file__:
+    while frame is not None and frame.f_code.co_filename in _TOLD_BY:
         frame = frame.f_back
     return frame
 
@@ -304,34 +312,30 @@ _IMPORT_NAME = dis.opmap["IMPORT_NAME"]
 _EVENTS: dict[str, Callable[[Opened, tuple[Any, ...]], None]] = {
     "open": Opened._open,
     "os.listdir": Opened._listed,
-    "os.scandir": Opened._listed,
     "os.rename": Opened._renamed,
     "sqlite3.connect": Opened._database,
     "ctypes.dlopen": Opened._library,
     "exec": Opened._executed,
     "_thread.start_new_thread": Opened._thread,
-    "_thread.start_joinable_thread": Opened._thread,
-    **dict.fromkeys(
-        ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "os.startfile"), Opened._process
-    ),
+    "subprocess.Popen": Opened._process,
 }
 
 
-# The hook
+# Who listens
 
 _listening: list[Opened] = []
 """Sessions whose events are written down, the innermost last; empty while nothing is to be seen."""
 _early: list[Opened] = []
 
 
-def _hook(event: str, arguments: tuple[Any, ...], *, events: frozenset[str] = frozenset(_EVENTS)) -> None:
-    if _listening and event in events:
+def _tell(event: str, arguments: tuple[Any, ...]) -> None:
+    if _listening:
         _listening[-1].tell(event, arguments)
 
 
 @lru_cache(maxsize=1)
-def _install() -> None:
-    sys.addaudithook(_hook)
+def _interception() -> Interception:
+    return Interception(_tell)
 
 
 def listen_early() -> None:

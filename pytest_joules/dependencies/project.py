@@ -271,7 +271,7 @@ class Project:
 
     def data_files(self, leave_out: Iterable[Path] = ()) -> str:
         """A hash of the project's files that are no Python: those that git knows, or without git all of them outside hidden
-        folders and environments. For what is read by code that no audit event tells of."""
+        folders and environments. For what is read by code in C, that nothing tells of."""
         left_out = {path.resolve() for path in leave_out}
         result, left = hashlib.blake2b(digest_size=8), _MOST_BYTES
         for name in self._candidates():

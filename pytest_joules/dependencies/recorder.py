@@ -12,7 +12,7 @@ from pytest_joules.dependencies.bounds import MOST, Bound
 from pytest_joules.dependencies.counting import Counted
 from pytest_joules.dependencies.project import Project
 
-#: Functions of the standard library and what it means that one of them runs, where no audit event may tell it.
+#: Functions of the standard library and what it means that one of them runs, where nothing else may tell it.
 _TELLING = (
     ("threading", "Thread.start", "starts a thread"),
     ("subprocess", "Popen.__init__", "starts a process"),

@@ -1,4 +1,4 @@
-"""Builds the optional tick counter; everything else is in pyproject.toml."""
+"""Builds the optional extensions; everything else is in pyproject.toml."""
 
 import sys
 import sysconfig
@@ -11,13 +11,15 @@ STABLE_ABI = sys.implementation.name == "cpython" and not sysconfig.get_config_v
 setup(
     ext_modules=[
         Extension(
-            "pytest_joules._tsc",
-            sources=["pytest_joules/_tsc.c"],
+            f"pytest_joules.{name}",
+            sources=[f"pytest_joules/{name}.c"],
             define_macros=[("Py_LIMITED_API", "0x030A0000")] if STABLE_ABI else [],
             py_limited_api=STABLE_ABI,
-            # No compiler, no headers or another architecture: the plugin installs without it and takes the monotonic clock.
+            # No compiler, no headers or another architecture: the plugin installs without it, takes the monotonic clock and
+            # makes in Python what stands in for functions.
             optional=True,
         )
+        for name in ("_tsc", "_standin")
     ],
     options={"bdist_wheel": {"py_limited_api": "cp310"}} if STABLE_ABI else {},
 )

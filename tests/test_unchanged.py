@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textwrap import dedent
 
+import pytest
 from inner import Inner
 from test_changed_only import measure
 
@@ -45,7 +46,8 @@ def test_what_an_earlier_test_made_and_what_is_read(inner: Inner) -> None:
     assert measure(inner) == {"test_words"}
 
 
-def test_nothing_stands_in_for_a_function_while_rounds_are_measured(inner):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_nothing_stands_in_for_a_function_while_rounds_are_measured(inner, compiled):
     """What tells of calls would be part of what is measured; an audit hook, which stays, would be part of all that follows."""
     inner.file(
         test_a=dedent("""
@@ -58,7 +60,8 @@ def test_nothing_stands_in_for_a_function_while_rounds_are_measured(inner):
             def test_a():
                 draw(1000)
                 with open("rounds.txt", "a") as file:
-                    print(len({type(function).__name__ for function in functions()}), type(open).__name__, file=file)
+                    alike = len({type(function).__name__ for function in functions()})
+                    print(alike, isinstance(getattr(open, "__self__", None), type(os)), file=file)
                 listdir(".")
             """)
     )
@@ -67,6 +70,8 @@ def test_nothing_stands_in_for_a_function_while_rounds_are_measured(inner):
         + "\nimport sys\nadded = []\nadd = sys.addaudithook\nsys.addaudithook = lambda hook: added.append(hook) or add(hook)\n"
         + "def pytest_sessionfinish():\n    sys.addaudithook = add\n    assert not added\n"
     )
-    inner.run("--energy-rounds=3", subprocess=True).assert_outcomes(passed=1)
+    (inner.path / "uncompiled.py").write_text("import sys\nsys.modules['pytest_joules._standin'] = None\n")
+    more = () if compiled else ("-p", "uncompiled")
+    inner.run("--energy-rounds=3", *more, subprocess=True).assert_outcomes(passed=1)
     rounds = (inner.path / "rounds.txt").read_text().splitlines()
-    assert rounds == ["1 Intercepted", *["1 builtin_function_or_method"] * 3]
+    assert rounds == ["1 False", *["1 True"] * 3]

@@ -26,25 +26,38 @@ from typing import Any
 _source_of = importlib.util.source_from_cache
 
 
-class Intercepted:
-    """Stands in for a function: tells of each call, and makes it. Like the builtin functions it stands for it does not bind to
-    an object that has it as an attribute."""
+class _InPython:
+    """What stands in for a function where there is no compiled extension. Like a builtin function it does not bind to an object
+    that has it as an attribute."""
 
     def __init__(self, function: Callable[..., Any], tell: Callable[..., None]) -> None:
         functools.update_wrapper(self, function, updated=())
-        self.__wrapped__ = function
+        self._function = function
         self._tell = tell
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the function takes
         __tracebackhide__ = True
-        self._tell(*args, **kwargs)
-        return self.__wrapped__(*args, **kwargs)
-
-    def __repr__(self) -> str:
-        return repr(self.__wrapped__)
+        with contextlib.suppress(Exception):
+            self._tell(*args, **kwargs)
+        return self._function(*args, **kwargs)
 
     def __reduce__(self) -> str:
-        return self.__wrapped__.__name__
+        return self._function.__name__
+
+
+def _made(function: Callable[..., Any], tell: Callable[..., None]) -> Callable[..., Any]:
+    """What stands in for ``function``: calls ``tell`` with the same arguments first, whose errors count for nothing."""
+    try:
+        stand_in = importlib.import_module("pytest_joules._standin").stand_in
+    except ImportError:
+        return _InPython(function, tell)
+    name = getattr(function, "__name__", "function")
+    signature = getattr(function, "__text_signature__", None)
+    doc = getattr(function, "__doc__", None) or ""
+    made: Callable[..., Any] = stand_in(
+        function, tell, name, f"{name}{signature}\n--\n\n{doc}" if signature else doc, getattr(function, "__module__", None)
+    )
+    return made
 
 
 class Interception:
@@ -56,8 +69,10 @@ class Interception:
             with contextlib.suppress(ImportError):  # built without
                 importlib.import_module(name)
         self._tell = tell
-        self._places: list[tuple[ModuleType, str, Any, Intercepted]] = []
-        self._functions: dict[int, Intercepted] = {}
+        self._places: list[tuple[ModuleType, str, Any, Any]] = []
+        """Modules, names in them, the functions that have these names, and what stands in for them."""
+        self._pairs: dict[int, tuple[Any, Any]] = {}
+        """The last two of these by the identity of either."""
         self._names: frozenset[str] = frozenset()
         self._known: dict[str, ModuleType] = {}
         self._on = False
@@ -89,9 +104,11 @@ class Interception:
 
     def _add(self, module: ModuleType, name: str, how: Callable[..., None]) -> None:
         function = vars(module).get(name)
-        if function is not None and not isinstance(function, Intercepted):
-            instead = self._functions.setdefault(id(function), Intercepted(function, how))
-            self._places.append((module, name, function, instead))
+        if function is not None:
+            if id(function) not in self._pairs:
+                pair = function, _made(function, how)
+                self._pairs.update((id(one), pair) for one in pair)
+            self._places.append((module, name, *self._pairs[id(function)]))
 
     def _look_for_copies(self) -> None:
         """Names of modules that are such a function, or what stands in for it: ``from os import listdir``."""
@@ -106,11 +123,9 @@ class Interception:
                 continue
             placed = {name for place, name, _, _ in self._places if place is module}
             for name in self._names.intersection(inside) - placed:
-                value = inside[name]
-                function = value.__wrapped__ if isinstance(value, Intercepted) else value
-                instead = self._functions.get(id(function))
-                if instead is not None and instead.__wrapped__ is function:
-                    self._places.append((module, name, function, instead))
+                pair = self._pairs.get(id(inside[name]))
+                if pair is not None:  # both are kept, so no other object has their identity
+                    self._places.append((module, name, *pair))
 
     # What is told
 
@@ -118,7 +133,6 @@ class Interception:
         """Modules, names of functions in them, and what tells of a call."""
         yield (builtins, io, _io), "open", self._open
         yield (io, _io), "open_code", self._code
-        yield (_io,), "FileIO", self._open  # as the import system calls it; io.FileIO is the class
         yield (os,), "open", lambda path, flags=0, *_, **__: self._say("open", path, None, flags)
         yield (os,), "listdir scandir", lambda path=".", **__: self._say("os.listdir", path)
         yield (os,), "rename replace", lambda source, target, **__: self._say("os.rename", source, target)
@@ -145,9 +159,9 @@ class Interception:
         self._say("open", file, mode if isinstance(mode, str) else "r", 0)
 
     def _code(self, path: Any = None, *_: Any, **__: Any) -> None:  # noqa: ANN401 - whatever was given
-        """Code is read to be executed."""
+        """Code is read to be executed, or what lies beside it."""
         self._say("open", path, "r", 0)
-        if isinstance(path, str):
+        if isinstance(path, str) and path.endswith((".py", ".pyc")):
             with contextlib.suppress(ValueError, NotImplementedError):
                 self._say("exec", _source_of(path) if path.endswith(".pyc") else path)
 

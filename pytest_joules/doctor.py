@@ -56,7 +56,7 @@ def examine(
         window = (ended - begun) / 1e9
         share = load.share(begun) if window >= 0.2 else None
         joules = {
-            source.name: source.joules(first, last, window) for source, first, last in zip(working, before, after, strict=True)
+            source.name: source.between(first, last, window) for source, first, last in zip(working, before, after, strict=True)
         }
         sources = [
             _failed(source, refused[source.name]) if source.name in refused else _worked(source, joules[source.name], window)
@@ -110,7 +110,7 @@ def _worked(source: Source, joules: Counters, seconds: float) -> dict[str, Any]:
     domains = [
         {
             "name": domain.name,
-            "counts": domain.counts,
+            "counts": source.in_total(domain),
             "joules": value,
             "watts": None if value is None else value / seconds,
             "trouble": source.trouble.get(domain.name),
@@ -124,7 +124,7 @@ def _worked(source: Source, joules: Counters, seconds: float) -> dict[str, Any]:
         "domains": domains,
         "resolution_s": source.tick,
         "uncertainty": source.uncertainty,
-        "why": source.why,
+        "why": source.facts().why,
         "reason": None,
         "remedy": None,
     }

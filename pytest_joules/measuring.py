@@ -68,6 +68,7 @@ class Measuring:
         """What the session drew from its first test on; of a worker, what was drawn in its turns."""
         self._turns = hasattr(config, "workerinput")
         self._mark: Reading | None = None
+        self._lost = ""
         self._course: Course | None = None
         self._rounds: repeat.Rounds | None = None
         self._said = 0
@@ -136,9 +137,8 @@ class Measuring:
             self._quiesce = self._quiesce_all
         if self.settings.watch_others or any(source.provenance == "measured" and source.domains for source in self.sources):
             self.foreign = ForeignLoad(ProcessTree().seconds)
-        if self.settings.measure_idle:
-            watts = self.meter.idle_watts(2.0)
-            self.idle_watts = self.meter.total(watts)
+        if self.settings.measure_idle and not self.meter.estimates:
+            self.idle_watts = self.meter.total(self.meter.idle_watts(2.0))
         self._mark = self.meter.read()
 
     def _quiesce_all(self) -> None:
@@ -155,7 +155,7 @@ class Measuring:
         if not self._turns:
             self._account(final=True)
         output = getattr(self.config, "workeroutput", None)
-        totals = {"joules": self.joules or None, "idle_watts": self.idle_watts}
+        totals = {"joules": self.joules, "idle_watts": self.idle_watts, "lost": self._lost}
         judged: Record = {}
         if self.judging is not None:
             judged = {"comparisons": self.judging.comparing.comparisons, "troubles": self.judging.comparing.troubles}
@@ -393,19 +393,17 @@ class Measuring:
             return
         now = self.meter.read()
         if self.joules is not None:
-            seconds = (now.wall - self._mark.wall) / 1e9
-            joules = [
-                value
-                for source, before, after in zip(self.sources, self._mark.counters, now.counters, strict=True)
-                for value in source.joules(before, after, seconds)
-            ]
+            total = self.meter.total(self.meter.between(self._mark, now))
             if not self.meter.counts:
                 self.joules = None
-            elif (total := self.meter.total(joules)) is not None:
+            elif total is not None:
                 self.joules += total
+            elif jumped := self.meter.jumped():
+                self.joules = None  # what was drawn meanwhile is lost, however long the stretch is made
+                self._lost = jumped
             elif not final:
                 return  # a stretch too short for the counter: it is part of the next one
-            elif seconds > 1:
+            elif now.wall - self._mark.wall > 1_000_000_000:
                 self.joules = None  # the counter failed: a part is no total
         self._mark = now
 

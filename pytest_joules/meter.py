@@ -78,14 +78,31 @@ class Meter:
             for number, source in enumerate(self.sources)
             for index, domain in enumerate(source.domains)
         )
-        self._counting = tuple(place for place, channel in enumerate(self.channels) if channel.domain.counts)
         self.tick = 0.0
         """The slowest tick of a counter that adds to the total, seconds."""
 
     @property
     def counts(self) -> bool:
         """Whether any domain adds to a total; the time stamp counter alone has none."""
-        return bool(self._counting)
+        return any(map(self.in_total, self.channels))
+
+    @property
+    def estimates(self) -> bool:
+        """Whether a model is part of the total."""
+        return any(self.sources[channel.source].provenance == "estimated" for channel in self.channels if self.in_total(channel))
+
+    def jumped(self) -> str:
+        """Which counters of the total jumped between the readings last compared, and what they showed; empty where none did."""
+        return "; ".join(
+            f"{domain.name}: {source.trouble.get(domain.name, 'it jumped')}"
+            for source in self.sources
+            for domain in source.domains
+            if source.in_total(domain) and domain.name in source.jumped
+        )
+
+    def in_total(self, channel: Channel) -> bool:
+        """Whether the channel adds to the total. That two of them show one counter may be found out in mid-run."""
+        return self.sources[channel.source].in_total(channel.domain)
 
     @property
     def block_seconds(self) -> float:
@@ -145,13 +162,17 @@ class Meter:
         source = self.sources[channel.source]
         if len(steps) < 3 or not source.tick:
             return replace(channel, tick=0.0, spin_watts=0.0, idle_watts=0.0)
-        (first, before), (final, after) = steps[0], steps[-1]
-        seconds = (final - first) / 1e9
-        joules = source.joules(before[channel.source], after[channel.source], seconds)[channel.index]
         gaps = sorted(later - earlier for (earlier, _), (later, _) in itertools.pairwise(steps))
         tick = gaps[len(gaps) // 2] / 1e9
+        # Step by step, so that one that cannot be told costs only itself.
+        joules = seconds = 0.0
+        for (earlier, before), (later, after) in itertools.pairwise(steps):
+            step = (later - earlier) / 1e9
+            value = source.between(before[channel.source], after[channel.source], step)[channel.index]
+            if value is not None:
+                joules, seconds = joules + value, seconds + step
         # A counter that moves at every look is continuous for our purpose.
-        if joules is None or tick < 50e-6:
+        if not seconds or tick < 50e-6:
             return replace(channel, tick=0.0, spin_watts=0.0, idle_watts=0.0)
         return replace(channel, tick=tick, spin_watts=joules / seconds, idle_watts=0.0)
 
@@ -177,7 +198,7 @@ class Meter:
             watts = channel.spin_watts
             if channel.tick and seconds > 3 * channel.tick:
                 before, after = first.counters[channel.source], last.counters[channel.source]
-                joules = self.sources[channel.source].joules(before, after, seconds)[channel.index]
+                joules = self.sources[channel.source].between(before, after, seconds)[channel.index]
                 watts = joules / seconds if joules is not None else watts
             channels.append(replace(channel, spin_watts=watts, idle_watts=min(channel.idle_watts, watts)))
         self.channels = tuple(channels)
@@ -215,18 +236,15 @@ class Meter:
 
     def joules(self, window: Window) -> list[float | None]:
         """Joules of the work in ``window`` by channel: the spins at both ends taken off, ``None`` where it cannot be told."""
-        plain = [
-            source.joules(before, after, window.seconds)
-            for source, before, after in zip(self.sources, window.before.counters, window.after.counters, strict=True)
-        ]
+        plain = self.between(window.before, window.after)
         if window.start is None or window.end is None:
-            return [value for values in plain for value in values]
+            return plain
         result: list[float | None] = []
         edges: dict[int, Counters] = {}
-        for channel in self.channels:
+        for channel, as_read in zip(self.channels, plain, strict=True):
             number, index = channel.source, channel.index
             if not channel.tick:
-                result.append(plain[number][index])
+                result.append(as_read)
                 continue
             stepped, ended = window.start.at[number][index], window.end.at[number][index]
             if not stepped or not ended:
@@ -234,18 +252,28 @@ class Meter:
                 result.append(None)
                 continue
             if number not in edges:
-                span = (window.after.wall - window.before.wall) / 1e9 + 2 * channel.tick
-                edges[number] = self.sources[number].joules(window.start.counters[number], window.end.counters[number], span)
+                span = (max(window.end.at[number]) - min(filter(None, window.start.at[number]))) / 1e9
+                edges[number] = self.sources[number].between(window.start.counters[number], window.end.counters[number], span)
             joules = edges[number][index]
             spun = (window.before.wall - stepped + ended - window.after.wall) / 1e9
             result.append(None if joules is None else joules - channel.spin_watts * spun)
         return result
 
+    def between(self, before: Reading, after: Reading) -> list[float | None]:
+        """Joules by channel between two readings, as they are."""
+        seconds = (after.wall - before.wall) / 1e9
+        return [
+            value
+            for source, first, last in zip(self.sources, before.counters, after.counters, strict=True)
+            for value in source.between(first, last, seconds)
+        ]
+
     def total(self, joules: Sequence[float | None]) -> float | None:
         """The sum over the domains that count; ``None`` if one of them is missing or the sum is not above zero."""
         total = 0.0
-        for place in self._counting:
-            value = joules[place]
+        for channel, value in zip(self.channels, joules, strict=True):
+            if not self.in_total(channel):
+                continue
             if value is None:
                 return None
             total += value

@@ -53,6 +53,7 @@ class Reporting:
         self._unwritten: list[str] = []
         """Of what went wrong: reports and baselines that were asked for and are not there."""
         self._begun = CLOCKS.wall()
+        self._drawn: float | None = 0.0
         self._open: dict[str, Record] = {}
         self.store: Store | Spooled | None = None
         self._unkept = 0
@@ -74,7 +75,8 @@ class Reporting:
         self._header = choose.header_lines(choice)
         if settings.quick:
             self._header.append("energy: quick: three rounds, and what tests execute is not recorded: a first look")
-        self._header += [f"energy: {line}" for line in _cautions(config, turns)]
+        for line in (*_cautions(config, turns), *_no_idle(settings, choice)):
+            self._header += choose.wrapped(f"energy: {line}", "  ")
         refused = "; ".join(f"{entry.name} not taken: {entry.reason}" for entry in choice.refused if not entry.quiet)
         facts = [source.facts(refused if number == 0 else "") for number, source in enumerate(choice.sources)]
         self.report = Report(
@@ -231,8 +233,11 @@ class Reporting:
     def add_totals(self, totals: Record) -> None:
         """What a process that ran tests drew in all."""
         session = self.report.session
-        if totals["joules"] is not None:
-            session["joules"] = (session["joules"] or 0.0) + totals["joules"]
+        # A part is no total.
+        self._drawn = None if self._drawn is None or totals["joules"] is None else self._drawn + totals["joules"]
+        session["joules"] = self._drawn or None
+        if totals.get("lost"):
+            self.messages.append(f"what the session drew in all is not known: {totals['lost']}")
         if totals["idle_watts"] is not None:
             session["idle_watts"] = totals["idle_watts"]
 
@@ -416,3 +421,13 @@ def _cautions(config: pytest.Config, turns: bool) -> list[str]:
     if getattr(config.option, "reruns", None):
         found.append("with --reruns no test is measured")
     return found
+
+
+def _no_idle(settings: Settings, choice: choose.Choice) -> list[str]:
+    """Why ``--energy-idle=measure`` measures nothing."""
+    models = [source for source in choice.sources if source.provenance == "estimated" and source.domains]
+    if not settings.measure_idle or not models:
+        return []
+    watts = getattr(models[0], "idle_watts", None)
+    takes = f" ({watts:.3g} W when idle)" if isinstance(watts, float) else ""
+    return [f"idle power cannot be measured: {models[0].name} is a model{takes}"]

@@ -214,7 +214,7 @@ class Tally:
             self.notes.append(DISTURBED)
         missing = len(samples) - len(energies)
         if missing and resolution != "below" and self.meter.counts:
-            counting = {channel.domain.name for channel in self.meter.channels if channel.domain.counts}
+            counting = {channel.domain.name for channel in self.meter.channels if self.meter.in_total(channel)}
             reasons = "; ".join(f"{domain}: {trouble}" for domain, trouble in self.troubles.items() if domain in counting)
             self.notes.append(f"{missing} of {len(samples)} rounds gave no number ({reasons or 'not above 0 J'})")
         return Measurement(

@@ -8,6 +8,12 @@ from typing import ClassVar, Literal
 
 from pytest_joules.model import Counters, SourceFacts
 
+#: More watts than anything that is one domain draws: eight processors under full load stay below half of it.
+MOST_WATTS = 10_000.0
+#: So few joules are believed however short the time: a process that stands still for a tenth of a second between its look at the
+#: counter and its look at the clock sees what a kilowatt draws meanwhile.
+_BELIEVED = 100.0
+
 
 class Unavailable(Exception):
     """A source cannot work here.
@@ -45,7 +51,10 @@ class Source(ABC):
     ``tick``         seconds between two updates of the counters; 0 where they are continuous
     ``uncertainty``  relative, or ``None`` where none is declared
     ``why``          one short line: how it measures
+    ``most_watts``   what none of its domains can draw: more than that is unavailable (10 kW; a meter of a whole rack says more)
     ``trouble``      by domain name, why its last reading failed (emptied when it succeeds again)
+    ``jumped``       names of the domains that went back or leapt between the two readings last compared
+    ``mirrors``      by domain name, the domain whose very counter it shows: not added to the total
     """
 
     name: ClassVar[str]
@@ -58,7 +67,10 @@ class Source(ABC):
         self.tick: float = 0.001
         self.uncertainty: float | None = None
         self.why: str = ""
+        self.most_watts: float = MOST_WATTS
         self.trouble: dict[str, str] = {}
+        self.jumped: set[str] = set()
+        self.mirrors: dict[str, str] = {}
 
     @abstractmethod
     def open(self) -> None:
@@ -77,6 +89,28 @@ class Source(ABC):
     def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
         """Joules by domain between two readings ``seconds`` apart, wrap-around corrected; ``None`` where that cannot be told."""
 
+    def between(self, before: Counters, after: Counters, seconds: float) -> Counters:
+        """:meth:`joules`, without what no machine can draw. Whoever needs joules asks here."""
+        self.jumped.clear()
+        values = self.joules(before, after, seconds)
+        return tuple([self._possible(domain.name, value, seconds) for domain, value in zip(self.domains, values, strict=True)])
+
+    def _possible(self, name: str, joules: float | None, seconds: float) -> float | None:
+        # The counters may be as old as their last tick, at either end.
+        if joules is None or 0 <= joules <= max(_BELIEVED, self.most_watts * (seconds + 2 * self.tick)):
+            return joules
+        self.jumped.add(name)
+        self.trouble[name] = f"{joules:.3g} J in {seconds:.3g} s, which nothing draws: the counter was reset or misread"
+        return None
+
+    def in_total(self, domain: Domain) -> bool:
+        """Whether a domain's joules are added to the total."""
+        return domain.counts and domain.name not in self.mirrors
+
+    def mirrored(self) -> str:
+        """What to say of the domains that are counted once, with the one that they mirror; empty where there are none."""
+        return "; ".join(f"{name} shows the counter of {other}: counted once" for name, other in self.mirrors.items())
+
     def close(self) -> None:  # noqa: B027 - nothing to close is a fine default
         """Release what :meth:`open` took. May be called twice."""
 
@@ -88,7 +122,7 @@ class Source(ABC):
             domains=tuple(domain.name for domain in self.domains),
             resolution_s=self.tick,
             uncertainty=self.uncertainty,
-            why="; ".join(part for part in (self.why, why) if part),
+            why="; ".join(part for part in (self.why, self.mirrored(), why) if part),
         )
 
 
@@ -111,10 +145,9 @@ class RisingSource(Source):
             joules = None
             if first is None or last is None:
                 self.trouble.setdefault(domain.name, "the counter could not be read")
-            elif last < first:
-                self.trouble[domain.name] = self.backwards
-            elif (gap := self.missing(last - first)) is not None:
-                self.trouble[domain.name] = gap
+            elif (jump := self.backwards if last < first else self.missing(last - first)) is not None:
+                self.jumped.add(domain.name)
+                self.trouble[domain.name] = jump
             elif last == first:
                 self.trouble[domain.name] = f"the counter did not move in {seconds:.3g} s"
             else:

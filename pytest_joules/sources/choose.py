@@ -91,10 +91,13 @@ def choose(candidates: Sequence[Source], wanted: tuple[str, ...]) -> Choice:
 def header_lines(choice: Choice) -> list[str]:
     """What the header of a run says: the sources in use, then each better one that was not taken, why, and the remedy."""
     used = " + ".join(_described(source) for source in choice.sources) or "unavailable: no source works here"
-    lines = _wrapped(f"energy: {used}", "  ")
+    lines = wrapped(f"energy: {used}", "  ")
+    for source in choice.sources:
+        if mirrored := source.mirrored():
+            lines += wrapped(f"  {mirrored}", "    ")
     for refused in choice.refused:
         if not refused.quiet:
-            lines += _wrapped(f"  {refused.name} not taken: {refused.reason}", "    ")
+            lines += wrapped(f"  {refused.name} not taken: {refused.reason}", "    ")
             lines += remedy_lines(refused.remedy, "    ")
     return lines
 
@@ -106,7 +109,7 @@ def remedy_lines(remedy: str, indent: str, width: int = _WIDTH) -> list[str]:
     command, *notes = remedy.splitlines()
     lines = [f"{indent}remedy: {command}"]
     for note in notes:
-        lines += _wrapped(f"{indent}({note})", f"{indent} ", width)
+        lines += wrapped(f"{indent}({note})", f"{indent} ", width)
     return lines
 
 
@@ -182,7 +185,7 @@ def _refuse_one_name(sources: Sequence[Source]) -> None:
 
 
 def _described(source: Source) -> str:
-    counted = [domain.name for domain in source.domains if domain.counts]
+    counted = [domain.name for domain in source.domains if source.in_total(domain)]
     parts = [", ".join(domain.name for domain in source.domains)] if source.domains else ["no joules"]
     if counted and len(source.domains) > 1:
         parts.append(f"total: {' + '.join(counted)}")
@@ -191,5 +194,6 @@ def _described(source: Source) -> str:
     return f"{source.name} ({'; '.join(parts)})"
 
 
-def _wrapped(text: str, indent: str, width: int = _WIDTH) -> list[str]:
+def wrapped(text: str, indent: str, width: int = _WIDTH) -> list[str]:
+    """The text in lines of so many columns, the second and later ones indented; commands and paths stay whole."""
     return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pytest_joules import fingerprint
 from pytest_joules.model import Counters
-from pytest_joules.sources.base import Domain, Source
+from pytest_joules.sources.base import MOST_WATTS, Domain, Source
 from pytest_joules.sources.cpu_power import tdp
 from pytest_joules.sources.process_tree import ProcessTree
 
@@ -87,8 +87,8 @@ class Estimate(Source):
     ) -> None:
         super().__init__()
         for label, watts in (("energy_estimate_idle_watts", idle_watts), ("energy_estimate_max_watts", max_watts)):
-            if watts is not None and not (math.isfinite(watts) and watts > 0):
-                raise ValueError(f"{label} is {watts!r}: give a positive number of watts")
+            if watts is not None and not 0 < watts <= MOST_WATTS:
+                raise ValueError(f"{label} is {watts!r}: give a positive number of watts, {MOST_WATTS:.0f} at most")
         if idle_watts is not None and max_watts is not None and idle_watts >= max_watts:
             raise ValueError(
                 f"energy_estimate_idle_watts ({idle_watts:g}) is not below energy_estimate_max_watts ({max_watts:g}): "

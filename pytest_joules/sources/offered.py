@@ -17,14 +17,19 @@ def guarded(source: Source) -> Source:
     """
     if not isinstance(source, Source):
         raise TypeError(f"{source!r} is no Source object")
-    if not hasattr(source, "trouble"):
-        Source.__init__(source)  # its own __init__ left that out
+    own = dict(vars(source))
+    Source.__init__(source)  # its own __init__ may have left that out
+    vars(source).update(own)
     opening, reading, computing = source.open, source.read, source.joules
 
     def open_() -> None:
         opening()
         if not isinstance(source.domains, tuple) or not all(isinstance(domain, Domain) for domain in source.domains):
             raise TypeError(f"its domains must be a tuple of Domain objects, not {source.domains!r}")
+        for what, least in (("tick", 0.0), ("most_watts", 1e-9)):
+            value = getattr(source, what)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
+                raise TypeError(f"its {what} is {value!r}, not a number of {'seconds' if what == 'tick' else 'watts'}")
 
     def read() -> Counters:
         return _caught(source, "read()", reading)
@@ -45,14 +50,19 @@ def guarded(source: Source) -> Source:
 
 def _caught(source: Source, method: str, call: Callable[[], Iterable[float | None]]) -> Counters:
     try:
-        values = tuple([_number(value) for value in call()])
+        values = [_number(value) for value in call()]
         if len(values) != len(source.domains):
             raise ValueError(f"{len(values)} values for {len(source.domains)} domains")
+        for place, domain in enumerate(source.domains):
+            value = values[place]
+            if value is not None and not math.isfinite(value):
+                source.trouble[domain.name] = f"{method} of {source.name} gave {value}"
+                values[place] = None
     except Exception as error:
         trouble = f"{method} of {source.name} failed: {type(error).__name__}: {error}"
         source.trouble.update(dict.fromkeys((domain.name for domain in source.domains), trouble))
         return (None,) * len(source.domains)
-    return values
+    return tuple(values)
 
 
 def _number(value: float | None) -> float | None:
@@ -60,4 +70,5 @@ def _number(value: float | None) -> float | None:
         return None
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         raise TypeError(f"{value!r} is not a number")
-    return value if math.isfinite(value) else None
+    # What a Decimal or an array's number cannot be mixed with is to come; integers stay exact.
+    return int(value) if isinstance(value, int) else float(value)

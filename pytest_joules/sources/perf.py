@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 
 from pytest_joules.model import Counters
 from pytest_joules.sources.base import Domain, RisingSource, Unavailable
+from pytest_joules.sources.dies import Dies
 from pytest_joules.sources.rapl import TICK, counting, suffixed
 
 #: The PMU's events and the names of their domains; that of a package is made from its number.
@@ -105,6 +106,7 @@ class Perf(RisingSource):
         self._open_event = open_event
         self._descriptors: list[int] = []
         self._read = os.read
+        self._dies = Dies((), self.mirrors)
 
     def open(self) -> None:
         if any(descriptor >= 0 for descriptor in self._descriptors):
@@ -143,13 +145,19 @@ class Perf(RisingSource):
         self.domains = tuple(Domain(name, count) for name, count in zip(names, counts, strict=True))
         self.trouble = {}
         self.why = "; ".join(["the processor's counters, read through the kernel's power PMU", *dict.fromkeys(notes)])
+        # Each counts from the moment it was opened.
+        self._dies = Dies(names, self.mirrors, relative=True)
+        self._dies.watch(self.read)
 
     def read(self) -> Counters:
         read, value = self._read, _COUNT.unpack
         try:
-            return tuple([value(read(descriptor, 8))[0] for descriptor in self._descriptors])
+            counters: Counters = tuple([value(read(descriptor, 8))[0] for descriptor in self._descriptors])
         except (OSError, struct.error):
-            return self._read_each()
+            counters = self._read_each()
+        if self._dies.watching:
+            self._dies.note(counters)
+        return counters
 
     def close(self) -> None:
         for descriptor in self._descriptors:

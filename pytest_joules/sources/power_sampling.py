@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pytest_joules.clock import CLOCKS
-from pytest_joules.sources.base import Unavailable
+from pytest_joules.sources.base import MOST_WATTS, Unavailable
 
 #: Seconds between two samples of the power.
 INTERVAL = 0.05
@@ -153,6 +153,12 @@ def sample(arguments: Sequence[str]) -> None:
                     totals[number] += GAP
                 last[number] = None
                 words[number] = -max(1, int(getattr(error, "value", 1)))
+                continue
+            if not 0 <= watts <= MOST_WATTS:
+                # a reading of nothing, all bits set: a gap as well
+                totals[number] += GAP
+                last[number] = None
+                words[number] = totals[number]
                 continue
             now, previous = time.perf_counter_ns(), last[number]
             if previous is not None:

@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 
 from pytest_joules.model import Counters
 from pytest_joules.sources.base import Domain, Source, Unavailable
+from pytest_joules.sources.dies import Dies
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -26,9 +27,6 @@ POWERCAP = Path("/sys/class/powercap")
 TICK = 0.001
 #: A power that no package sustains, in watts; used where the tree states no limit.
 _MOST_WATTS = 1000.0
-#: A counter that went down by a reset looks like a wrap that took this many joules at this many watts, or more.
-_RESET_JOULES = 1000.0
-_RESET_WATTS = 10_000.0
 #: Below this many seconds no counter can wrap twice.
 _WRAP_SECONDS = 60.0
 
@@ -197,6 +195,8 @@ def corrected(before: float, after: float, span: int | None, seconds: float, wat
     if span is not None and seconds > _WRAP_SECONDS and seconds * watts * 1e6 > span:
         return f"two readings {seconds:.0f} s apart: the counter may have wrapped more than once (it holds {span / 1e6:.0f} J)"
     change = after - before
+    if span is not None and change > span:
+        return f"the counter rose by {change / 1e6:.3g} J, more than it holds ({span / 1e6:.3g} J)"
     if change > 0:
         return change
     if change == 0:
@@ -206,14 +206,11 @@ def corrected(before: float, after: float, span: int | None, seconds: float, wat
     change += span
     if before > span or change <= 0:
         return f"the counter went down from {before:.0f} µJ, above its own maximum of {span} µJ"
-    joules = change / 1e6
-    if joules > _RESET_JOULES and joules > _RESET_WATTS * seconds:
-        return "the counter was reset (suspend, or its driver was loaded again)"
     return change
 
 
 class PowercapSource(Source):
-    """Joules of powercap's counters, whoever reads them: wrap-around corrected, resets and stand-stills told apart."""
+    """Joules of powercap's counters, whoever reads them: wrap-around corrected, stand-stills told."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -230,6 +227,8 @@ class PowercapSource(Source):
             change = corrected(first, last, span, seconds, watts)
             if isinstance(change, str):
                 self.trouble[domain.name] = change
+                if last != first:
+                    self.jumped.add(domain.name)
                 result.append(None)
             else:
                 self.trouble.pop(domain.name, None)
@@ -257,6 +256,7 @@ class Rapl(PowercapSource):
         self._identities: list[tuple[int, int]] = []
         self._opened = False
         self._pread: Callable[[int, int, int], bytes]
+        self._dies = Dies((), self.mirrors)
 
     def open(self) -> None:
         if self._opened:
@@ -294,13 +294,18 @@ class Rapl(PowercapSource):
         notes = [f"{name} left out: {_said(error)}" for name, (_, error) in refused.items()]
         self.why = "; ".join([f"the processor's counters, read from {self._root}", *notes])
         self._opened = True
+        self._dies = Dies([domain.name for domain in self.domains], self.mirrors)
+        self._dies.watch(self.read)
 
     def read(self) -> Counters:
         pread = self._pread
         try:
-            return tuple([int(pread(descriptor, 32, 0)) for descriptor in self._descriptors])
+            counters: Counters = tuple([int(pread(descriptor, 32, 0)) for descriptor in self._descriptors])
         except (OSError, ValueError):
-            return self._read_each()
+            counters = self._read_each()
+        if self._dies.watching:
+            self._dies.note(counters)
+        return counters
 
     def close(self) -> None:
         for descriptor, identity in zip(self._descriptors, self._identities, strict=True):
@@ -411,7 +416,10 @@ def _distinct(zones: Iterable[Zone]) -> list[Zone]:
     owners: dict[tuple[str, ...], str] = {}
     kept: list[Zone] = []
     for zone in ordered:
-        place = tuple(by_key[key].label for key in (*reversed(_ancestors(zone.key)), zone.key) if key in by_key)
+        # one control type may show a package as a whole, the other its dies
+        place = tuple(
+            by_key[key].label.partition("-die-")[0] for key in (*reversed(_ancestors(zone.key)), zone.key) if key in by_key
+        )
         if owners.setdefault(place, zone.control) == zone.control:
             kept.append(zone)
     tops = {zone.key: zone.label for zone in kept if not zone.parent}

@@ -35,8 +35,8 @@ class Spending:
         drawn: list[float | None] = []
         kinds = set()
         for source, before, now in zip(self._sources, self._before, after, strict=True):
-            for domain, joules in zip(source.domains, source.joules(before, now, seconds), strict=True):
-                if domain.counts:
+            for domain, joules in zip(source.domains, source.between(before, now, seconds), strict=True):
+                if source.in_total(domain):
                     drawn.append(joules)
                     kinds.add(source.provenance)
         known = [joules for joules in drawn if joules is not None]

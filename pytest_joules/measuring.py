@@ -155,7 +155,8 @@ class Measuring:
         if not self._turns:
             self._account(final=True)
         output = getattr(self.config, "workeroutput", None)
-        totals = {"joules": self.joules, "idle_watts": self.idle_watts, "lost": self._lost}
+        mirrors = [said for source in self.sources if (said := source.mirrored())]
+        totals: Record = {"joules": self.joules, "idle_watts": self.idle_watts, "lost": self._lost, "mirrors": mirrors}
         judged: Record = {}
         if self.judging is not None:
             judged = {"comparisons": self.judging.comparing.comparisons, "troubles": self.judging.comparing.troubles}

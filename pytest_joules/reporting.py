@@ -236,6 +236,10 @@ class Reporting:
         # A part is no total.
         self._drawn = None if self._drawn is None or totals["joules"] is None else self._drawn + totals["joules"]
         session["joules"] = self._drawn or None
+        for said in totals["mirrors"]:
+            # What the first readings showed is said above.
+            if said not in self.messages and not any(said in source["why"] for source in self.report.sources):
+                self.messages.append(said)
         if totals.get("lost"):
             self.messages.append(f"what the session drew in all is not known: {totals['lost']}")
         if totals["idle_watts"] is not None:

@@ -57,7 +57,8 @@ def pytest_unconfigure(config):
 """
     )
     inner.file(test_a=PASSING)
-    assert "energy: a tracer (coverage or a debugger) is active: its joules are in every number" in head(inner.run())
+    said = " ".join(line.strip() for line in head(inner.run()))
+    assert "energy: a tracer (coverage or a debugger) is active: its joules are in every number" in said
 
 
 def test_quiet_has_no_header(inner):

@@ -203,10 +203,10 @@ def test_a_reset_is_not_a_wrap(tmp_path):
     source = opened(tree.root)
     before = source.read()
     tree.set("package-0", 2_000_000)
-    assert source.joules(before, source.read(), 1.0) == (None,)
+    assert source.between(before, source.read(), 1.0) == (None,)
     assert "reset" in source.trouble["package-0"]
     # the same two values 100 s apart may be a wrap: 2.1 kW
-    assert source.joules(before, source.read(), 100.0) == (pytest.approx((RANGE - 50_000_000_000 + 2_000_000) / 1e6),)
+    assert source.between(before, source.read(), 100.0) == (pytest.approx((RANGE - 50_000_000_000 + 2_000_000) / 1e6),)
     source.close()
 
 

@@ -100,7 +100,8 @@ class Source(ABC):
         if joules is None or 0 <= joules <= max(_BELIEVED, self.most_watts * (seconds + 2 * self.tick)):
             return joules
         self.jumped.add(name)
-        self.trouble[name] = f"{joules:.3g} J in {seconds:.3g} s, which nothing draws: the counter was reset or misread"
+        what = f"it went back by {-joules:.3g} J" if joules < 0 else f"{joules:.3g} J at once, more than anything draws"
+        self.trouble[name] = f"{what}: the counter was reset or misread"
         return None
 
     def in_total(self, domain: Domain) -> bool:

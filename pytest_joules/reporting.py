@@ -236,7 +236,7 @@ class Reporting:
         # A part is no total.
         self._drawn = None if self._drawn is None or totals["joules"] is None else self._drawn + totals["joules"]
         session["joules"] = self._drawn or None
-        for said in totals["mirrors"]:
+        for said in totals.get("mirrors", ()):
             # What the first readings showed is said above.
             if said not in self.messages and not any(said in source["why"] for source in self.report.sources):
                 self.messages.append(said)

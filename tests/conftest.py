@@ -1,5 +1,7 @@
 """What holds for all tests: nothing that runs in this process decides what a later test finds there."""
 
+import compileall
+import os
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -7,7 +9,15 @@ from pathlib import Path
 import pytest
 from _pytest import pytester as pytester_module
 
+from pytest_joules.dependencies import project
+
 pytest_plugins = ["pytester", "inner", "processes", "servers"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled():
+    """Processes of inner runs need not compile the plugin, whatever the shell says of writing bytecode."""
+    compileall.compile_dir(Path(project.__file__).parents[1], quiet=2)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,4 +49,6 @@ def _installed_modules_stay(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_ADDOPTS", "-p no:randomly")  # inner runs have the order that their tests are written in
         patch.setattr(pytester_module, "SysModulesSnapshot", Snapshot)
+        # The files of these tests are loaded where an inner run looks for what its project may have loaded; they are not its code.
+        patch.setattr(project, "_NOT_OURS", (*project._NOT_OURS, f"{Path(__file__).parent}{os.sep}"))
         yield

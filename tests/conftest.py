@@ -47,8 +47,14 @@ def _installed_modules_stay(tmp_path_factory):
             sys.modules.update(stay)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTEST_ADDOPTS", "-p no:randomly")  # inner runs have the order that their tests are written in
         patch.setattr(pytester_module, "SysModulesSnapshot", Snapshot)
         # The files of these tests are loaded where an inner run looks for what its project may have loaded; they are not its code.
         patch.setattr(project, "_NOT_OURS", (*project._NOT_OURS, f"{Path(__file__).parent}{os.sep}"))
         yield
+
+
+@pytest.fixture
+def pytester(pytester, monkeypatch):
+    """Pytester, whose runs have the order that their tests are written in: it takes the outer run's options out of the shell."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly")
+    return pytester

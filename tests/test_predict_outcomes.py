@@ -186,12 +186,12 @@ def test_a_negative_balance_is_said(shop):
 
 
 def test_a_positive_balance_is_not(shop):
-    """Tests of some thousand joules, left out."""
-    shop.file(test_dear="def test_dear(): draw(2_000_000_000)\n")
-    shop.run("test_dear.py", "--energy-rounds=1", "--energy-warmup=1").assert_outcomes(passed=1)
+    """Tests of a hundred joules, left out."""
+    shop.file(test_dear="@pytest.mark.parametrize('n', range(9))\ndef test_dear(n): draw(100_000_000)\n")
+    shop.run("test_dear.py", "--energy-rounds=1", "--energy-warmup=1").assert_outcomes(passed=9)
     for _ in range(3):
         result = predict(shop, "test_dear.py", "--energy-predict-only")
-        assert "1 test left out saves 2.00 kJ" in section(result)
+        assert "9 tests left out save 900 J" in section(result)
         assert not negative(result)
 
 

@@ -22,8 +22,8 @@ _DIE = re.compile(r"(package-\d+)-die-\d+")
 class Dies:
     """Watches the dies of each package until it is told which of them mirror another one.
 
-    Two counters are one if most of the values that either has shown the other has shown too, at least two. Not only at the same
-    look: one may tick between the readings of both.
+    Two counters are one if most of the values that either has shown the other has shown too, at least two, when it showed them:
+    at the same look or at the next, since one may tick between the readings of both.
 
     Args:
         names: of the domains, in the order of the readings
@@ -41,7 +41,9 @@ class Dies:
         self._relative = relative
         self._groups = [group for group in packages.values() if len(group) > 1]
         self._base: Counters = ()
-        self._shown: dict[int, set[float]] = {index: set() for group in self._groups for index in group}
+        self._shown: dict[int, dict[float, int]] = {index: {} for group in self._groups for index in group}
+        """By domain, the values that were seen, and at which look first."""
+        self._looks = 0
         self.watching = bool(self._groups)
         """Whether more values could change what is told."""
         mirrors.clear()
@@ -58,11 +60,12 @@ class Dies:
         """Take one reading into account."""
         if self._relative and not self._base:
             self._base = counters
+        self._looks += 1
         news = False
         for index, shown in self._shown.items():
             value, base = counters[index], self._base[index] if self._relative else 0
             if value is not None and base is not None and value - base not in shown:
-                shown.add(value - base)
+                shown[value - base] = self._looks
                 news = True
         if news:
             self._tell()
@@ -81,5 +84,5 @@ class Dies:
 
     def _alike(self, one: int, other: int) -> bool:
         first, second = self._shown[one], self._shown[other]
-        common = len(first & second)
+        common = sum(abs(first[value] - second[value]) <= 1 for value in first.keys() & second.keys())
         return common > 1 and 2 * common > min(len(first), len(second))

@@ -48,7 +48,7 @@ def _installed_modules_stay(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pytester_module, "SysModulesSnapshot", Snapshot)
-        # The files of these tests are loaded where an inner run looks for what its project may have loaded; they are not its code.
+        # The files of these tests are loaded where an inner run looks for what its project has loaded; they are not its code.
         patch.setattr(project, "_NOT_OURS", (*project._NOT_OURS, f"{Path(__file__).parent}{os.sep}"))
         yield
 

@@ -144,6 +144,7 @@ def _compared(before: Baseline, now: Baseline, threshold: float) -> Report:
         "created": before.created,
         "commit": (before.commit or {}).get("id"),
         "threshold": threshold,
+        "held": max((verdict.held for verdict in verdicts.values() if verdict.held is not None), default=None),
         "counts": dict(Counter(verdict.verdict for verdict in verdicts.values())),
         "new": [nodeid for nodeid in now.tests if nodeid not in before.tests],
         "gone": [nodeid for nodeid in before.tests if nodeid not in now.tests],

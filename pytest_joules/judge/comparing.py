@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_joules.judge.judgement import WAY_OUT, Case, looks_dearer
+from pytest_joules.judge.judgement import MOST_BLOCKS, WAY_OUT, Case, judge, looks_dearer
 from pytest_joules.model import Record
 from pytest_joules.tally import DISTURBED
 
@@ -118,11 +118,12 @@ class Comparing:
         self.other = replace(self.other, why=why)
         self._cases = {nodeid: replace(case, cannot=case.cannot or why) for nodeid, case in self._cases.items()}
 
-    def settle(self, again: Again | None) -> None:
-        """Measure the suspects again until none is left or they have been enough, and judge the run as a whole."""
-        from pytest_joules.judge.judgement import MOST_BLOCKS, judge
+    def settle(self, again: Again | None, *, confirm: bool = True) -> None:
+        """Measure the suspects again until none is left or they have been enough, and judge the run as a whole.
 
-        results = self._judge(judge)
+        Without ``confirm`` a regression needs no second block: for who wants to know what changed, and fails nobody.
+        """
+        results = self._judge(confirm=confirm)
         for _ in range(MOST_BLOCKS - 1):
             suspects = [nodeid for nodeid, result in results.items() if result.suspect and nodeid not in self._cached]
             if not suspects or again is None:
@@ -137,14 +138,14 @@ class Comparing:
                     before=(*case.before, tuple(before)) if before is not None else case.before,
                     now=(*case.now, tuple(now)),
                 )
-            results = self._judge(judge)
+            results = self._judge(confirm=confirm)
         changed = self._blame({nodeid for nodeid, result in results.items() if result.verdict == "regressed"})
         self.comparisons = {
             nodeid: result.as_record(self.other.name, changed.get(nodeid, ())) for nodeid, result in results.items()
         }
 
-    def _judge(self, judge: Callable[[Sequence[Case], float], list[Comparison]]) -> dict[str, Comparison]:
-        results = dict(zip(self._cases, judge(list(self._cases.values()), self.threshold), strict=True))
+    def _judge(self, *, confirm: bool) -> dict[str, Comparison]:
+        results = dict(zip(self._cases, judge(list(self._cases.values()), self.threshold, confirm=confirm), strict=True))
         for nodeid, created in self._cached.items():
             results[nodeid] = replace(results[nodeid], why=f"{results[nodeid].why}; cached: measured {created[:10]}")
         return results

@@ -28,8 +28,8 @@ _SHOWN_BY = 100
 def carried(shift: Array, high: Array, kinds: Sequence[NDArray[np.bool_]]) -> Array:
     """The change that only one unchanged test in a hundred surely passes, a case; logarithms in and out.
 
-    ``shift``, ``high``: now over before, and its interval's upper bound. Nothing is a regression of those that became cheaper: how
-    far the surest of them passes the middle of all, and how far that stands off, shows what noise does to the others as well.
+    ``shift``, ``high``: now over before, and its interval's upper bound. What became cheaper is no regression: how far the surest
+    of it passes the middle of all tests, and how far that stands off, shows what noise does to the others as well.
     """
     found = np.full(len(shift), math.log1p(ASSUMED))
     for kind in kinds:

@@ -212,7 +212,8 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
     if p_rank > alpha or bound <= least or (case.paired and not significant):
         why = f"{numbers}: {_short_of(seen, threshold, bound, p <= alpha)}"
         if not unlikely:
-            why = f"{numbers}: {_open(case, seen, threshold, bound, p <= alpha and p_rank <= alpha, reach > _FAR * least)}"
+            sure = bound > math.log1p(threshold) and max(p, p_rank) <= alpha
+            why = f"{numbers}: {_open(case, seen, threshold, bound if sure else None, wide=reach > _FAR * least)}"
     elif not agreed:
         back = next(block for block in seen.blocks[1:] if sign * block <= 0)
         why = f"{numbers}, but {_times(back)} when measured again: not confirmed; {_quieter(case)}"
@@ -280,10 +281,13 @@ def _short_of(seen: Evidence, threshold: float, bound: float, significant: bool)
     return f"not significant among {seen.tests} tests"
 
 
-def _open(case: Case, seen: Evidence, threshold: float, bound: float, significant: bool, wide: bool) -> str:
-    """Why it cannot be said that nothing beyond the threshold has changed, and what helps."""
-    if bound > math.log1p(threshold) and significant:
-        if bound <= seen.held:
+def _open(case: Case, seen: Evidence, threshold: float, sure: float | None, *, wide: bool) -> str:
+    """Why it cannot be said that nothing beyond the threshold has changed, and what helps.
+
+    ``sure``: the bound, where the test alone is surely beyond the threshold.
+    """
+    if sure is not None:
+        if sure <= seen.held:
             return f"less than this run's noise carries ({100 * math.expm1(seen.held):.2g} %); {_quieter(case)}"
         return f"not significant among {seen.tests} tests; more rounds (--energy-rounds), or this test alone"
     if wide:

@@ -51,7 +51,7 @@ class Drift:
     """Of a slope over all runs."""
 
     def __str__(self) -> str:
-        parts = [f"{self.runs} runs, {100 * self.own:g} % + .76 of {100 * self.slow:g} %"]
+        parts = [f"own {100 * self.own:g} %, .76 of {100 * self.slow:g} %"]
         if self.step:
             parts.append(f"steps {100 * self.step:g} % of {self.group}{' at the sides' if self.aligned else ''}")
         if self.trend:

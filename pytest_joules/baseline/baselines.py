@@ -314,8 +314,7 @@ def update(path: Path, report: Report, functions: Functions) -> list[str]:
     for record in report.tests:
         nodeid = record["nodeid"]
         now = _test(record, functions) if can_be_kept(record) and record["cached"] is None else None
-        others = now is not None and (now.provenance == "shared" or DISTURBED in record["notes"])
-        if now is None or now.energy is None or now.resolution == "below" or others:
+        if now is None or now.energy is None or now.resolution == "below" or _beside_others(now):
             if record["cached"] is not None:
                 counts["cached"] += 1
             elif record["outcome"] not in (None, "skipped", "xfailed", "xpassed"):
@@ -367,8 +366,8 @@ def _move(nodeid: str, before: BaselineTest | None, now: BaselineTest, threshold
     if before is None or before.energy is None:
         return _Move("new", nodeid, shown)
     then = before.energy["median"]
-    few = len(before.samples) < FEWEST_SAMPLES <= len(now.samples)
-    if not value or not then or few or (before.source, before.iterations) != (now.source, now.iterations):
+    mended = _flaws(before) and not _flaws(now)
+    if not value or not then or mended or (before.source, before.iterations) != (now.source, now.iterations):
         return _Move("replaced", nodeid, f"{quantity.joules(then)} ({_how(before)}) -> {shown} ({_how(now)})")
     ratio = value / then
     if verdict == "ok" or (abs(ratio - 1) <= threshold and verdict not in ("regressed", "improved")):
@@ -378,13 +377,18 @@ def _move(nodeid: str, before: BaselineTest | None, now: BaselineTest, threshold
 
 
 def _how(test: BaselineTest) -> str:
-    """Source, and what else two values must share to be held against each other."""
-    facts = [str(test.source)]
-    if test.iterations > 1:
-        facts.append(f"{test.iterations} iterations")
-    if len(test.samples) < FEWEST_SAMPLES:
-        facts.append(f"{len(test.samples)} samples")
-    return ", ".join(facts)
+    iterations = [f"{test.iterations} iterations"] if test.iterations > 1 else []
+    return ", ".join([str(test.source), *iterations, *_flaws(test)])
+
+
+def _flaws(test: BaselineTest) -> list[str]:
+    """Why nothing can be held against this value."""
+    few = [f"{len(test.samples)} samples"] if len(test.samples) < FEWEST_SAMPLES else []
+    return few + (["beside others"] if _beside_others(test) else [])
+
+
+def _beside_others(test: BaselineTest) -> bool:
+    return test.provenance == "shared" or DISTURBED in test.notes
 
 
 def nearest(folder: Path) -> Path | None:

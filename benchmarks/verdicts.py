@@ -1,6 +1,6 @@
 """Whether verdicts can be trusted: false alarms and found changes, simulated and replayed from real energies.
 
-    python benchmarks/verdicts.py [--quick] [--data DIR] [--svg FILE] [--seed N]
+    python benchmarks/verdicts.py [--quick | --size SHARE] [--only PART] [--data DIR] [--svg FILE] [--seed N]
 
 Simulated: lognormal noise within a session, lognormal noise between sessions, 5 % spikes of +30 %, on the same draws five other
 tools' rules, written anew here. A stored baseline has 20 earlier sessions of the same code, or none; a suspect is measured again
@@ -278,7 +278,8 @@ def drawn(lines: dict[str, list[float]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the draws")
+    parser.add_argument("--quick", action="store_const", const=0.1, dest="size", help="a tenth of the draws")
+    parser.add_argument("--size", type=float, default=1.0, metavar="SHARE", help="share of the draws")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of commit,joules CSV files in measured order")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the curve of found changes")
     parser.add_argument("--seed", type=int, default=3)
@@ -290,18 +291,17 @@ def main() -> int:
         parser.error(str(error))
     if options.data and not projects:
         parser.error(f"no CSV file in {options.data}")
-    size = 0.1 if options.quick else 1.0
     begun = time.perf_counter()
     if options.only in (None, "simulation"):
-        simulate(size, options.seed)
+        simulate(options.size, options.seed)
     if options.only in (None, "curve"):
-        curve(size, options.seed, options.svg)
+        curve(options.size, options.seed, options.svg)
     if options.only in (None, "drift"):
-        drifting(size, options.seed)
+        drifting(options.size, options.seed)
     if options.only in (None, "replay"):
         for number, drift in enumerate(DRIFTS):
             rng = np.random.default_rng([options.seed, 76, number])
-            runs = drifting_project(rng, 300 if options.quick else 1000, drift)
+            runs = drifting_project(rng, max(300, int(1000 * options.size)), drift)
             replay(f"simulated: {drift.runs} runs, {drift}", runs, changes=False)
         for name, project in projects.items():
             replay(name, project)

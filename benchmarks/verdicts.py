@@ -278,7 +278,7 @@ def drawn(lines: dict[str, list[float]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_const", const=0.1, dest="size", help="a tenth of the draws")
+    parser.add_argument("--quick", action="store_const", const=0.1, default=1.0, dest="size", help="a tenth of the draws")
     parser.add_argument("--size", type=float, default=1.0, metavar="SHARE", help="share of the draws")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of commit,joules CSV files in measured order")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the curve of found changes")

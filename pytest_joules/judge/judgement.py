@@ -210,7 +210,7 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
     suspect = False
     verdict: Literal["ok", "improved", "regressed", "cannot tell"] = "ok" if unlikely else "cannot tell"
     if p_rank > alpha or bound <= least or (case.paired and not significant):
-        why = f"{numbers}: {_short_of(seen, threshold, bound, p <= alpha)}"
+        why = f"{numbers}: {_short_of(threshold, significant=p <= alpha)}"
         if not unlikely:
             sure = bound > math.log1p(threshold) and max(p, p_rank) <= alpha
             why = f"{numbers}: {_open(case, seen, threshold, bound if sure else None, wide=abs(seen.shift) <= least)}"
@@ -228,7 +228,8 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
             f"{numbers}: other processes used the machine, which can double an estimate: {WAY_OUT}",
         )
     elif not significant or bound <= seen.floor:
-        verdict, why = "cannot tell", f"{numbers}: sessions of the same code may differ so much ({_floor_in_words(seen, case)})"
+        reason = f"sessions of the same code may differ so much ({_floor_in_words(seen, case)})"
+        verdict, why = "cannot tell", f"{numbers}: {_among(seen) if p <= alpha and bound > seen.floor else reason}"
     elif not dearer:
         verdict, why = "improved", numbers
     elif not case.paired and (quietest := _quietest(case)) <= 1 + threshold / 2:
@@ -273,12 +274,12 @@ def _may_become(seen: Evidence, least: float) -> bool:
     return seen.shift + 1.64 * seen.reach > max(least, seen.floor_at_most) + seen.half_at_most
 
 
-def _short_of(seen: Evidence, threshold: float, bound: float, significant: bool) -> str:
-    if not significant:
-        return "no change can be told"
-    if bound <= math.log1p(threshold):
-        return f"not surely beyond the threshold of {100 * threshold:.3g} %"
-    return f"not significant among {seen.tests} tests"
+def _short_of(threshold: float, *, significant: bool) -> str:
+    return f"not surely beyond the threshold of {100 * threshold:.3g} %" if significant else "no change can be told"
+
+
+def _among(seen: Evidence) -> str:
+    return f"not significant among {seen.tests} tests; more rounds (--energy-rounds), or this test alone"
 
 
 def _open(case: Case, seen: Evidence, threshold: float, sure: float | None, *, wide: bool) -> str:
@@ -289,9 +290,9 @@ def _open(case: Case, seen: Evidence, threshold: float, sure: float | None, *, w
     if sure is not None:
         if sure <= seen.held:
             return f"less than this run's noise carries ({100 * math.expm1(seen.held):.2g} %); {_quieter(case)}"
-        return f"not significant among {seen.tests} tests; more rounds (--energy-rounds), or this test alone"
+        return _among(seen)
     if wide:
-        return f"too noisy to exclude {_times(seen.high if seen.shift >= 0 else seen.low)}; {_quieter(case)}"
+        return f"too noisy to exclude {_times(max(seen.low, seen.high, key=abs))}; {_quieter(case)}"
     return f"perhaps beyond the threshold of {100 * threshold:.3g} %, not surely; {_quieter(case)}"
 
 

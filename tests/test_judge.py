@@ -467,6 +467,17 @@ def test_a_round_as_cheap_as_ever_speaks_against_a_regression():
     assert found.verdict == "cannot tell" and "quietest round" in found.why
 
 
+@pytest.mark.parametrize(("cheapest", "verdict"), [(1.01, "regressed"), (0.99, "cannot tell")])
+def test_of_many_blocks_one_may_have_a_round_that_is_nearly_as_cheap(cheapest, verdict):
+    """A hundred rounds have a cheaper one than twenty: only one as cheap as ever speaks against a regression."""
+    rng = np.random.default_rng(35)
+    before = (1.0, *block(rng, 1.03)[1:])
+    blocks = [tuple(max(1.1, x) for x in block(rng, 1.25)) for _ in range(MOST_BLOCKS)]
+    blocks[3] = (*blocks[3][1:], cheapest)
+    before = tuple(max(1.0, x) for x in before)
+    assert one(stored(before, *blocks)).verdict == verdict
+
+
 @pytest.mark.parametrize(("ratio", "verdict"), [(1.6, "cannot tell"), (1.9, "cannot tell"), (2.6, "regressed")])
 def test_an_estimate_beside_others_must_be_more_than_twice(ratio, verdict):
     rng = np.random.default_rng(13)

@@ -265,10 +265,10 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
 def _quietest(case: Case) -> float:
     """The cheapest sample now over the cheapest before: what disturbs a machine for moments makes no round cheaper.
 
-    Of more samples the cheapest is cheaper, so it is the middle block's; unless any at all is as cheap as it was.
+    Of more samples the cheapest is cheaper: it is that of the middle block (the lower of two), unless any is as cheap as it was.
     """
     before, now = min(map(min, case.before)), sorted(map(min, case.now))
-    return (now[0] if now[0] <= before else median(now)) / before
+    return (now[0] if now[0] <= before else now[(len(now) - 1) // 2]) / before
 
 
 def _may_become(seen: Evidence, least: float) -> bool:

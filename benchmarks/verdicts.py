@@ -1,12 +1,13 @@
 """Whether verdicts can be trusted: false alarms and found changes, simulated and replayed from real energies.
 
-    python benchmarks/verdicts.py [--quick] [--data DIR] [--svg FILE] [--seed N]
+    python benchmarks/verdicts.py [--quick | --size SHARE] [--only PART] [--data DIR] [--svg FILE] [--seed N]
 
 Simulated: lognormal noise within a session, lognormal noise between sessions, 5 % spikes of +30 %, on the same draws five other
 tools' rules, written anew here. A stored baseline has 20 earlier sessions of the same code, or none; a suspect is measured again
 as in a real run, up to MOST_BLOCKS blocks, which either all share the session's offset or each draw their own; measured in turn,
-both sides have the same offset in a block. Replayed: a folder of CSV files, one ``commit,joules`` a line in measured order; a
-drifting project is simulated in the same form.
+both sides have the same offset in a block. Drift: the same on a machine whose rounds are alike (lag-1 correlation .76) and that
+moves by steps between groups of consecutive rounds, at thresholds of 0, 1 and 5 %. Replayed: a folder of CSV files, one
+``commit,joules`` a line in measured order; projects that drift are simulated in the same form.
 
 Each figure has its bar beside it. Exit code 1 where one is missed.
 """
@@ -14,17 +15,16 @@ Each figure has its bar beside it. Exit code 1 where one is missed.
 from __future__ import annotations
 
 import argparse
-import csv
-import itertools
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.stats
+from verdicts_replay import DRIFTS, THRESHOLDS, bar, drift_of, drifting_project, missed, read, replay
 
 from pytest_joules.judge.judgement import MOST_BLOCKS, Case, Comparison, judge
 
@@ -38,17 +38,6 @@ MODES = {
     "shared": "stored, blocks share theirs",
     "none": "stored without history, shared",
 }
-
-missed: list[str] = []
-
-
-def bar(what: str, value: float, limit: float, *, at_least: bool = False) -> str:
-    """The bar's words; a miss is remembered."""
-    held = value >= limit if at_least else value <= limit
-    if not held:
-        missed.append(f"{what}: {100 * value:.2f} % against {100 * limit:g} %")
-    return f"{'>=' if at_least else '<='} {100 * limit:g} %{'' if held else '  MISSED'}"
-
 
 # ------------------------------------------------------------------ simulation
 
@@ -87,6 +76,11 @@ class Test:
 
     def again(self) -> None:
         """Measure one more block."""
+        if isinstance(self.world, DriftingWorld) and self.world.mode == "in turn":
+            before, now = self.world.pair()
+            self.before.append(tuple(before.tolist()))
+            self.now.append(tuple((now * (1 + self.change)).tolist()))
+            return
         if self.world.mode in ("own", "in turn"):
             self.offset = float(self.world.offsets(1)[0])
         offset = np.array([self.offset])
@@ -109,6 +103,48 @@ def run(tests: Sequence[Test], **options: Any) -> list[Comparison]:  # noqa: ANN
             return found
         for test in suspects:
             test.again()
+
+
+class DriftingWorld(World):
+    """On a machine that drifts; in turn as ``--energy-against`` measures, a block's rounds in four turns a side."""
+
+    def __init__(self, number: int, rounds: int, mode: str, rng: np.random.Generator) -> None:
+        drift = DRIFTS[number]
+        super().__init__(drift.own, drift.step, rounds, mode, rng)
+        self.drift = drift
+
+    def block(self, count: int, offset: np.ndarray) -> np.ndarray:
+        return np.asarray(np.exp(offset[:, None] + drift_of(self.rng, count, self.rounds, self.drift)))
+
+    def pair(self) -> tuple[np.ndarray, np.ndarray]:
+        """Four turns a side, in alternating order: this, the other, the other, this."""
+        turn = self.rounds // 4
+        both = drift_of(self.rng, 1, 8 * turn, self.drift)[0].reshape(8, turn)
+        here = np.array([1, 0, 0, 1, 1, 0, 0, 1], dtype=bool)
+        return np.exp(both[~here].ravel()), np.exp(both[here].ravel())
+
+
+def drifting(size: float, seed: int) -> None:
+    """False alarms on machines that drift, measured again and confirmed as in a real run."""
+    lone, suites = int(2000 * size), max(5, int(50 * size))
+    heads = "".join(f"{f'at {100 * t:g} %':>12}" for t in THRESHOLDS)
+    print(f"Drift: false alarms, % of {lone} tests alone, of the tests of {suites} suites of {SUITE}; 20 rounds (bar <= 1)\n")
+    for number, drift in enumerate(DRIFTS):
+        if str(drift) in map(str, DRIFTS[:number]):
+            continue  # differs in the runs of a commit only
+        print(f"{drift!s:60}{heads}")
+        for mode, title in MODES.items():
+            cells = []
+            for threshold in THRESHOLDS:
+                rng = np.random.default_rng([seed, 7, number, list(MODES).index(mode)])
+                world = DriftingWorld(number, 20, mode, rng)
+                one = sum(alarms(run([test], threshold=threshold)) for test in world.tests(np.zeros(lone))) / lone
+                many = sum(alarms(run(world.tests(np.zeros(SUITE)), threshold=threshold)) for _ in range(suites))
+                where = f"{title}, {drift}, threshold {100 * threshold:g} %"
+                marks = bar(f"alone, {where}", one, 0.01) + bar(f"suite, {where}", many / suites / SUITE, 0.01)
+                cells.append(f"{100 * one:.2f} {100 * many / suites / SUITE:.2f}{'!' if 'MISSED' in marks else ''}")
+            print(f"  {title:58}" + "".join(f"{cell:>12}" for cell in cells), flush=True)
+    print()
 
 
 def alarms(found: Sequence[Comparison]) -> int:
@@ -240,119 +276,14 @@ def drawn(lines: dict[str, list[float]]) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
-# ------------------------------------------------------------------ replay
-
-
-def read(path: Path) -> dict[str, list[float]]:
-    """Joules by commit in measured order, commits by first appearance.
-
-    Raises:
-        ValueError: a line that is not ``commit,joules``.
-    """
-    runs: dict[str, list[float]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            try:
-                commit, joules = row
-                value = float(joules)
-            except ValueError:
-                raise ValueError(f"{path}:{number}: {','.join(row)!r} is not commit,joules") from None
-            if math.isfinite(value) and value > 0:
-                runs.setdefault(commit, []).append(value)
-    return runs
-
-
-def halves(runs: dict[str, list[float]], *, paired: bool) -> list[Case]:
-    cases = []
-    for commit, joules in runs.items():
-        middle = len(joules) // 2
-        if middle >= 5:
-            cases.append(Case(commit, (tuple(joules[:middle]),), (tuple(joules[middle:]),), paired=paired))
-    return cases
-
-
-def neighbours(runs: dict[str, list[float]]) -> Iterator[tuple[Case, str | None]]:
-    """Adjacent commits, 10 runs a side; the verdict due where their pooled runs differ by 5 % or more."""
-    for (_, first), (commit, second) in itertools.pairwise(runs.items()):
-        ratio = float(np.median(second)) / float(np.median(first))
-        if min(len(first), len(second)) >= 5:
-            due = "regressed" if ratio >= 1.05 else "improved" if ratio <= 1 / 1.05 else None
-            yield Case(commit, (tuple(first[:10]),), (tuple(second[:10]),), paired=True), due
-
-
-def share(values: Sequence[bool]) -> float:
-    return sum(values) / len(values) if values else math.nan
-
-
-def replay(name: str, runs: dict[str, list[float]], *, changes: bool = True) -> None:
-    """False alarms (the second half dearer) of one project and, where it has any, its changes found."""
-    in_turn = halves(runs, paired=True)
-    if not in_turn:
-        print(f"{name}: no commit with 10 runs or more\n")
-        return
-
-    def changed(found: Sequence[Comparison]) -> list[bool]:
-        return [comparison.verdict == "regressed" for comparison in found]
-
-    def line(what: str, value: float, limit: float, *, at_least: bool = False) -> None:
-        print(f"  {what:58}{100 * value:6.2f} %  {bar(f'{name}, {what}', value, limit, at_least=at_least)}")
-
-    print(f"{name}: {len(in_turn)} commits, halves in measured order")
-
-    def alone(cases: Sequence[Case], **options: Any) -> list[Comparison]:  # noqa: ANN401 - judge's own
-        return [judge([case], **options)[0] for case in cases]
-
-    nominal: dict[str, Any] = {"threshold": 0.0, "alpha": 0.01, "confirm": False}
-    naive = [scipy.stats.mannwhitneyu(case.now[0], case.before[0], alternative="greater").pvalue <= 0.01 for case in in_turn]
-    print(f"  {'Mann-Whitney alone at 1 %, for comparison':58}{100 * share(naive):6.2f} %")
-    line("nominal 1 %, threshold 0, each commit judged alone", share(changed(alone(in_turn, **nominal))), 0.01)
-    together = judge(in_turn, **nominal)
-    uncorrected = [c.p is not None and c.p <= 0.01 and c.ratio is not None and c.ratio > 1 for c in together]
-    line("nominal 1 %, one run of all, before Benjamini-Hochberg", share(uncorrected), 0.01)
-    line("nominal 1 %, one run of all", share(changed(together)), 0.01)
-    line("defaults (5 %), measured in turn, unconfirmed, alone", share(changed(alone(in_turn, confirm=False))), 0.01)
-    line("defaults (5 %), stored, unconfirmed, alone", share(changed(alone(halves(runs, paired=False), confirm=False))), 0.01)
-    pairs = list(neighbours(runs)) if changes else []
-    changed_pairs = [(case, due) for case, due in pairs if due]
-    if changed_pairs:
-        print(f"  {len(changed_pairs)} of {len(pairs)} adjacent commits differ by 5 % or more; 10 runs a side")
-        cases = [case for case, _ in changed_pairs]
-        for what, options in (("threshold 0", nominal), ("threshold 5 %, hardly below the changes", {"confirm": False})):
-            found = alone(cases, **options)
-            hits = [comparison.verdict == due for comparison, (_, due) in zip(found, changed_pairs, strict=True)]
-            value = share(hits)
-            if options is nominal:
-                line(f"found, {what}, alone", value, 0.9, at_least=True)
-            else:
-                print(f"  {f'found, {what}, alone':58}{100 * value:6.2f} %")
-        everyone = judge([case for case, _ in pairs], **nominal)
-        hits = [comparison.verdict == due for comparison, (_, due) in zip(everyone, pairs, strict=True) if due]
-        line("found, threshold 0, one run of all adjacent commits", share(hits), 0.9, at_least=True)
-    print()
-
-
-def drifting(seed: int, commits: int, runs: int, *, trend: float) -> dict[str, list[float]]:
-    """A project whose runs of a commit are an autoregression (.76, sd 2 to 4 %), on a slow trend over all of them."""
-    rng = np.random.default_rng([seed, 76, int(trend * 1000)])
-    project = {}
-    for commit in range(commits):
-        sd = rng.uniform(0.02, 0.04)
-        value, series = rng.normal(0, sd), []
-        slope = rng.normal(0, trend)
-        for run_number in range(runs):
-            value = 0.76 * value + rng.normal(0, sd * math.sqrt(1 - 0.76**2))
-            series.append(100 * math.exp(value + slope * run_number / runs))
-        project[str(commit)] = series
-    return project
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the draws")
+    parser.add_argument("--quick", action="store_const", const=0.1, default=1.0, dest="size", help="a tenth of the draws")
+    parser.add_argument("--size", type=float, default=1.0, metavar="SHARE", help="share of the draws")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of commit,joules CSV files in measured order")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the curve of found changes")
     parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--only", choices=("simulation", "curve", "replay"), help="one part")
+    parser.add_argument("--only", choices=("simulation", "curve", "drift", "replay"), help="one part")
     options = parser.parse_args()
     try:
         projects = {path.stem: read(path) for path in sorted(options.data.glob("*.csv"))} if options.data else {}
@@ -360,17 +291,18 @@ def main() -> int:
         parser.error(str(error))
     if options.data and not projects:
         parser.error(f"no CSV file in {options.data}")
-    size = 0.1 if options.quick else 1.0
     begun = time.perf_counter()
     if options.only in (None, "simulation"):
-        simulate(size, options.seed)
+        simulate(options.size, options.seed)
     if options.only in (None, "curve"):
-        curve(size, options.seed, options.svg)
+        curve(options.size, options.seed, options.svg)
+    if options.only in (None, "drift"):
+        drifting(options.size, options.seed)
     if options.only in (None, "replay"):
-        commits = 300 if options.quick else 1000
-        for runs, trend in ((15, 0.0), (30, 0.0), (30, 0.04)):
-            what = f"simulated drift .76, {runs} runs" + (f", trends of {100 * trend:g} % sd" if trend else "")
-            replay(what, drifting(options.seed, commits, runs, trend=trend), changes=False)
+        for number, drift in enumerate(DRIFTS):
+            rng = np.random.default_rng([options.seed, 76, number])
+            runs = drifting_project(rng, max(300, int(1000 * options.size)), drift)
+            replay(f"simulated: {drift.runs} runs, {drift}", runs, changes=False)
         for name, project in projects.items():
             replay(name, project)
         if not projects:

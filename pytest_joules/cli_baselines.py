@@ -144,6 +144,7 @@ def _compared(before: Baseline, now: Baseline, threshold: float) -> Report:
         "created": before.created,
         "commit": (before.commit or {}).get("id"),
         "threshold": threshold,
+        "held": max((verdict.held for verdict in verdicts.values() if verdict.held is not None), default=None),
         "counts": dict(Counter(verdict.verdict for verdict in verdicts.values())),
         "new": [nodeid for nodeid in now.tests if nodeid not in before.tests],
         "gone": [nodeid for nodeid in before.tests if nodeid not in now.tests],
@@ -186,8 +187,9 @@ def _table(records: Sequence[Record], before: Baseline, rows: int) -> None:
     )
     shown = ordered[:rows] if rows else ordered
 
-    def joules(energy: Record | None) -> str:
-        return quantity.joules(energy["median"] if energy else None)
+    def joules(compared: float | None, energy: Record | None) -> str:
+        # What the ratio is of, where there is one.
+        return quantity.joules(compared if compared is not None or energy is None else energy["median"])
 
     def interval(comparison: Record) -> str:
         ends = comparison["ci95"]
@@ -195,14 +197,18 @@ def _table(records: Sequence[Record], before: Baseline, rows: int) -> None:
 
     print_table(
         Column("test", [record["nodeid"] for record in shown], shorten=shorten_nodeid),
-        Column("before", [joules(before.tests[record["nodeid"]].energy) for record in shown], "right", drop=2),
-        Column("now", [joules(record["energy"]) for record in shown], "right", drop=3),
+        Column("before", [joules(*_before(record, before)) for record in shown], "right", drop=2),
+        Column("now", [joules(record["comparison"]["now"], record["energy"]) for record in shown], "right", drop=3),
         Column("ratio", [_times(record["comparison"]["ratio"]) for record in shown], "right"),
         Column("95 %", [interval(record["comparison"]) for record in shown], drop=1),
         Column("verdict", [record["comparison"]["verdict"] for record in shown]),
     )
     if len(shown) < len(ordered):
         say(f"… and {len(ordered) - len(shown)} more: --top=0 shows all")
+
+
+def _before(record: Record, before: Baseline) -> tuple[float | None, Record | None]:
+    return record["comparison"]["before"], before.tests[record["nodeid"]].energy
 
 
 def _times(ratio: float | None) -> str:

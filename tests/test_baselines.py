@@ -18,6 +18,7 @@ from pytest_joules.baseline import file as baseline_file
 from pytest_joules.baseline.baselines import BaselineError
 from pytest_joules.model import Report, empty_record
 from pytest_joules.report import json_file
+from pytest_joules.tally import DISTURBED
 
 calmly = settings(
     deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -552,6 +553,41 @@ class TestRatchet:
         assert [line.split()[0] for line in baselines.update(path, report_of(cached), {})] == ["cached"]
         below = record_of("t.py::a", *around(2.0), resolution="below")
         assert [line.split()[0] for line in baselines.update(path, report_of(below), {})] == ["left"]
+
+    def test_what_nobody_can_tell_keeps_its_value(self, tmp_path):
+        """Beside others an estimate is anything, and what the comparison cannot tell is nothing to accept."""
+        names = ("busy", "undecided", "dearer", "alike")
+        old = [record_of(f"t.py::{name}", *around(1.0)) for name in names]
+        few = record_of("t.py::few", *around(1.0, n=3))
+        noisy = record_of("t.py::noisy", *around(1.0), provenance="estimated", notes=[DISTURBED])
+        path = saved(tmp_path, *old, few, noisy)
+
+        def judged(name, joules, verdict, **other):
+            return record_of(f"t.py::{name}", *around(joules), comparison={"verdict": verdict, "held": None}, **other)
+
+        now = report_of(
+            judged("busy", 0.6, "improved", provenance="estimated", notes=[DISTURBED]),
+            judged("undecided", 0.6, "cannot tell"),
+            judged("dearer", 1.5, "regressed"),
+            judged("alike", 1.08, "ok"),  # over the level of all sessions it is no change
+            judged("few", 0.9, "cannot tell"),
+            judged("noisy", 0.9, "cannot tell"),
+            record_of("t.py::new", *around(1.0), provenance="estimated", notes=[DISTURBED]),
+        )
+        assert baselines.update(path, now, {}) == [
+            "loosened   t.py::dearer  1.00 J -> 1.50 J (+50 %)",
+            "replaced   t.py::few  1.00 J (rapl, 3 samples) -> 900 mJ (rapl)",
+            "replaced   t.py::noisy  1.00 J (rapl, beside others) -> 900 mJ (rapl)",
+            "unchanged  1 within 5 %, which keep their values",
+            "undecided  1 of which nothing could be told, which keep their values",
+            "left       2 that did not pass, were measured beside others, below the resolution or not at all",
+        ]
+        medians = {nodeid: round(test.energy["median"], 2) for nodeid, test in baselines.load(path).tests.items()}
+        assert medians == dict.fromkeys(("t.py::busy", "t.py::undecided", "t.py::alike"), 1.0) | {
+            "t.py::dearer": 1.5,
+            "t.py::few": 0.9,
+            "t.py::noisy": 0.9,
+        }
 
     def test_another_source_is_no_step(self, tmp_path):
         path = saved(tmp_path, record_of("t.py::a", *around(1.0)))

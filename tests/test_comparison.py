@@ -83,6 +83,10 @@ def test_a_regression_fails_its_test_and_no_other(saved):
     said = result.stdout.str()
     assert "regressed 1.50× since main" in said
     assert "energy comparison" in said
+    before, now = (re.search(rf"^{word} +([\d.]+) J  \(", said, re.MULTILINE)[1] for word in ("before", "now"))
+    assert float(before) * found["comparison"]["ratio"] == pytest.approx(float(now), rel=0.01)
+    assert found["comparison"]["now"] == pytest.approx(float(now), rel=0.01)
+    assert "threshold held" not in said
     assert re.search(r"^test_a\.py .*J", said, re.MULTILINE)
     cases = saved.junit()
     assert "regressed 1.50× since main" in cases["test_a"].find("failure").get("message")
@@ -209,11 +213,13 @@ def test_another_source(saved):
 
 
 def test_too_few_rounds(saved):
+    """What looks dearer is measured until it can be told; of the others it is said what they lack."""
     costs(saved, a=9000)
     result = saved.run("--energy-compare=main", "--energy-rounds=2")
-    assert result.ret == 0
-    assert verdicts(saved)["test_a"] == "cannot tell"
-    assert "rounds" in saved.tests()["test_a"]["comparison"]["why"]
+    result.assert_outcomes(passed=2, failed=1)
+    assert verdicts(saved) == {"test_a": "regressed", "test_b": "cannot tell", "test_c": "cannot tell"}
+    assert saved.tests()["test_a"]["rounds"] == 2
+    assert "--energy-rounds=5" in saved.tests()["test_b"]["comparison"]["why"]
 
 
 def test_other_processes(saved):
@@ -221,7 +227,12 @@ def test_other_processes(saved):
     saved.conftest(shared=True)
     compare(saved)
     assert verdicts(saved)["test_a"] == "cannot tell"
-    assert "other processes" in saved.tests()["test_a"]["comparison"]["why"]
+    why = saved.tests()["test_a"]["comparison"]["why"]
+    assert "other processes" in why and "--energy-against" in why
+    # Nor is it accepted.
+    before = baseline_file(saved).read_bytes()
+    compare(saved, "--energy-update")
+    assert baseline_file(saved).read_bytes() == before
 
 
 def test_random_examples(inner):
@@ -405,6 +416,15 @@ def test_a_floor_is_learnt_from_sessions_that_differ(inner):
     inner.run("--energy-compare=main", "--energy-rounds=8")
     found = inner.tests()["test_b"]["comparison"]
     assert found["verdict"] == "regressed" and found["floor"] < 0.1
+
+
+def test_a_threshold_that_noise_does_not_carry_is_held(saved):
+    costs(saved, a=1020)
+    said = compare(saved, "--energy-threshold=1%").stdout.str()
+    assert "threshold held at 3.5 %, not 1 %" in said
+    assert saved.report()["comparison"]["held"] == pytest.approx(0.035)
+    assert verdicts(saved)["test_a"] == "cannot tell"
+    assert "threshold held" in compare(saved, "--energy-threshold=1%", "-q").stdout.str()
 
 
 def test_before_five_sessions_a_floor_is_assumed_and_said(saved):

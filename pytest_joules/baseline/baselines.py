@@ -25,10 +25,12 @@ from pytest_joules.baseline.file import (
     write,
 )
 from pytest_joules.fingerprint import differences
+from pytest_joules.judge.judgement import FEWEST_SAMPLES
 from pytest_joules.model import Record, Report
 from pytest_joules.report import quantity
 from pytest_joules.report import write as report_file
 from pytest_joules.settings import BASELINE_NAME
+from pytest_joules.tally import DISTURBED
 
 __all__ = [
     "FOLDER",
@@ -292,7 +294,8 @@ def update(path: Path, report: Report, functions: Functions) -> list[str]:
     """Accept the session's values of the tests that it measured, write them into the baseline at ``path``, say what moved.
 
     Values within the session's threshold stay as they were, so that a series of small steps cannot creep past it. Tests that did
-    not run, did not pass, or were measured beside other processes or below the resolution keep their old values.
+    not run, did not pass, were measured beside other processes or below the resolution, or of which the comparison cannot tell
+    keep their old values.
 
     Raises:
         BaselineError: the machine is another one, or the file cannot be read or written.
@@ -311,15 +314,19 @@ def update(path: Path, report: Report, functions: Functions) -> list[str]:
     for record in report.tests:
         nodeid = record["nodeid"]
         now = _test(record, functions) if can_be_kept(record) and record["cached"] is None else None
-        if now is None or now.energy is None or now.resolution == "below" or now.provenance == "shared":
+        if now is None or now.energy is None or now.resolution == "below" or _beside_others(now):
             if record["cached"] is not None:
                 counts["cached"] += 1
             elif record["outcome"] not in (None, "skipped", "xfailed", "xpassed"):
                 counts["left"] += 1
             continue
-        move = _move(nodeid, tests.get(nodeid), now, threshold, (record["comparison"] or {}).get("verdict"))
+        verdict = (record["comparison"] or {}).get("verdict")
+        move = _move(nodeid, tests.get(nodeid), now, threshold, verdict)
         if move is None:
             counts["unchanged"] += 1
+            continue
+        if verdict == "cannot tell" and move.ratio is not None:
+            counts["undecided"] += 1
             continue
         moves.append(move)
         tests[nodeid] = replace(
@@ -334,6 +341,8 @@ def update(path: Path, report: Report, functions: Functions) -> list[str]:
     lines = [f"{move.kind:<9}  {move.nodeid}  {move.text}" for move in moves]
     if counts["unchanged"]:
         lines.append(f"unchanged  {counts['unchanged']} within {100 * threshold:.3g} %, which keep their values")
+    if counts["undecided"]:
+        lines.append(f"undecided  {counts['undecided']} of which nothing could be told, which keep their values")
     if counts["cached"]:
         lines.append(f"cached     {counts['cached']} that were not measured in this run, which is without their values")
     if counts["left"]:
@@ -357,17 +366,29 @@ def _move(nodeid: str, before: BaselineTest | None, now: BaselineTest, threshold
     if before is None or before.energy is None:
         return _Move("new", nodeid, shown)
     then = before.energy["median"]
-    if not value or not then or (before.source, before.iterations) != (now.source, now.iterations):
+    mended = _flaws(before) and not _flaws(now)
+    if not value or not then or mended or (before.source, before.iterations) != (now.source, now.iterations):
         return _Move("replaced", nodeid, f"{quantity.joules(then)} ({_how(before)}) -> {shown} ({_how(now)})")
     ratio = value / then
-    if abs(ratio - 1) <= threshold and verdict not in ("regressed", "improved"):
+    if verdict == "ok" or (abs(ratio - 1) <= threshold and verdict not in ("regressed", "improved")):
         return None
     kind = "loosened" if ratio > 1 else "tightened"
     return _Move(kind, nodeid, f"{quantity.joules(then)} -> {shown} ({quantity.change(ratio)})", ratio)
 
 
 def _how(test: BaselineTest) -> str:
-    return f"{test.source}, {test.iterations} iterations" if test.iterations > 1 else str(test.source)
+    iterations = [f"{test.iterations} iterations"] if test.iterations > 1 else []
+    return ", ".join([str(test.source), *iterations, *_flaws(test)])
+
+
+def _flaws(test: BaselineTest) -> list[str]:
+    """Why nothing can be held against this value."""
+    few = [f"{len(test.samples)} samples"] if len(test.samples) < FEWEST_SAMPLES else []
+    return few + (["beside others"] if _beside_others(test) else [])
+
+
+def _beside_others(test: BaselineTest) -> bool:
+    return test.provenance == "shared" or DISTURBED in test.notes
 
 
 def nearest(folder: Path) -> Path | None:

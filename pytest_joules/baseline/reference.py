@@ -105,11 +105,13 @@ def overview(other: OtherSide, report: Report, threshold: float, collected: Coll
     new = [record["nodeid"] for record in report.tests if record["energy"] is not None and record["nodeid"] not in other.tests]
     files = {nodeid.partition("::")[0] for nodeid in collected}
     gone = [nodeid for nodeid in other.tests if nodeid not in collected and nodeid.partition("::")[0] in files]
+    held = [record["comparison"]["held"] for record in report.tests if record["comparison"] is not None]
     return {
         "baseline": other.name,
         "created": other.created,
         "commit": other.commit,
         "threshold": threshold,
+        "held": max((value for value in held if value is not None), default=None),
         "counts": dict(verdicts),
         "new": new,
         "gone": gone,

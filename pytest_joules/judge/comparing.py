@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_joules.judge.judgement import Case
+from pytest_joules.judge.judgement import MOST_BLOCKS, WAY_OUT, Case, judge, looks_dearer
 from pytest_joules.model import Record
-from pytest_joules.stats import median
 from pytest_joules.tally import DISTURBED
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class Comparing:
 
     def _dearer(self, case: Case) -> bool:
         # Whether that is significant is asked at the end. Until then nothing heavy is imported: it would change what is measured.
-        return case.cannot is None and _ratio(case) > 1 + self.threshold / 2
+        return case.cannot is None and looks_dearer(case, self.threshold)
 
     def _case(self, before: Before, record: Record, *, random: bool = False) -> Case:
         cached = record["cached"] is not None
@@ -111,7 +110,7 @@ class Comparing:
             same_code=not cached and _same_code(before, record),
             disturbed=not self.other.paired and (_disturbed(before.record) or _disturbed(record)),
             cached=cached,
-            cannot=self.other.why or before.why or refusal(before.record, record, random=random),
+            cannot=self.other.why or before.why or refusal(before.record, record, random=random, paired=self.other.paired),
         )
 
     def distrust(self, why: str) -> None:
@@ -119,11 +118,12 @@ class Comparing:
         self.other = replace(self.other, why=why)
         self._cases = {nodeid: replace(case, cannot=case.cannot or why) for nodeid, case in self._cases.items()}
 
-    def settle(self, again: Again | None) -> None:
-        """Measure the suspects again until none is left or they have been enough, and judge the run as a whole."""
-        from pytest_joules.judge.judgement import MOST_BLOCKS, judge
+    def settle(self, again: Again | None, *, confirm: bool = True) -> None:
+        """Measure the suspects again until none is left or they have been enough, and judge the run as a whole.
 
-        results = self._judge(judge)
+        Without ``confirm`` a regression needs no second block: for who wants to know what changed, and fails nobody.
+        """
+        results = self._judge(confirm=confirm)
         for _ in range(MOST_BLOCKS - 1):
             suspects = [nodeid for nodeid, result in results.items() if result.suspect and nodeid not in self._cached]
             if not suspects or again is None:
@@ -138,14 +138,14 @@ class Comparing:
                     before=(*case.before, tuple(before)) if before is not None else case.before,
                     now=(*case.now, tuple(now)),
                 )
-            results = self._judge(judge)
+            results = self._judge(confirm=confirm)
         changed = self._blame({nodeid for nodeid, result in results.items() if result.verdict == "regressed"})
         self.comparisons = {
             nodeid: result.as_record(self.other.name, changed.get(nodeid, ())) for nodeid, result in results.items()
         }
 
-    def _judge(self, judge: Callable[[Sequence[Case], float], list[Comparison]]) -> dict[str, Comparison]:
-        results = dict(zip(self._cases, judge(list(self._cases.values()), self.threshold), strict=True))
+    def _judge(self, *, confirm: bool) -> dict[str, Comparison]:
+        results = dict(zip(self._cases, judge(list(self._cases.values()), self.threshold, confirm=confirm), strict=True))
         for nodeid, created in self._cached.items():
             results[nodeid] = replace(results[nodeid], why=f"{results[nodeid].why}; cached: measured {created[:10]}")
         return results
@@ -159,8 +159,11 @@ class Comparing:
         return blame(then, self._functions, regressed)
 
 
-def refusal(before: Record, now: Record, *, random: bool) -> str | None:
-    """Why two measurements of a test cannot be held against each other, and what to do; ``None`` where they can."""
+def refusal(before: Record, now: Record, *, random: bool, paired: bool = False) -> str | None:
+    """Why two measurements of a test cannot be held against each other, and what to do; ``None`` where they can.
+
+    ``paired``: they were made in turn.
+    """
     if now["source"] is None:
         return f"not measured now: {'; '.join(now['notes'][:1])}"
     if now["source"] != before["source"]:
@@ -171,7 +174,7 @@ def refusal(before: Record, now: Record, *, random: bool) -> str | None:
         if record["resolution"] == "below":
             return f"below the counter's resolution {when}: give it @pytest.mark.energy(iterations=N)"
         if record["provenance"] == "shared":
-            return f"other processes used the machine {when}: measure on a quiet one"
+            return f"other processes used the machine {when}: {'use a quieter one' if paired else WAY_OUT}"
         if record["provenance"] == "unavailable":
             return f"no energy was measured {when}"
     if now["iterations"] != before["iterations"]:
@@ -199,13 +202,6 @@ def _same_code(before: Before, record: Record) -> bool:
 def _disturbed(record: Record) -> bool:
     """Whether an estimate was made beside other processes; a counter's reading is then ``shared``, see :func:`refusal`."""
     return DISTURBED in (record.get("notes") or ())
-
-
-def _ratio(case: Case) -> float:
-    """How much dearer a test is now: the median of all ratios between samples of the two sides."""
-    before = [joules for block in case.before for joules in block if joules > 0]
-    ratios = [joules / other for block in case.now for joules in block for other in before]
-    return median(ratios) if ratios else 1.0
 
 
 def _tuples(blocks: Iterable[Iterable[float]]) -> tuple[tuple[float, ...], ...]:

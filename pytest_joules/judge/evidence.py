@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
+from pytest_joules.judge.drift import carried
 from pytest_joules.judge.judgement import LEARNT_FROM, MOST_BLOCKS, Case
 from pytest_joules.judge.session_noise import moderated, references, share_of_processes
 from pytest_joules.judge.two_samples import Array, Effects, benjamini_hochberg, effects, widening
@@ -27,6 +28,10 @@ _MANY = 30
 
 #: No model of noise is right so far out.
 _LEAST_P = 1e-15
+
+#: However alike neighbours are: with 2, one change in ten of a drifting project is lost, with more, alarms of it pass 1 %
+#: (benchmarks/verdicts.py --only replay).
+_FEWEST_FREEDOM = 3.0
 
 #: Tests of unchanged code that show how much a run scatters, and those beyond a quantile that make it one.
 _ENOUGH_SAME = 10
@@ -56,6 +61,14 @@ class Evidence:
     """The floor with as many blocks as there can be, each with an offset of its own."""
     half_at_most: float
     """Half the interval's width then."""
+    level: float
+    """What it cost before, in joules: of the baseline, or of it and all earlier sessions. The shift is from here."""
+    carried: float
+    """The smallest change that the run's noise carries, of a test with one block."""
+    held: float
+    """The same for this test: blocks in turn average what drifts between their sides."""
+    held_at_most: float
+    """``held`` with as many blocks as there can be."""
     tests: int
     common: str | None
     """What the whole run shows, where it moved as one."""
@@ -75,6 +88,8 @@ class _Noise:
     """The scatter within ``before`` counts for less where it is one session of several."""
     at_most: Array
     """``error`` with the most blocks, if each had an offset of its own."""
+    level: Array
+    """Of the samples before alone."""
 
 
 def weigh(cases: Sequence[Case]) -> list[Evidence]:
@@ -112,7 +127,12 @@ def weigh(cases: Sequence[Case]) -> list[Evidence]:
     further = np.sqrt(np.array([len(case.now) for case in cases]) / MOST_BLOCKS)
     then = np.hypot(noise.at_most * stretch, error * further)
     at_most = np.where(noise.learnt, np.maximum(quantile * then - half * further, 0), floor)
+    drift = carried(shift, high, kinds)
     columns = {
+        "level": np.exp(noise.level + noise.offset),
+        "carried": drift,
+        "held": np.where(paired, drift / np.sqrt([len(case.now) for case in cases]), drift),
+        "held_at_most": np.where(paired, drift / math.sqrt(MOST_BLOCKS), drift),
         "shift": shift,
         "low": low,
         "high": high,
@@ -147,19 +167,17 @@ def _together(ranks: Array, scatter: Array, least: Array) -> Array:
 def _session_noise(cases: Sequence[Case], paired: Flags, found: Effects) -> _Noise:
     count = len(cases)
     offset, error, at_most = np.zeros(count), np.zeros(count), np.zeros(count)
+    level = np.array([float(np.median(np.log(np.concatenate(case.before)))) for case in cases])
     narrowing, freedom = np.ones(count), np.full(count, np.inf)
     learnt = np.zeros(count, dtype=bool)
     places = [index for index, case in enumerate(cases) if not case.paired]
     stored = np.array(places, dtype=int)
     if not places:
-        return _Noise(error, freedom, learnt, offset, narrowing, at_most)
-    levels = []
-    for index in places:
-        case = cases[index]
-        levels.append([float(np.median(np.log(np.concatenate(case.before)))), *map(math.log, case.sessions)])
+        return _Noise(error, freedom, learnt, offset, narrowing, at_most, level)
+    levels = [[float(level[index]), *map(math.log, cases[index].sessions)] for index in places]
     number = np.array([float(len(level)) for level in levels])
     centre, variance = references(levels)
-    offset[stored] = centre - [level[0] for level in levels]
+    offset[stored] = centre - level[stored]
     enough = number > LEARNT_FROM
     spread = np.full(len(places), ASSUMED**2)
     if enough.any():
@@ -179,14 +197,14 @@ def _session_noise(cases: Sequence[Case], paired: Flags, found: Effects) -> _Noi
     # The shift less the offset is now's level less that of all sessions. What scatters of it: now (1/now), before as one session
     # of all (1/before/number), and half the rest of before, because its centre and its median are two estimates of one level.
     narrowing[stored] = np.sqrt((1 / now + (0.5 + 0.5 / number) / before) / (1 / now + 1 / before))
-    return _Noise(error, freedom, learnt, offset, narrowing, at_most)
+    return _Noise(error, freedom, learnt, offset, narrowing, at_most, level)
 
 
 def _freedom(found: Effects) -> Array:
     """Degrees of freedom of the scatter within blocks: fewer where neighbours are alike (Bayley and Hammersley 1946)."""
     square = found.correlation**2
     samples = (found.samples_before + found.samples_now) * (1 - square) / (1 + square)
-    return np.maximum(samples - 2, 2.0)
+    return np.maximum(samples - 2, _FEWEST_FREEDOM)
 
 
 def _dispersion(found: Effects, paired: Flags, wide: Array) -> Array:

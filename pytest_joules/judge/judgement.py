@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pytest_joules.model import Record
+from pytest_joules.stats import median
 
 if TYPE_CHECKING:
     from pytest_joules.judge.evidence import Evidence
@@ -30,8 +31,14 @@ FEWEST_SAMPLES = 5
 _TRY_BELOW = 0.25
 """A suspect's p: generous, since the first block may have had a cheap session."""
 
-_TOO_WIDE = math.log(1.5)
-"""No verdict where even this cannot be excluded."""
+_FAR = 2.0
+"""An interval that reaches this many times the threshold (of logarithms: 1.10 for 5 %) reaches far above it."""
+
+_ORDERS = 100
+"""Of two sides' samples, at least: the rarest has p = 1 %."""
+
+WAY_OUT = "use a quiet machine, or --energy-against, which measures both sides in turn"
+"""Beside other processes, where a stored baseline is compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,10 @@ class Comparison:
     p: float | None
     """One-sided, in the direction of the ratio, before correction for the number of tests."""
     why: str
+    before: float | None
+    """Joules: the level that the ratio is over."""
+    now: float | None
+    """Joules: ``before`` times the ratio; of all blocks, those measured again included."""
     floor: float | None
     """Relative. The lower bound of an unchanged test's ratio passes it about once in 1000 comparisons; ``None`` when paired."""
     sessions: int
@@ -76,6 +87,8 @@ class Comparison:
     """Processes that the tests ran in now."""
     suspect: bool
     """Looks dearer: one more block, in a fresh process (paired: on both sides), before it may fail."""
+    held: float | None = None
+    """Relative: what the threshold is held at, where the noise of the run does not carry the one that was asked for."""
 
     def as_record(self, baseline: str, changed: Sequence[str] = ()) -> Record:
         return {
@@ -83,9 +96,12 @@ class Comparison:
             "ratio": self.ratio,
             "ci95": list(self.ci95) if self.ci95 else None,
             "p": self.p,
+            "before": self.before,
+            "now": self.now,
             "verdict": self.verdict,
             "why": self.why,
             "floor": self.floor,
+            "held": self.held,
             "sessions": self.sessions,
             "blocks": self.blocks,
             "changed": list(changed),
@@ -112,7 +128,8 @@ def judge(cases: Sequence[Case], threshold: float = 0.05, *, alpha: float = 0.01
         whole = _cleaned(case)
         reason = case.cannot or _unfit(whole)
         if reason is not None:
-            found[place] = Comparison("cannot tell", None, None, None, reason, None, 0, len(whole.now), False)
+            again = confirm and case.cannot is None and _may_suffice(whole) and looks_dearer(whole, threshold)
+            found[place] = Comparison("cannot tell", None, None, None, reason, None, None, None, 0, len(whole.now), again)
         else:
             sound.append(whole)
             places.append(place)
@@ -156,26 +173,50 @@ def _unfit(case: Case) -> str | None:
     return None
 
 
+def looks_dearer(case: Case, threshold: float) -> bool:
+    """Whether the median of all ratios between samples of the two sides is above 1 by half the threshold; without numpy."""
+    before = [joules for block in case.before for joules in block if joules > 0]
+    ratios = [joules / other for block in case.now for joules in block for other in before]
+    return bool(ratios) and median(ratios) > 1 + threshold / 2
+
+
+def _may_suffice(case: Case) -> bool:
+    """Whether blocks as those that there are can be enough samples, where these are too few."""
+    blocks = len(case.now)
+    if not 0 < blocks < MOST_BLOCKS:
+        return False
+    grown = MOST_BLOCKS / blocks
+    before, now = (sum(map(len, side)) for side in (case.before, case.now))
+    if case.paired:
+        orders = math.prod(math.comb(len(a) + len(b), len(a)) for a, b in zip(case.before, case.now, strict=True)) ** grown
+        return min(before, now) * grown >= FEWEST_SAMPLES and orders >= _ORDERS
+    return min(before, now * grown) >= FEWEST_SAMPLES
+
+
 def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confirm: bool) -> Comparison:
     """The verdict of one test; upwards and downwards are mirror images but for the confirmation."""
     dearer = seen.shift >= 0
     sign = 1 if dearer else -1
     bound = seen.low if dearer else -seen.high
     p, adjusted, p_rank = seen.dearer if dearer else seen.cheaper
-    least = math.log1p(threshold)
+    least = max(math.log1p(threshold), seen.held)
     blocks = len(case.now)
     significant = adjusted <= alpha and p_rank <= alpha
     agreed = all(sign * block > 0 for block in seen.blocks[1:])
+    # ok says that no change beyond the threshold is likely: not where one is likelier than not, or far greater ones are possible.
+    reach = max(seen.high, -seen.low)
+    unlikely = abs(seen.shift) <= least and reach <= _FAR * least and bound <= math.log1p(threshold)
     numbers = f"{_times(seen.shift)} (95 % interval {_bare(seen.low)} to {_bare(seen.high)}), {_in_words(p)}"
     suspect = False
-    verdict: Literal["ok", "improved", "regressed", "cannot tell"] = "ok"
+    verdict: Literal["ok", "improved", "regressed", "cannot tell"] = "ok" if unlikely else "cannot tell"
     if p_rank > alpha or bound <= least or (case.paired and not significant):
-        why = f"{numbers}: {_short_of(seen, threshold, bound, p <= alpha)}"
-        if p > alpha and max(seen.high, -seen.low) > _TOO_WIDE:
-            verdict, why = "cannot tell", f"{numbers}: too noisy; more rounds (--energy-rounds) or a quieter machine"
+        why = f"{numbers}: {_short_of(threshold, significant=p <= alpha)}"
+        if not unlikely:
+            sure = bound > math.log1p(threshold) and max(p, p_rank) <= alpha
+            why = f"{numbers}: {_open(case, seen, threshold, bound if sure else None, wide=abs(seen.shift) <= least)}"
     elif not agreed:
         back = next(block for block in seen.blocks[1:] if sign * block <= 0)
-        why = f"{numbers}, but {_times(back)} when measured again: not confirmed"
+        why = f"{numbers}, but {_times(back)} when measured again: not confirmed; {_quieter(case)}"
     elif case.paired and case.same_code:
         verdict, why = (
             "cannot tell",
@@ -184,15 +225,16 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
     elif case.disturbed and bound <= _TWICE:
         verdict, why = (
             "cannot tell",
-            f"{numbers}: other processes used the machine, which can double an estimate: use a quiet one",
+            f"{numbers}: other processes used the machine, which can double an estimate: {WAY_OUT}",
         )
     elif not significant or bound <= seen.floor:
-        verdict, why = "cannot tell", f"{numbers}: sessions of the same code may differ so much ({_floor_in_words(seen, case)})"
+        reason = f"sessions of the same code may differ so much ({_floor_in_words(seen, case)})"
+        verdict, why = "cannot tell", f"{numbers}: {_among(seen) if p <= alpha and bound > seen.floor else reason}"
     elif not dearer:
         verdict, why = "improved", numbers
     elif not case.paired and (quietest := _quietest(case)) <= 1 + threshold / 2:
         verdict = "cannot tell"
-        why = f"{numbers}, but its quietest round costs {quietest:.2f}× what it did: disturbed; use a quieter machine"
+        why = f"{numbers}, but its quietest round costs {quietest:.2f}× what it did: disturbed; {WAY_OUT}"
     elif confirm and blocks < 2:
         verdict, suspect = "cannot tell", True
         why = f"{numbers}, not measured again yet: a second block must confirm it"
@@ -201,7 +243,7 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
         why = numbers if blocks < 2 else f"{numbers}, in all of {blocks} blocks"
     hopeless = (case.paired and case.same_code) or (case.disturbed and seen.shift <= _TWICE)
     if confirm and verdict != "regressed" and dearer and agreed and blocks < MOST_BLOCKS:
-        suspect = suspect or (not hopeless and _may_become(seen, least))
+        suspect = suspect or (not hopeless and _may_become(seen, max(math.log1p(threshold), seen.held_at_most)))
     if verdict != "ok" and seen.common is not None:
         why += f"; {seen.common}"
     return Comparison(
@@ -210,16 +252,23 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
         (math.exp(seen.low), math.exp(seen.high)),
         p,
         why,
+        seen.level,
+        seen.level * math.exp(seen.shift),
         None if case.paired else math.expm1(seen.floor),
         len(case.sessions) if seen.learnt else 0,
         blocks,
         suspect,
+        math.expm1(seen.carried) if seen.carried > math.log1p(threshold) else None,
     )
 
 
 def _quietest(case: Case) -> float:
-    """The cheapest sample now over the cheapest before: what disturbs a machine for moments makes no round cheaper."""
-    return min(map(min, case.now)) / min(map(min, case.before))
+    """The cheapest sample now over the cheapest before: what disturbs a machine for moments makes no round cheaper.
+
+    Of more samples the cheapest is cheaper: it is that of the middle block (the lower of two), unless any is as cheap as it was.
+    """
+    before, now = min(map(min, case.before)), sorted(map(min, case.now))
+    return (now[0] if now[0] <= before else now[(len(now) - 1) // 2]) / before
 
 
 def _may_become(seen: Evidence, least: float) -> bool:
@@ -229,12 +278,31 @@ def _may_become(seen: Evidence, least: float) -> bool:
     return seen.shift + 1.64 * seen.reach > max(least, seen.floor_at_most) + seen.half_at_most
 
 
-def _short_of(seen: Evidence, threshold: float, bound: float, significant: bool) -> str:
-    if not significant:
-        return "no change can be told"
-    if bound <= math.log1p(threshold):
-        return f"not surely beyond the threshold of {100 * threshold:.3g} %"
-    return f"not significant among {seen.tests} tests"
+def _short_of(threshold: float, *, significant: bool) -> str:
+    return f"not surely beyond the threshold of {100 * threshold:.3g} %" if significant else "no change can be told"
+
+
+def _among(seen: Evidence) -> str:
+    return f"not significant among {seen.tests} tests; more rounds (--energy-rounds), or this test alone"
+
+
+def _open(case: Case, seen: Evidence, threshold: float, sure: float | None, *, wide: bool) -> str:
+    """Why it cannot be said that nothing beyond the threshold has changed, and what helps.
+
+    ``sure``: the bound, where the test alone is surely beyond the threshold.
+    """
+    if sure is not None:
+        if sure <= seen.held:
+            return f"less than this run's noise carries ({100 * math.expm1(seen.held):.2g} %); {_quieter(case)}"
+        return _among(seen)
+    if wide:
+        return f"too noisy to exclude {_times(max(seen.low, seen.high, key=abs))}; {_quieter(case)}"
+    return f"perhaps beyond the threshold of {100 * threshold:.3g} %, not surely; {_quieter(case)}"
+
+
+def _quieter(case: Case) -> str:
+    more = "more rounds (--energy-rounds) or a quieter machine"
+    return more if case.paired else f"{more}, or --energy-against, which measures both sides in turn"
 
 
 def _floor_in_words(seen: Evidence, case: Case) -> str:

@@ -21,7 +21,6 @@ from pytest_joules.plugin import quick_imports
 from pytest_joules.report.comparison import headline
 from pytest_joules.report.quantity import joules as show
 from pytest_joules.settings import Settings
-from pytest_joules.stats import median
 
 if TYPE_CHECKING:
     from pytest_joules.judge.comparing import Again
@@ -86,7 +85,8 @@ class Judging:
             from pytest_joules.judge import evidence, judgement  # noqa: F401 - with what they import: 0.5 s
         try:
             with self._turn() if again is not None and self._held else nullcontext():
-                comparing.settle(again if not self.settings.update else None)
+                update = self.settings.update
+                comparing.settle(None if update else again, confirm=not update)
         except BaseException:
             comparing.settle(None)
             raise
@@ -96,7 +96,7 @@ class Judging:
                 comparison = comparing.comparisons.get(report.nodeid)
                 record["comparison"] = comparison
                 if comparison is not None and comparison["verdict"] == "regressed" and "regression" in self.settings.fail_on:
-                    fail(report, record, comparison, comparing.other.tests[report.nodeid].blocks)
+                    fail(report, comparison)
                 release()
 
     def _in_fresh_process(self, nodeids: Sequence[str]) -> Mapping[str, Block]:
@@ -146,15 +146,17 @@ class Judging:
             terminal.write_line(text)
 
 
-def fail(report: pytest.TestReport, record: Record, comparison: Record, before: Sequence[Sequence[float]]) -> None:
-    """Make a passed call report that of a regression; ``before``: joules of the other side."""
+def fail(report: pytest.TestReport, comparison: Record) -> None:
+    """Make a passed call report that of a regression."""
     low, high = comparison["ci95"]
+    sessions, blocks = comparison["sessions"], comparison["blocks"]
+    level = f"level of it and {sessions} earlier sessions of the same code" if sessions else "median"
     report.outcome = "failed"
     report.longrepr = headline(comparison)
     lines = [
-        f"before    {show(median([joules for block in before for joules in block]))}  ({comparison['baseline']})",
-        f"now       {show(record['energy']['median'])}  median of {len(record['samples'])} samples",
-        f"ratio     {comparison['ratio']:.3g}×  (95 % interval {low:.3g} to {high:.3g}, {comparison['blocks']} blocks of rounds)",
+        f"before    {show(comparison['before'])}  ({comparison['baseline']}: {level})",
+        f"now       {show(comparison['now'])}  (of {blocks} blocks of rounds)",
+        f"ratio     {comparison['ratio']:.3g}×  (95 % interval {low:.3g} to {high:.3g})",
         f"why       {comparison['why']}",
         *(f"changed   {place}" for place in comparison["changed"]),
     ]

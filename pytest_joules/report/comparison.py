@@ -45,7 +45,7 @@ def lines(
         result += sentence(f"{_moved(record['comparison'], record['rounds'])}: {record['nodeid']}", width, encoding)
     if len(improved) > _FEW:
         result += sentence(f"… and {len(improved) - _FEW} more improved, each by less", width, encoding)
-    for text in (*_undecided(_of(compared, "cannot tell")), *_others(facts), *facts.get("notes", ())):
+    for text in (*_undecided(_of(compared, "cannot tell")), *_held(facts), *_others(facts), *facts.get("notes", ())):
         result += sentence(text, width, encoding)
     if any(record["provenance"] == "estimated" and record["comparison"]["ratio"] is not None for record in compared):
         text = "estimates: on one machine and one estimate model the systematic error cancels in the ratio"
@@ -64,7 +64,7 @@ def brief(report: Report) -> list[str]:
     if spared:
         told = [f"{record['nodeid']} {quantity.ratio(record['comparison']['ratio'])}×" for record in spared]
         found.append(f"REGRESSED {some(told)}, and nothing fails: this run accepts it, or --energy-fail-on leaves it out")
-    return [*found, *_undecided(_of(compared, "cannot tell"))[:1], _outcome(facts, compared)]
+    return [*found, *_undecided(_of(compared, "cannot tell"))[:1], *_held(facts), _outcome(facts, compared)]
 
 
 def headline(comparison: Record, rounds: int | None = None) -> str:
@@ -117,6 +117,14 @@ def _undecided(records: Sequence[Record]) -> list[str]:
 
 def _why(record: Record) -> str:
     return (record["comparison"]["why"] or "no reason given").rstrip(".")
+
+
+def _held(facts: Record) -> list[str]:
+    """That smaller changes than the threshold that was asked for would be taken from noise."""
+    if facts.get("held") is None:
+        return []
+    held, asked = 100 * facts["held"], 100 * facts["threshold"]
+    return [f"threshold held at {held:.2g} %, not {asked:.3g} %: by less, a machine's drift may move unchanged tests"]
 
 
 def _others(facts: Record) -> list[str]:

@@ -24,6 +24,7 @@ from pytest_joules.baseline.file import (
     test_of,
     write,
 )
+from pytest_joules.dependencies.inventory import Inventory
 from pytest_joules.fingerprint import differences
 from pytest_joules.model import Record, Report
 from pytest_joules.report import quantity
@@ -164,7 +165,9 @@ def remarks(baseline: Baseline, machine: Mapping[str, object]) -> list[str]:
 # Saving
 
 
-def save(report: Report, functions: Functions, folder: Path, name: str | None = None) -> list[str]:
+def save(
+    report: Report, functions: Functions, folder: Path, name: str | None = None, texts: Inventory | None = None
+) -> list[str]:
     """Write the session as a baseline; a missing ``name`` is made up from date and commit. Returns what there is to say.
 
     In it are the tests that passed (or failed by nothing but our own verdict) and have joules. A baseline of this name is
@@ -188,6 +191,7 @@ def save(report: Report, functions: Functions, folder: Path, name: str | None = 
         settings={key: report.settings[key] for key in _SETTINGS if key in report.settings},
         plugin=__version__,
         tests=kept,
+        texts=texts or {},
     )
     if _SET_ASIDE.search(name):
         raise BaselineError(f"{name}: names that end in {_PREVIOUS} are for baselines that were replaced; choose another one")
@@ -288,7 +292,7 @@ def _size(path: Path) -> str:
 # The ratchet
 
 
-def update(path: Path, report: Report, functions: Functions) -> list[str]:
+def update(path: Path, report: Report, functions: Functions, texts: Inventory | None = None) -> list[str]:
     """Accept the session's values of the tests that it measured, write them into the baseline at ``path``, say what moved.
 
     Values within the session's threshold stay as they were, so that a series of small steps cannot creep past it. Tests that did
@@ -328,7 +332,9 @@ def update(path: Path, report: Report, functions: Functions) -> list[str]:
             commit=commit if commit != (baseline.commit or {}).get("id") else None,
         )
     if moves:
-        put(replace(baseline, tests=tests))
+        # Tests that keep their values keep the code that these are of.
+        others = tests.keys() - {move.nodeid for move in moves}
+        put(replace(baseline, tests=tests, texts={**(texts or {}), **(baseline.texts if others else {})}))
     order = ("loosened", "tightened", "replaced", "new")
     moves.sort(key=lambda move: (order.index(move.kind), -abs(math.log(move.ratio)) if move.ratio else 0.0, move.nodeid))
     lines = [f"{move.kind:<9}  {move.nodeid}  {move.text}" for move in moves]

@@ -8,11 +8,13 @@ neither do comments, layout and the names of local variables.
 from __future__ import annotations
 
 import ast
+import gc
 import hashlib
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from types import CodeType
 from typing import NamedTuple, TypeAlias
 
@@ -46,6 +48,11 @@ _AT_CREATION = frozenset(("__init_subclass__", "__set_name__", "__prepare__"))
 def digest(*parts: object) -> str:
     """Sixteen hexadecimal digits for the representation of ``parts``."""
     return hashlib.blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def content_digest(content: bytes) -> str:
+    """The same of the bytes themselves."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 @dataclass(slots=True)
@@ -179,6 +186,11 @@ class File:
         return "\n".join(pieces) or None
 
     @cached_property
+    def content(self) -> str:
+        """A hash of its bytes."""
+        return content_digest(self._source)
+
+    @cached_property
     def texts(self) -> Mapping[str, str]:
         """Hashes of what its functions and statements say, by what stands for them in a record's keys: those of the same text are
         the same on every Python, under every name."""
@@ -206,6 +218,20 @@ class File:
         # The innermost; of a statement and the function that it is, the function.
         *_, found, function = max(around, key=lambda span: (span[0], -span[1], span[3]))
         return ("function" if function else "statement"), found
+
+
+def read(path: Path) -> File | None:
+    """What is in a source file; ``None`` where it is gone or is no Python."""
+    # A syntax tree has no cycles: looking for them while it grows takes longer than reading it.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return File(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return None
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class _Reader:

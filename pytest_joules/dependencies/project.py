@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import importlib.machinery
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pytest_joules import __version__
-from pytest_joules.dependencies import copies
+from pytest_joules.dependencies import code, copies
 from pytest_joules.dependencies.code import File, digest
 from pytest_joules.dependencies.copies import INSTALLED
 
@@ -174,16 +173,7 @@ class Project:
     def file(self, relative: str) -> File | None:
         """What is in a source file; ``None`` where it is gone or is no Python."""
         if relative not in self._files:
-            # A syntax tree has no cycles: looking for them while it grows takes longer than reading it.
-            collecting = gc.isenabled()
-            gc.disable()
-            try:
-                self._files[relative] = File(self.path(relative).read_bytes())
-            except (OSError, SyntaxError, ValueError, RecursionError):
-                self._files[relative] = None
-            finally:
-                if collecting:
-                    gc.enable()
+            self._files[relative] = code.read(self.path(relative))
         return self._files[relative]
 
     # Modules
@@ -300,6 +290,12 @@ class Project:
             result.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
         return result.hexdigest()
 
+    def modules(self) -> set[str]:
+        """All Python files of the project that are known to git, or to be found, and those of its installed copy."""
+        found = {path for name in self._candidates() if (path := self.relative(f"{self._prefix}{name}")) is not None}
+        found |= {f"{INSTALLED}/{name}" for name in self._by_copy}
+        return {path for path in found if path.endswith(".py")}
+
     def _candidates(self) -> list[str]:
         try:
             done = subprocess.run(
@@ -353,7 +349,7 @@ def python() -> str:
 def content_digest(path: Path) -> str:
     """A hash of a file's bytes; ``"?"`` where it cannot be read."""
     try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+        return code.content_digest(path.read_bytes())
     except OSError:
         return "?"
 

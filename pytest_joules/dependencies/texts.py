@@ -32,9 +32,11 @@ def _fields(node: ast.AST) -> Iterator[Plain]:
 
 
 def _merged(values: list[ast.expr]) -> list[ast.expr]:
-    """The parts of a formatted text; texts that stand side by side are one."""
+    """The parts of a formatted text; texts that stand side by side are one, empty ones (3.12 has some) none."""
     found: list[ast.expr] = []
     for value in values:
+        if isinstance(value, ast.Constant) and value.value == "":
+            continue
         last = found[-1] if found else None
         if isinstance(value, ast.Constant) and isinstance(last, ast.Constant):
             found[-1] = ast.Constant(f"{last.value!s}{value.value!s}")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from pytest_joules import __version__
 from pytest_joules.baseline.file import (
@@ -24,12 +24,14 @@ from pytest_joules.baseline.file import (
     test_of,
     write,
 )
-from pytest_joules.dependencies.inventory import Inventory
 from pytest_joules.fingerprint import differences
 from pytest_joules.model import Record, Report
 from pytest_joules.report import quantity
 from pytest_joules.report import write as report_file
 from pytest_joules.settings import BASELINE_NAME
+
+if TYPE_CHECKING:
+    from pytest_joules.dependencies.inventory import Inventory
 
 __all__ = [
     "FOLDER",

@@ -11,16 +11,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 from pytest_joules import __version__
 from pytest_joules.baseline import checked
 from pytest_joules.baseline.checked import Bad, within
-from pytest_joules.dependencies.inventory import Inventory
 from pytest_joules.model import SCHEMA as REPORT_SCHEMA
 from pytest_joules.model import Record
 from pytest_joules.report import json_file
 from pytest_joules.stats import median
+
+if TYPE_CHECKING:
+    from pytest_joules.dependencies.inventory import Inventory
 
 SCHEMA = "pytest-joules-baseline/1"
 

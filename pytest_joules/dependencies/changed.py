@@ -73,7 +73,8 @@ def blame(
     2007): of those whose path has the change, and of those that regressed, how many are both.
     """
     changes = _Changes(before, then or Stored({}), present or Stored({}))
-    found = {nodeid: changes.of(nodeid, functions) for nodeid, functions in now.items() if nodeid in before}
+    # Of what was not recorded, all would be new.
+    found = {nodeid: changes.of(nodeid, functions) for nodeid, functions in now.items() if functions and before.get(nodeid)}
     failed = set(regressed) & found.keys()
     touched: dict[str, int] = {}
     hit: dict[str, int] = {}

@@ -95,14 +95,18 @@ def find(roots: Iterable[Path]) -> Installed:
 
 def _declared(root: Path) -> Iterator[str]:
     """Names that a project gives itself."""
-    for file, pattern in (
-        ("pyproject.toml", r"^\[(?:project|tool\.poetry)\][^\[]*?^name\s*=\s*[\"']([\w.-]+)"),
-        ("setup.cfg", r"^\[metadata\][^\[]*?^name\s*[=:]\s*([\w.-]+)\s*$"),
-        ("setup.py", r"\bsetup\([^)]*?\bname\s*=\s*[\"']([\w.-]+)"),
+    for file, section in (
+        ("pyproject.toml", r"^\[(?:project|tool\.poetry)\]"),
+        ("setup.cfg", r"^\[metadata\]"),
+        ("setup.py", ""),
     ):
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            if (match := re.search(pattern, (root / file).read_text("utf-8"), re.MULTILINE | re.DOTALL)) is not None:
-                yield _normal(match[1])
+            text = (root / file).read_text("utf-8")
+            part = re.search(rf"{section}(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+            first = r"\bsetup\(.*?\b" if not section else "^"
+            name = re.search(rf"{first}name\s*[=:]\s*[\"']?([\w.-]+)", part[1] if part else "", re.MULTILINE | re.DOTALL)
+            if name is not None:
+                yield _normal(name[1])
 
 
 def _distribution(metadata: str) -> str:

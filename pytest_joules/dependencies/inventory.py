@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, TypeAlias
 
 from pytest_joules.dependencies.code import File
 from pytest_joules.dependencies.copies import other_paths, own_path
-from pytest_joules.dependencies.kept import unchanged_since
 from pytest_joules.dependencies.project import Project, content_digest
 
 #: By the path of a file: hashes of the texts in it, by name (see :attr:`.code.File.texts`); of a file that nothing executed, a
@@ -81,14 +81,22 @@ def take(project: Project, keys: Iterable[str], since: float) -> Inventory:
     """The inventory of a project whose tests have executed what is under ``keys``. Files that were changed after ``since``
     (seconds of the epoch) are left out: what ran may have been something else."""
     executed = {key.partition("::")[0] for key in keys if "::" in key}
-    unchanged = unchanged_since(project, executed | project.modules(), since)
     left = _READ
     found: dict[str, Mapping[str, str] | str] = {}
-    for size, path in sorted((project.path(path).stat().st_size, path) for path in unchanged):
+    for size, path in sorted(_unchanged(project, executed | project.modules(), since)):
         left -= 0 if path in executed else size
         file = project.file(path) if path in executed or left >= 0 else None
         found[path] = _short(file.texts) if file is not None else content_digest(project.path(path))[:_DIGITS]
     return dict(sorted(found.items()))
+
+
+def _unchanged(project: Project, paths: Iterable[str], since: float) -> Iterator[tuple[int, str]]:
+    """Sizes (bytes) and paths."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found = project.path(path).stat()
+            if found.st_mtime < since:
+                yield found.st_size, path
 
 
 def _short(texts: Mapping[str, str]) -> dict[str, str]:

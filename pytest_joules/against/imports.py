@@ -147,7 +147,8 @@ def _copied_packages(installed: Installed) -> Iterator[str]:
             tops.add(name)
     for name in sorted(tops):
         if (origin := _origin(name)) is not None and str(origin) in installed.copies:
-            yield name
+            is_module = f"{name.replace('.', '/')}.py" in names
+            yield name.rpartition(".")[0] if is_module and "." in name else name
 
 
 def _top_level(root: Path) -> set[str]:

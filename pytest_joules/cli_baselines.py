@@ -130,7 +130,7 @@ def _compared(before: Baseline, now: Baseline, threshold: float) -> Report:
         for nodeid, (then, test) in pairs.items()
     ]
     verdicts = dict(zip(pairs, judge(cases, threshold, confirm=False), strict=True))
-    changed = _blame(pairs, {nodeid for nodeid, verdict in verdicts.items() if verdict.verdict == "regressed"})
+    changed = _blame(before, now, pairs, {nodeid for nodeid, verdict in verdicts.items() if verdict.verdict == "regressed"})
     records = [
         {
             **test.record,
@@ -155,15 +155,18 @@ def _compared(before: Baseline, now: Baseline, threshold: float) -> Report:
     return Report(now.created, now.machine, now.commit, now.settings, now.sources, records, comparison=facts)
 
 
-def _blame(pairs: dict[str, tuple[BaselineTest, BaselineTest]], regressed: set[str]) -> dict[str, list[str]]:
+def _blame(
+    before: Baseline, now: Baseline, pairs: dict[str, tuple[BaselineTest, BaselineTest]], regressed: set[str]
+) -> dict[str, list[str]]:
     # The report that --energy-json writes does not have the functions: everything would look new.
     known = {nodeid: pair for nodeid, pair in pairs.items() if pair[0].functions and pair[1].functions}
     if not regressed & known.keys():
         return {}
     from pytest_joules.dependencies.changed import blame
+    from pytest_joules.dependencies.inventory import Stored
 
-    before, now = ({nodeid: pair[side].functions for nodeid, pair in known.items()} for side in (0, 1))
-    return blame(before, now, regressed & known.keys())
+    then, executed = ({nodeid: pair[side].functions for nodeid, pair in known.items()} for side in (0, 1))
+    return blame(then, executed, regressed & known.keys(), then=Stored(before.texts), present=Stored(now.texts))
 
 
 def _entry(record: Record, before: Baseline) -> Record:

@@ -22,6 +22,7 @@ from pytest_joules.store import Spooled, Store, StoreError, open_for_run
 from pytest_joules.unmatched import sentence, worth_saying
 
 if TYPE_CHECKING:
+    from pytest_joules.dependencies.project import Project
     from pytest_joules.judge.comparing import OtherSide
     from pytest_joules.predict.ask.saying import Saying
     from pytest_joules.sources.tsc import TickCounter
@@ -170,12 +171,10 @@ class Reporting:
     def _keep_code(self) -> None:
         """What the history keeps of the code that was measured: a change is told from it, and what it comes to."""
         from pytest_joules.dependencies import kept
-        from pytest_joules.dependencies.project import Project
 
         if self.store is None or not self._places:
             return
-        tracking: Any = self.config.pluginmanager.get_plugin("joules-tracking")
-        project = tracking.project if tracking is not None else Project(self.config.rootpath)
+        project = self._project()
         plugins = [getattr(plugin, "__file__", None) for plugin in self.config.pluginmanager.get_plugins()]
         hooks = {path for file in plugins if isinstance(file, str) and (path := project.relative(file)) is not None}
         executed = {key.partition("::")[0] for key in self._places if "::" in key}
@@ -185,6 +184,12 @@ class Reporting:
             self.store.add_files(kept.digests(project, paths))
         except StoreError as error:
             self.troubles.append(f"history: the source of what was measured could not be kept: {error}")
+
+    def _project(self) -> Project:
+        from pytest_joules.dependencies import project
+
+        tracking: Any = self.config.pluginmanager.get_plugin("joules-tracking")
+        return tracking.project if tracking is not None else project.Project(self.config.rootpath)
 
     def _keep_account(self, account: Record) -> None:
         """What predicting drew and saved: the balance is drawn over several sessions."""
@@ -353,12 +358,14 @@ class Reporting:
         if not self._accepting:
             return
         from pytest_joules.baseline import reference
+        from pytest_joules.dependencies import inventory
 
         try:
             if exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
                 self.troubles.append("no baseline was written: the run did not come to its end")
             else:
-                self.messages += reference.accept(self.config, self.settings, self.report, self._functions)
+                texts = inventory.take(self._project(), self._places, self._started)
+                self.messages += reference.accept(self.config, self.settings, self.report, self._functions, texts)
         except reference.BaselineError as error:
             self._unwritten.append(str(error))
 

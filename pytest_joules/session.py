@@ -109,6 +109,7 @@ def _other_side(
 
 
 def _judging(config: pytest.Config, settings: Settings, other: OtherSide, measuring: Measuring) -> Judging:
+    from pytest_joules.dependencies.inventory import OnDisk
     from pytest_joules.judge.comparing import Comparing
     from pytest_joules.judge.judging import Judging
 
@@ -116,7 +117,7 @@ def _judging(config: pytest.Config, settings: Settings, other: OtherSide, measur
     return Judging(
         config,
         settings,
-        Comparing(other, settings.threshold),
+        Comparing(other, settings.threshold, OnDisk(measuring.tracking.project.file)),
         here=measuring.measure_again,
         turn=lambda: turn(lock) if lock is not None else nullcontext(),
     )

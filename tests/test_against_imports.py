@@ -44,11 +44,11 @@ def package(shop, where):
     return folder / "__init__.py"
 
 
-def finds_it(shop, module, *args):
+def finds_it(shop, module, *args, passed=1):
     """The change of 30 % is seen, and this tree's code is this tree's."""
     module.write_text(SHOP.format(total=1_300_000, rate=2_000_000))
     result = against(shop, *args, ref="HEAD")
-    result.assert_outcomes(passed=1, failed=1)
+    result.assert_outcomes(passed=passed, failed=1)
     assert shop.tests()["test_total"]["comparison"]["ratio"] == pytest.approx(1.3)
     assert left_behind(shop) == []
     return result
@@ -152,7 +152,14 @@ def test_an_installed_copy_is_built_anew(shop, site):
     commit(shop)
     (site / "shop").mkdir()
     (site / "shop" / "__init__.py").write_text(SHOP.format(total=9_000_000, rate=9_000_000))
-    finds_it(shop, module)
+    # More at one of the two, of the same code: that is known of copies too.
+    test = "def test_same(): draw(5000 if 'pytest-joules' in os.getcwd() else 6500)\n"
+    (shop.path / "tests" / "test_same.py").write_text(f"import os\nimport shop\nfrom counter import draw\n{test}")
+    commit(shop)
+    finds_it(shop, module, passed=2)
+    total, same = (shop.tests()[name]["comparison"] for name in ("test_total", "test_same"))
+    assert total["changed"] == ["shop/__init__.py::total"]
+    assert (same["verdict"], same["ratio"]) == ("cannot tell", pytest.approx(1.3))
     assert shop.median("test_total") == pytest.approx(1.3)
     # Nothing is built in this tree.
     status = git(shop.path, "status", "--porcelain").splitlines()

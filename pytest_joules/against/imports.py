@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pytest_joules.against.worktree import RevisionError, Worktree, files_of
+from pytest_joules.dependencies.copies import Installed, find
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,10 @@ class Paths:
 
     here: tuple[str, ...] = ()
     there: tuple[str, ...] = ()
+    built: tuple[str, ...] = ()
+    """The copies of both sides, this tree's first, where the project is installed as one."""
+    copied: frozenset[str] = frozenset()
+    """Files of the project in the environment, which are neither side's."""
 
     def variables(self, worktree: Worktree, *, there: bool) -> dict[str, str]:
         """The environment of one side. Raises :class:`RevisionError` where Python was told to ignore it."""
@@ -76,14 +81,16 @@ def prepare(worktree: Worktree, folder: Path) -> Paths:
             with contextlib.suppress(OSError):
                 (links / (name if target.is_dir() else f"{name}.py")).symlink_to(target)
                 there.append(str(links))
-    copies = _installed_copies(worktree.root)
+    installed = find((worktree.root,))
+    copies = sorted({*_installed_copies(worktree.root), *_copied_packages(installed)})
+    copied = frozenset(path for path in installed.copies if path.endswith(".py"))
     if not copies:
-        return Paths(there=tuple(dict.fromkeys(there)))
+        return Paths(there=tuple(dict.fromkeys(there)), copied=copied)
     worktree.notes.append(f"{', '.join(copies)}: an installed copy, so both revisions were built and installed anew, without it")
     source = folder / "source"
     _copy(worktree.root, source)
     built = [_install(place, folder / name, copies) for place, name in ((source, "here"), (worktree.path, "there"))]
-    return Paths(here=(built[0],), there=(*dict.fromkeys(there), built[1]))
+    return Paths((built[0],), (*dict.fromkeys(there), built[1]), tuple(built), copied)
 
 
 def _editable_folders(root: Path) -> Iterator[Path]:
@@ -128,6 +135,22 @@ def _installed_copies(root: Path) -> list[str]:
     return found
 
 
+def _copied_packages(installed: Installed) -> Iterator[str]:
+    """Packages of a distribution that are imported from it, those in namespaces by their full names."""
+    names = set(installed.copies.values())
+    tops = set()
+    for file in names:
+        parts = file.removesuffix(".py").split("/")
+        ends = (end for end in range(1, len(parts)) if f"{'/'.join(parts[:end])}/__init__.py" in names)
+        name = ".".join(parts[: next(ends, len(parts))])
+        if file.endswith(".py") and all(map(str.isidentifier, name.split("."))):
+            tops.add(name)
+    for name in sorted(tops):
+        if (origin := _origin(name)) is not None and str(origin) in installed.copies:
+            is_module = f"{name.replace('.', '/')}.py" in names
+            yield name.rpartition(".")[0] if is_module and "." in name else name
+
+
 def _top_level(root: Path) -> set[str]:
     """Names of packages in the places where projects have them."""
     found = set()
@@ -146,7 +169,7 @@ def _origin(name: str) -> Path | None:
     if module is None:
         try:
             spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError):
+        except Exception:  # its package is imported, which may do anything
             return None
         file = spec.origin if spec is not None and spec.has_location else None
     return Path(os.path.realpath(file)) if isinstance(file, str) else None

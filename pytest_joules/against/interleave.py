@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_joules.against.imports import Paths, prepare
+from pytest_joules.against.imports import Paths, other, prepare
 from pytest_joules.against.joining import joined, undisturbed
 from pytest_joules.against.pair import BLOCKS, Pair, Turns
 from pytest_joules.against.worktree import Revision, RevisionError, Worktree, repository, resolve
 from pytest_joules.companion import scratch
 from pytest_joules.companion.companion import CompanionError, reports_of
+from pytest_joules.dependencies.code import File, read
+from pytest_joules.dependencies.copies import INSTALLED
+from pytest_joules.dependencies.inventory import OnDisk
 from pytest_joules.judge.comparing import Before, Block, Comparing, OtherSide, joules_of
 from pytest_joules.judge.judging import Judging
 from pytest_joules.markers import ItemSettings, item_settings
@@ -64,10 +67,15 @@ class Interleaving:
         self._revision = revision
         self._tests: dict[str, Before] = {}
         self._remarks: list[str] = []
-        other = OtherSide(
-            name=str(revision), tests=self._tests, commit=revision.id, paired=True, remarks=self._remarks, listed={}
+        compared = OtherSide(
+            name=str(revision),
+            tests=self._tests,
+            commit=revision.id,
+            paired=True,
+            remarks=self._remarks,
+            texts=OnDisk(lambda path: self._file(path, there=True)),
         )
-        self.comparing = Comparing(other, settings.threshold)
+        self.comparing = Comparing(compared, settings.threshold, OnDisk(lambda path: self._file(path, there=False)))
         self.judging = Judging(config, settings, self.comparing, again=self.again)
         self._renamed: dict[str, str] = {}
         self._seen = (0, 0)
@@ -111,6 +119,16 @@ class Interleaving:
             finally:
                 self.reporting.other = self.comparing.other
                 self.reporting.add_judged({"comparisons": self.comparing.comparisons, "troubles": self.comparing.troubles})
+
+    def _file(self, path: str, *, there: bool) -> File | None:
+        """What is in a file of the project on one side, by the path that a record's keys have."""
+        copied = path.removeprefix(f"{INSTALLED}/")
+        root: Path | str | None = self.config.rootpath
+        if copied != path:
+            root = self._paths.built[there] if self._paths.built else None
+        elif there:
+            root = other(self.config.rootpath, self._worktree)
+        return read(Path(root, copied)) if root is not None else None
 
     def _fresh_pair(self) -> Pair:
         self._seed += 1

@@ -103,6 +103,7 @@ class Pair:
         """
         how = Invocation.of(config)
         self._worktree = worktree
+        self._copied = paths.copied
         self._strict = strict
         self.selected = Selection(config, how, worktree)
         fixed = {"PYTHONHASHSEED": str(seed)}
@@ -224,6 +225,11 @@ class Pair:
                 return (
                     f"{self._worktree.revision} imported {name} from this tree ({file}), so both sides would be the same code: "
                     "install the project as editable with setuptools, or name its folder in pythonpath= of the ini file"
+                )
+            if file in self._copied:
+                return (
+                    f"{self._worktree.revision} imported {name} from the installed copy of the project ({file}), "
+                    "which is neither side's: install the project as editable"
                 )
         for name, file in self.here.modules.items():
             if self._worktree.path in Path(file).parents:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from pytest_joules import __version__
 from pytest_joules.baseline.file import (
@@ -31,6 +31,9 @@ from pytest_joules.report import quantity
 from pytest_joules.report import write as report_file
 from pytest_joules.settings import BASELINE_NAME
 from pytest_joules.tally import DISTURBED
+
+if TYPE_CHECKING:
+    from pytest_joules.dependencies.inventory import Inventory
 
 __all__ = [
     "FOLDER",
@@ -166,7 +169,9 @@ def remarks(baseline: Baseline, machine: Mapping[str, object]) -> list[str]:
 # Saving
 
 
-def save(report: Report, functions: Functions, folder: Path, name: str | None = None) -> list[str]:
+def save(
+    report: Report, functions: Functions, folder: Path, name: str | None = None, texts: Inventory | None = None
+) -> list[str]:
     """Write the session as a baseline; a missing ``name`` is made up from date and commit. Returns what there is to say.
 
     In it are the tests that passed (or failed by nothing but our own verdict) and have joules. A baseline of this name is
@@ -190,6 +195,7 @@ def save(report: Report, functions: Functions, folder: Path, name: str | None = 
         settings={key: report.settings[key] for key in _SETTINGS if key in report.settings},
         plugin=__version__,
         tests=kept,
+        texts=texts or {},
     )
     if _SET_ASIDE.search(name):
         raise BaselineError(f"{name}: names that end in {_PREVIOUS} are for baselines that were replaced; choose another one")
@@ -290,7 +296,7 @@ def _size(path: Path) -> str:
 # The ratchet
 
 
-def update(path: Path, report: Report, functions: Functions) -> list[str]:
+def update(path: Path, report: Report, functions: Functions, texts: Inventory | None = None) -> list[str]:
     """Accept the session's values of the tests that it measured, write them into the baseline at ``path``, say what moved.
 
     Values within the session's threshold stay as they were, so that a series of small steps cannot creep past it. Tests that did
@@ -335,7 +341,9 @@ def update(path: Path, report: Report, functions: Functions) -> list[str]:
             commit=commit if commit != (baseline.commit or {}).get("id") else None,
         )
     if moves:
-        put(replace(baseline, tests=tests))
+        # Tests that keep their values keep the code that these are of.
+        others = tests.keys() - {move.nodeid for move in moves}
+        put(replace(baseline, tests=tests, texts={**(texts or {}), **(baseline.texts if others else {})}))
     order = ("loosened", "tightened", "replaced", "new")
     moves.sort(key=lambda move: (order.index(move.kind), -abs(math.log(move.ratio)) if move.ratio else 0.0, move.nodeid))
     lines = [f"{move.kind:<9}  {move.nodeid}  {move.text}" for move in moves]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 from pytest_joules import __version__
 from pytest_joules.baseline import checked
@@ -20,6 +20,9 @@ from pytest_joules.model import SCHEMA as REPORT_SCHEMA
 from pytest_joules.model import Record
 from pytest_joules.report import json_file
 from pytest_joules.stats import median
+
+if TYPE_CHECKING:
+    from pytest_joules.dependencies.inventory import Inventory
 
 SCHEMA = "pytest-joules-baseline/1"
 
@@ -102,6 +105,8 @@ class Baseline:
     settings: Record
     plugin: str
     tests: dict[str, BaselineTest]
+    texts: Inventory = field(default_factory=dict)
+    """What the project's code said, file by file; none in what older versions wrote."""
     order: Sequence[tuple[str, str]] = ()
     """The functions of all tests with their hashes, in the order of the file."""
 
@@ -151,7 +156,8 @@ def can_be_kept(record: Record) -> bool:
 
 
 def write(baseline: Baseline, file: TextIO) -> None:
-    """The baseline as JSON: shared facts first, then a line a function, then a line a test in the order of their node ids.
+    """The baseline as JSON: shared facts first, then a line a function, a line a source file, a line a test in the order of their
+    node ids.
 
     A function is a pair of place and hash; tests refer to the list of them by number, as ``"0-4 7"``. Functions of a file that
     is mended keep their numbers, so that the lines of other tests stay as they are.
@@ -177,6 +183,8 @@ def write(baseline: Baseline, file: TextIO) -> None:
     for key, value in shared.items():
         file.write(f"{json_file.text(key)}: {json_file.text(value)},\n")
     _write_lines(file, '"functions": [', (json_file.text(pair) for pair in functions), "],\n")
+    texts = (f"{json_file.text(path)}: {json_file.text(said)}" for path, said in sorted(baseline.texts.items()))
+    _write_lines(file, '"texts": {', texts, "},\n")
     lines = (f"{json_file.text(nodeid)}: {json_file.text(_test_line(test, usual, numbers))}" for nodeid, test in tests.items())
     _write_lines(file, '"tests": {', lines, "}\n")
     file.write("}\n")
@@ -294,6 +302,7 @@ def baseline_of(data: Record, name: str, path: Path) -> Baseline:
         settings=checked.optional(data, "settings", dict, {}),
         plugin=checked.optional(data, "plugin", str, __version__),
         tests=tests,
+        texts=_texts(data),
         order=order,
     )
 
@@ -305,6 +314,16 @@ def _functions(data: Record) -> list[tuple[str, str]]:
             raise Bad(f"the function {checked.shown(pair)} is not a pair of place and hash")
         functions.append((pair[0], pair[1]))
     return functions
+
+
+def _texts(data: Record) -> Inventory:
+    found = checked.optional(data, "texts", dict, {})
+    for path, said in found.items():
+        with within(path):
+            for value in said.values() if isinstance(said, dict) else (said,):
+                if not isinstance(value, str):
+                    raise Bad(f"holds {checked.shown(value)}, which is no hash")
+    return dict(found)
 
 
 def _tests(data: Record, functions: Sequence[tuple[str, str]]) -> dict[str, BaselineTest]:

@@ -13,6 +13,7 @@ import pytest
 from pytest_joules import fingerprint
 from pytest_joules.baseline import baselines
 from pytest_joules.baseline.baselines import Baseline, BaselineError
+from pytest_joules.dependencies.inventory import Inventory, Stored
 from pytest_joules.judge.comparing import Before, OtherSide
 from pytest_joules.model import Record, Report
 from pytest_joules.settings import Settings
@@ -64,6 +65,7 @@ def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[R
         commit=(baseline.commit or {}).get("id"),
         why=f"another machine or state of it ({'; '.join(differs)}): save a baseline here" if differs else None,
         remarks=baselines.remarks(baseline, machine),
+        texts=Stored(baseline.texts),
     )
 
 
@@ -122,15 +124,21 @@ def overview(other: OtherSide, report: Report, threshold: float, collected: Coll
     }
 
 
-def accept(config: pytest.Config, settings: Settings, report: Report, functions: Mapping[str, Mapping[str, str]]) -> list[str]:
+def accept(
+    config: pytest.Config,
+    settings: Settings,
+    report: Report,
+    functions: Mapping[str, Mapping[str, str]],
+    texts: Inventory,
+) -> list[str]:
     """Write the session as a baseline, or accept what it measured into the one it was compared with; what to tell the user.
 
-    ``functions``: by test, the hashes of the functions that it executes.
+    ``functions``: by test, the hashes of the functions that it executes; ``texts``: what the project's code says.
 
     Raises:
         BaselineError: it cannot be written.
     """
     if settings.update:
         path = baselines.find(folder(config), report.machine["id"], settings.compare or None)
-        return baselines.update(path, report, functions)
-    return baselines.save(report, functions, folder(config), settings.save or None)
+        return baselines.update(path, report, functions, texts)
+    return baselines.save(report, functions, folder(config), settings.save or None, texts)

@@ -8,16 +8,19 @@ neither do comments, layout and the names of local variables.
 from __future__ import annotations
 
 import ast
+import gc
 import hashlib
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from types import CodeType
 from typing import NamedTuple, TypeAlias
 
 from pytest_joules.dependencies.keeping import fills, is_lazy, is_wrapped
 from pytest_joules.dependencies.statements import statements
+from pytest_joules.dependencies.texts import Plain, dotted, dump, function_texts, is_mark, without_docstring
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 _COMPOUND = (
@@ -45,6 +48,11 @@ _AT_CREATION = frozenset(("__init_subclass__", "__set_name__", "__prepare__"))
 def digest(*parts: object) -> str:
     """Sixteen hexadecimal digits for the representation of ``parts``."""
     return hashlib.blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def content_digest(content: bytes) -> str:
+    """The same of the bytes themselves."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 @dataclass(slots=True)
@@ -178,6 +186,24 @@ class File:
         return "\n".join(pieces) or None
 
     @cached_property
+    def content(self) -> str:
+        """A hash of its bytes."""
+        return content_digest(self._source)
+
+    @cached_property
+    def texts(self) -> Mapping[str, str]:
+        """Hashes of what its functions and statements say, by what stands for them in a record's keys: those of the same text are
+        the same on every Python, under every name."""
+        found = {name: digest(text) for name, text in function_texts(self._source).items()}
+        for name, bound in self.bindings.items():
+            parts = [part for _, facts in bound if (part := _said(facts))]
+            if parts:
+                found[f"<module> {name}"] = digest(parts)
+        if self.effects is not None:
+            found["<module>"] = self.effects.digest
+        return found
+
+    @cached_property
     def _functions(self) -> set[tuple[int, int]]:
         return {(first, last) for first, last, _, function in self._spans if function}
 
@@ -194,6 +220,20 @@ class File:
         return ("function" if function else "statement"), found
 
 
+def read(path: Path) -> File | None:
+    """What is in a source file; ``None`` where it is gone or is no Python."""
+    # A syntax tree has no cycles: looking for them while it grows takes longer than reading it.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return File(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return None
+    finally:
+        if collecting:
+            gc.enable()
+
+
 class _Reader:
     def __init__(self, file: File) -> None:
         self.file = file
@@ -205,9 +245,9 @@ class _Reader:
         self._classes: list[tuple[ast.ClassDef, str]] = []
 
     def read(self, tree: ast.Module) -> None:
-        for statement in _without_docstring(tree.body):
+        for statement in without_docstring(tree.body):
             self._top(statement)
-        tree.body = _without_docstring(tree.body) or [ast.Pass(lineno=1, col_offset=0)]
+        tree.body = without_docstring(tree.body) or [ast.Pass(lineno=1, col_offset=0)]
         self._number(tree)
         codes = {(code.co_firstlineno, code.co_name): code for code in _named(compile(tree, "", "exec", dont_inherit=True))}
         for number, (node, qualname, refers, owner) in enumerate(self._numbers, _FIRST):
@@ -307,7 +347,7 @@ class _Reader:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             self._function(node, number, prefix, owner, refers, outer=outer)
         elif isinstance(node, ast.ClassDef):
-            node.body = _without_docstring(node.body) or [ast.Pass(lineno=1, col_offset=0)]
+            node.body = without_docstring(node.body) or [ast.Pass(lineno=1, col_offset=0)]
         elif isinstance(node, ast.Attribute):
             refers.attributes.add(node.attr)
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -321,7 +361,7 @@ class _Reader:
         qualname = f"{prefix}{node.name}"
         self._span(node, qualname, function=True)
         self.file._first[node.name, _first_line(node)] = qualname
-        node.body = _without_docstring(node.body) or [ast.Pass(lineno=1, col_offset=0)]
+        node.body = without_docstring(node.body) or [ast.Pass(lineno=1, col_offset=0)]
         self.file.statements[qualname] = None if qualname in self.file.statements else _layout(node)
         node.returns = None
         _without_annotations(node.args)
@@ -345,20 +385,21 @@ class _Reader:
     # Hashes
 
     def _unit(self, node: Function, qualname: str, refers: Refers, owner: str | None, code: CodeType | None) -> None:
-        called, marks, marked = Refers(), [], Refers()
-        own: list[str] = []
+        called, marked = Refers(), Refers()
+        marks: list[Plain] = []
+        own: list[Plain] = []
         for decorator in node.decorator_list:
-            if _is_mark(decorator):
-                marks.append(ast.dump(decorator))
+            if is_mark(decorator):
+                marks.append(dump(decorator))
                 marked.add(_refers(decorator))
             else:
-                own.append(ast.dump(decorator))
+                own.append(dump(decorator))
                 called.add(_refers(decorator))
         decorators = len(own)
         for default in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
-            own.append(ast.dump(default))
+            own.append(dump(default))
             called.add(_refers(default))
-        body: object = ast.dump(node) if code is None else _of_code(code)  # in ``if 0:`` it leaves no code
+        body: object = dump(node) if code is None else _of_code(code)  # in ``if 0:`` it leaves no code
         if code is not None:
             refers.names.difference_update(code.co_varnames, code.co_cellvars, code.co_freevars)
         wrapped = Statement(digest(own[:decorators]), called, calls=True) if decorators else None
@@ -391,16 +432,16 @@ class _Reader:
             called.add(_refers(decorator))
         for base in node.bases:
             refers.add(_refers(base))
-        hashed: list[str] = [ast.dump(part) for part in (*node.decorator_list, *node.bases, *node.keywords)]
+        hashed: list[Plain] = [dump(part) for part in (*node.decorator_list, *node.bases, *node.keywords)]
         for statement in self._body(node, f"{node.name}.", methods):
             if isinstance(statement, ast.AnnAssign) and not keep:
                 if statement.value is None:
                     continue
                 statement.annotation = _nothing()
             _take_out_functions(statement)
-            hashed.append(ast.dump(statement))
+            hashed.append(dump(statement))
             (called if _has_calls(statement) else refers).add(_refers(statement))
-        bases = [dotted for base in node.bases if (dotted := _dotted(base))]
+        bases = [name for base in node.bases if (name := dotted(base))]
         return Class(digest(hashed), refers, called, bases, methods)
 
     def _body(self, node: ast.ClassDef, prefix: str, methods: dict[str, str]) -> Iterator[ast.stmt]:
@@ -431,9 +472,10 @@ def imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Import]]:
             yield alias.asname or alias.name, Import(node.module or "", node.level, alias.name)
 
 
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Without any text or number that stands alone: the compiler drops them too."""
-    return [node for node in body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+def _said(facts: Binding) -> str:
+    if isinstance(facts, Unit):  # it has a text of its own
+        return facts.wrapped.digest if facts.wrapped is not None else ""
+    return digest(facts) if isinstance(facts, Import) else facts.digest
 
 
 def _without_annotations(arguments: ast.arguments) -> None:
@@ -512,20 +554,7 @@ def _never_in_tests(test: ast.expr) -> bool:
     """``if __name__ == "__main__"`` and ``if TYPE_CHECKING``."""
     if isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__":
         return isinstance(test.ops[0], ast.Eq)
-    return (_dotted(test) or ("",))[-1] == "TYPE_CHECKING"
-
-
-def _dotted(node: ast.expr) -> tuple[str, ...]:
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    return (*[node.id, *reversed(parts)],) if isinstance(node, ast.Name) else ()
-
-
-def _is_mark(decorator: ast.expr) -> bool:
-    dotted = _dotted(decorator.func if isinstance(decorator, ast.Call) else decorator)
-    return dotted[:2] in (("pytest", "mark"),) or dotted[:1] == ("mark",)
+    return (dotted(test) or ("",))[-1] == "TYPE_CHECKING"
 
 
 def _has_calls(node: ast.AST) -> bool:
@@ -558,7 +587,7 @@ def _statement(node: ast.stmt) -> Statement:
     _take_out_functions(node)
     if isinstance(node, ast.AnnAssign):
         node.annotation = _nothing()
-    return Statement(digest(ast.dump(node)), _refers(node), _has_calls(node))
+    return Statement(digest(dump(node)), _refers(node), _has_calls(node))
 
 
 def _joined(several: Sequence[Statement]) -> Statement:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import importlib.machinery
-import json
 import os
 import platform
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from urllib.parse import unquote, urlsplit
 
 from pytest_joules import __version__
+from pytest_joules.dependencies import code, copies
 from pytest_joules.dependencies.code import File, digest
+from pytest_joules.dependencies.copies import INSTALLED
 
 #: Folders inside a project that hold what others wrote, or what was made from its source.
 _FOREIGN = frozenset(
@@ -29,8 +28,6 @@ _FOREIGN = frozenset(
         *(".tox", ".nox", ".venv", ".direnv", ".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".joules"),
     )
 )
-#: Stands before the path of a file of the project that was installed, in the place of the folder it was installed to.
-INSTALLED = "installed"
 #: Folders of the machine, and those for a while, in which nothing is a project's.
 _MACHINES = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr/lib", "/usr/lib64")
 _TEMPORARY = ("/tmp", "/var/tmp", "/var/run", tempfile.gettempdir())
@@ -62,7 +59,10 @@ class Project:
         self._files: dict[str, File | None] = {}
         self._listed: dict[Path, frozenset[str]] = {}
         self._modules: dict[tuple[str, str], str | None] = {}
-        self.installed, self._own, self._local = _installed_copies(frozenset((self.root, *around)))
+        found = copies.find((self.root, *around))
+        self.installed, self._own, self._local = found.copies, found.own, found.others
+        self._by_copy = {name: path for path, name in reversed([*self.installed.items()])}
+        self._copied = {name.partition("/")[0].removesuffix(".py") for name in self._by_copy}
 
     # Paths
 
@@ -122,6 +122,8 @@ class Project:
         if name in _FOREIGN or name.startswith(".coverage"):
             return None
         path = f"{self._folders[folder]}{os.sep}{name}"
+        if (copied := self.installed.get(path)) is not None:
+            return f"{INSTALLED}/{copied}"
         return "./" if path == str(self.root) else self._below(path)
 
     def data_digest(self, key: str, seen: tuple[int, int] | None = None) -> str:
@@ -165,22 +167,13 @@ class Project:
         """Where a file of the project is."""
         if relative.startswith(f"{INSTALLED}/"):
             copied = relative.removeprefix(f"{INSTALLED}/")
-            return Path(next((path for path, name in self.installed.items() if name == copied), "/nowhere"))
+            return Path(self._by_copy.get(copied, "/nowhere"))
         return self.root / relative
 
     def file(self, relative: str) -> File | None:
         """What is in a source file; ``None`` where it is gone or is no Python."""
         if relative not in self._files:
-            # A syntax tree has no cycles: looking for them while it grows takes longer than reading it.
-            collecting = gc.isenabled()
-            gc.disable()
-            try:
-                self._files[relative] = File(self.path(relative).read_bytes())
-            except (OSError, SyntaxError, ValueError, RecursionError):
-                self._files[relative] = None
-            finally:
-                if collecting:
-                    gc.enable()
+            self._files[relative] = code.read(self.path(relative))
         return self._files[relative]
 
     # Modules
@@ -188,7 +181,8 @@ class Project:
     def module(self, name: str, importer: str) -> str | None:
         """The file of a module of the project by its full name, as ``importer`` would import it."""
         top = name.partition(".")[0]
-        for root in (self._package_root(importer), *self._roots(importer)):
+        imported = (INSTALLED,) if top in self._copied and self._is_of_the_copy(name) else ()
+        for root in (*imported, self._package_root(importer), *self._roots(importer)):
             key = (root, name)
             if key not in self._modules:
                 self._modules[key] = (
@@ -197,6 +191,15 @@ class Project:
             if (found := self._modules[key]) is not None:
                 return found
         return None
+
+    def _is_of_the_copy(self, name: str) -> bool:
+        """Whether a module was imported from an installed copy: the tree has one of this name as well."""
+        while name:
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if isinstance(file, str):
+                return (self.relative(file) or "").startswith(f"{INSTALLED}/")
+            name = name.rpartition(".")[0]
+        return False
 
     def _roots(self, importer: str) -> Iterator[str]:
         if importer.startswith(f"{INSTALLED}/"):
@@ -287,6 +290,12 @@ class Project:
             result.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
         return result.hexdigest()
 
+    def modules(self) -> set[str]:
+        """All Python files of the project that are known to git, or to be found, and those of its installed copy."""
+        found = {path for name in self._candidates() if (path := self.relative(f"{self._prefix}{name}")) is not None}
+        found |= {f"{INSTALLED}/{name}" for name in self._by_copy}
+        return {path for path in found if path.endswith(".py")}
+
     def _candidates(self) -> list[str]:
         try:
             done = subprocess.run(
@@ -317,10 +326,10 @@ class Project:
     def distributions(self) -> str:
         """A hash of the names and versions of what is installed, without the project itself."""
         found = set()
-        for folder in _search_path():
+        for folder in copies.search_path():
             if self._is_own(folder):
                 continue
-            found |= {name for name in _metadata_folders(folder) if f"{folder}{os.sep}{name}" not in self._own}
+            found |= {name for name in copies.metadata_folders(folder) if f"{folder}{os.sep}{name}" not in self._own}
         names = {name.rpartition(".")[0].lower() for name in found if not name.lower().startswith("pytest_joules-")}
         return digest(__version__, RECORDED, sorted(names), self._local)
 
@@ -340,63 +349,9 @@ def python() -> str:
 def content_digest(path: Path) -> str:
     """A hash of a file's bytes; ``"?"`` where it cannot be read."""
     try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+        return code.content_digest(path.read_bytes())
     except OSError:
         return "?"
-
-
-def _search_path() -> list[str]:
-    return list(dict.fromkeys(os.path.realpath(entry or ".") for entry in sys.path))
-
-
-def _metadata_folders(folder: str) -> tuple[str, ...]:
-    # The folder's name has the distribution's name and version: reading the files would take 0.3 ms each.
-    try:
-        return tuple(name for name in os.listdir(folder) if name.endswith((".dist-info", ".egg-info")))  # noqa: PTH208 - names only
-    except OSError:
-        return ()
-
-
-def _installed_copies(roots: frozenset[Path]) -> tuple[Mapping[str, str], frozenset[str], str]:
-    """Files of the project that were installed as a copy, by where they are; the metadata folders of its installations; and a
-    hash of what was installed from other folders or from a repository, whose version says little."""
-    copies: dict[str, str] = {}
-    own = set()
-    others = []
-    for folder in _search_path():
-        for name in _metadata_folders(folder):
-            source, editable = _installed_from(Path(folder) / name)
-            if source is None:
-                continue
-            files = _installed_files(Path(folder) / name)
-            if Path(source).resolve() not in roots:
-                others += [line for line in files if ".dist-info/" not in line and ".pyc," not in line]
-                continue
-            own.add(f"{folder}{os.sep}{name}")
-            if not editable:
-                names = [line.split(",", 1)[0] for line in files]
-                copies |= {
-                    os.path.realpath(f"{folder}/{file}"): file for file in names if file.endswith(".py") and file[0] != "."
-                }
-    return copies, frozenset(own), digest(sorted(others))
-
-
-def _installed_from(metadata: Path) -> tuple[str | None, bool]:
-    """The folder or address that ``direct_url.json`` (PEP 610) of an installation names, and whether it is editable."""
-    try:
-        record = json.loads((metadata / "direct_url.json").read_bytes())
-        source = urlsplit(record["url"])
-        path = unquote(source.path).removeprefix("/" if os.name == "nt" else "")  # file:///C:/there
-        return path if source.scheme == "file" else record["url"], bool(record.get("dir_info", {}).get("editable"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None, False
-
-
-def _installed_files(metadata: Path) -> list[str]:
-    try:
-        return (metadata / "RECORD").read_text("utf-8").splitlines()
-    except (OSError, ValueError):
-        return []
 
 
 def relative_path(path: str, root: str) -> str:

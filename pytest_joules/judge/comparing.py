@@ -15,6 +15,7 @@ from pytest_joules.model import Record
 from pytest_joules.tally import DISTURBED
 
 if TYPE_CHECKING:
+    from pytest_joules.dependencies.inventory import Texts
     from pytest_joules.judge.judgement import Comparison
 
 #: A block of samples (joules) of both sides, or of this side alone; ``None`` where there is nothing to measure again.
@@ -54,21 +55,25 @@ class OtherSide:
     """Both sides are measured in turn, in one session."""
     remarks: Sequence[str] = ()
     """What else differs, and may be the cause of a difference."""
+    texts: Texts | None = None
+    """What the project's code says there."""
     listed: Record = field(default_factory=dict)
     """``new``, ``gone`` and ``renamed`` tests, where these are not all that ``tests`` lacks or has more."""
 
 
 class Comparing:
-    """Collects what is measured, and settles the verdicts when all of it is there."""
+    """Collects what is measured, and settles the verdicts when all of it is there. ``texts``: what the code says that was."""
 
-    def __init__(self, other: OtherSide, threshold: float) -> None:
+    def __init__(self, other: OtherSide, threshold: float, texts: Texts | None = None) -> None:
         self.other = other
         self.threshold = threshold
         self.comparisons: dict[str, Record] = {}
         """By node id, once settled."""
         self.troubles: list[str] = []
         self._cases: dict[str, Case] = {}
+        self._texts = texts
         self._functions: dict[str, Mapping[str, str]] = {}
+        self._counts: dict[str, Mapping[str, list[int]]] = {}
         self._cached: dict[str, str] = {}
         """When the tests that an earlier session measured were."""
 
@@ -85,6 +90,7 @@ class Comparing:
         case = self._case(before, record, random=random)
         self._cases[nodeid] = case
         self._functions[nodeid] = (record["code"] or {}).get("functions", {})
+        self._counts[nodeid] = (record["code"] or {}).get("counts", {})
         if case.cached:
             self._cached[nodeid] = record["cached"]
             return False
@@ -156,7 +162,7 @@ class Comparing:
         from pytest_joules.dependencies.changed import blame
 
         then = {nodeid: self.other.tests[nodeid].functions for nodeid in self._cases}
-        return blame(then, self._functions, regressed)
+        return blame(then, self._functions, regressed, counts=self._counts, then=self.other.texts, present=self._texts)
 
 
 def refusal(before: Record, now: Record, *, random: bool, paired: bool = False) -> str | None:

@@ -86,13 +86,16 @@ def _moved(comparison: Record, rounds: int | None) -> str:
 
 
 def dotted(place: str) -> str:
-    """``src/shop/cart.py::Cart.total`` as ``shop.cart.Cart.total``; what binds a name of a module by that name."""
+    """``src/shop/cart.py::Cart.total`` as ``shop.cart.Cart.total``, as an installed copy's; what binds a name of a module by that
+    name."""
     path, colons, name = place.partition("::")
     if not colons:
         return place
     parts = path.removesuffix(".py").split("/")
-    if parts[0] == "src" and len(parts) > 1:
+    if len(parts) > 1 and parts[0] in ("src", "installed"):
         del parts[0]
+    elif "src" in parts[:-1]:
+        del parts[: len(parts) - parts[-2::-1].index("src") - 1]
     if parts[-1] == "__init__":
         del parts[-1]
     name = name.removeprefix("<module>").strip().replace(".<locals>", "")

@@ -213,7 +213,7 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
         why = f"{numbers}: {_short_of(threshold, significant=p <= alpha)}"
         if not unlikely:
             sure = bound > math.log1p(threshold) and max(p, p_rank) <= alpha
-            why = f"{numbers}: {_open(case, seen, threshold, bound if sure else None, wide=abs(seen.shift) <= least)}"
+            why = f"{numbers}: {_open(case, seen, threshold, bound if sure else None, wide=bound <= 0)}"
     elif not agreed:
         back = next(block for block in seen.blocks[1:] if sign * block <= 0)
         why = f"{numbers}, but {_times(back)} when measured again: not confirmed; {_quieter(case)}"

@@ -330,7 +330,7 @@ def _entry(question: Question, answer: Answer, last: float | None) -> Record:
 def _say_predicted(entries: Sequence[Record], target: str) -> None:
     from pytest_joules.report import quantity
     from pytest_joules.report.table import Column
-    from pytest_joules.report.text import shorten_nodeid
+    from pytest_joules.report.text import last_part, shorten_nodeid
 
     def amount(value: float | None) -> str:
         if value is None:
@@ -340,7 +340,7 @@ def _say_predicted(entries: Sequence[Record], target: str) -> None:
     if not entries:
         return
     print_table(
-        Column("test", [entry["nodeid"] for entry in entries], shorten=shorten_nodeid),
+        Column("test", [entry["nodeid"] for entry in entries], shorten=shorten_nodeid, least=last_part),
         Column("last", [amount(entry["last"]) for entry in entries], "right", drop=3),
         Column("expected", [amount(entry["expected"]) if entry["ratio"] else "unknown" for entry in entries], "right"),
         Column("80 %", [_between(entry["interval"], amount) for entry in entries], drop=2),

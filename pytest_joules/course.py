@@ -263,7 +263,7 @@ class Course:
         if self._limit is not None and longest > NEAR_LIMIT * self._limit:
             self._no_more = f"too near its time limit of {self._limit:g} s"
         elif (self._wall() - self._begun) / 1e9 + rounds * longest > self.effort.max_time:
-            self._no_more = f"the time was up, --energy-max-time={self.effort.max_time:g}"
+            self._no_more = f"the time was up, {self.effort.bound or f'--energy-max-time={self.effort.max_time:g}'}"
             if self._recorded_seconds > OF_TIME * self.effort.max_time:
                 self._no_more += f", of which recording a round took {self._recorded_seconds:.2g} s"
         else:
@@ -350,7 +350,7 @@ class Course:
         """A note where there are fewer rounds than were asked for, or one alone."""
         asked = self.effort.rounds
         if not self._repeatable or rounds >= (asked or LEAST):
-            why = "" if rounds > 1 or asked != 1 else "no more were asked for, --energy-rounds=1"
+            why = "" if rounds > 1 or asked != 1 else "no more were asked for"
         else:
             why = self._no_more
         if why:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_joules import bodies, quiet, repeat
+from pytest_joules.breach import fail
 from pytest_joules.clock import CLOCKS
 from pytest_joules.course import Course, Progress
 from pytest_joules.dependencies.tracking import Tracking
@@ -209,7 +210,7 @@ class Measuring:
         limits = Limits(item)
         if not limits.restart and limits.seconds is not None:
             # It covers all rounds: leave the last one room to end, and measure the first.
-            effort = effort.within(0.6 * limits.seconds)
+            effort = effort.within(0.6 * limits.seconds, f"most of its limit of {limits.seconds:g} s for all rounds")
         repeating = plan.repeat and not (effort.rounds == 1 and effort.warmup == 0 and not self.meter.tick)
         course = Course(
             self.meter,
@@ -515,10 +516,9 @@ def hold_to_budget(
         verdict = judge_budget(measurement, own.budget, trust_estimates=settings.trust_estimates, random=random)
         record["budget"] = verdict.as_record()
         if verdict.verdict == "over budget" and "budget" in settings.fail_on:
-            report.outcome = "failed"
-            report.longrepr = verdict.why
-            report.sections.append(("energy budget", verdict.details))
-            report.joules_breach = "budget"  # type: ignore[attr-defined]  # a report takes attributes and xdist carries them
+            numbers, _, because = (verdict.why or "").partition(": ")
+            section = ("energy budget", verdict.details)
+            fail(report, "budget", text=verdict.why or "", numbers=numbers, because=because, section=section)
     elif own.budget is not None:
         record["budget"] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": "the test did not pass"}
 

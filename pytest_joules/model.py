@@ -24,6 +24,8 @@ OTHER = "<other>"
 LATE_NOTE = "energy_late_note"
 #: The note of a test that has one round, or fewer than were asked for; its group is why.
 FEWER_ROUNDS = re.compile(r"(?:one round|\d+ rounds)(?: of \d+)?: (.*)")
+#: The note of a test whose repeat did not pass; its group is why.
+NOT_AGAIN = re.compile(r"(?:round|block) \d+ .*did not pass.*")
 
 #: What a source saw at one instant: one raw value a domain, ``None`` where the counter could not be read.
 Counters = tuple[float | None, ...]

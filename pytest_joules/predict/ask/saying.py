@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_joules.breach import status
 from pytest_joules.model import Record, Report, empty_record
 from pytest_joules.plugin import quick_imports
 from pytest_joules.report.text import printable
@@ -115,10 +116,10 @@ class Saying:
                 terminal.write_line(line)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-        if getattr(report, "joules_breach", None) == "predicted" and report.when == "call":
-            return "failed", "J", ("PREDICTED", {"red": True})
-        return None
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport, config: pytest.Config
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        return status(report, config)
 
     # The end
 

@@ -316,6 +316,8 @@ class Reporting:
         if self.saying is not None and (account := self.saying.account(self.report)) is not None:
             self.report.session["predicting"] = account
             self._keep_account(account)
+        if self.settings.json is not None or self.config.hook.pytest_joules_update_report.get_hookimpls():
+            self.report.versions = fingerprint.versions()
         self._accept(exitstatus)
         self._let_others_change_it()
         self._write_files()

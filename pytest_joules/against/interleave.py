@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pytest_joules.against.imports import Paths, other, prepare
-from pytest_joules.against.joining import joined, undisturbed
+from pytest_joules.against.joining import joined, numbered, undisturbed
 from pytest_joules.against.pair import BLOCKS, Pair, Turns
 from pytest_joules.against.worktree import Revision, RevisionError, Worktree, repository, resolve
 from pytest_joules.companion import scratch
@@ -234,7 +234,7 @@ class Interleaving:
 
     def _record(self, nodeid: str, turns: Turns) -> Record | None:
         """What this side came to; what the other did is noted, where there is anything to compare."""
-        here = [answer.record for answer in turns.here if answer.record is not None]
+        here = numbered([answer.record for answer in turns.here if answer.record is not None])
         there = [answer.record for answer in turns.there if answer.record is not None]
         passed = all(answer.outcome == "passed" for answer in turns.here)
         if not here or not passed:

@@ -175,6 +175,7 @@ class Saying:
         report = Report(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             machine=fingerprint.machine(),
+            versions=fingerprint.versions(),
             commit=fingerprint.commit(self.config.rootpath),
             settings=self.settings.as_record(),
             sources=[],

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_joules import cli_history
-from pytest_joules.cli_output import print_json, print_table, refuse, say, width
+from pytest_joules.cli_output import print_json, print_table, refuse, say
 
 if TYPE_CHECKING:
     from pytest_joules.model import Record
@@ -177,7 +176,7 @@ def _explored(root: Path, seconds: float) -> list[Pair]:
 def _say_trained(model: Model, notes: Sequence[str]) -> None:
     summary = model.summary
     pairs = summary.get("pairs") or {}
-    _say_lines(
+    say(
         f"learned from {_many(summary['tests'], 'test')} in {_many(summary['sessions'], 'session')} "
         f"({summary['source']} on machine {summary['machine']})"
     )
@@ -185,7 +184,7 @@ def _say_trained(model: Model, notes: Sequence[str]) -> None:
         say(f"and from {_many(summary['projects'] - 1, 'other project')}")
     if pairs:
         kinds = {"history": "of this history", "explored": "made and measured now", "shipped": "shipped with pytest-joules"}
-        _say_lines(
+        say(
             f"and from {_many(sum(pairs.values()), 'pair')} of versions: "
             + ", ".join(f"{pairs[k]} {v}" for k, v in kinds.items())
         )
@@ -194,12 +193,10 @@ def _say_trained(model: Model, notes: Sequence[str]) -> None:
     change = model.error.get("change")
     if change:
         say("")
-        _say_lines(
-            "changed code, cross-validated: " + ", ".join(f"{name.replace('_', ' ')} {_figure(v)}" for name, v in change.items())
-        )
+        say("changed code, cross-validated: " + ", ".join(f"{name.replace('_', ' ')} {_figure(v)}" for name, v in change.items()))
     say("")
     for note in notes:
-        _say_lines(note)
+        say(note)
 
 
 def _say_errors(target: str, static: Record, ran: Record | None) -> None:
@@ -405,7 +402,7 @@ def _say_evaluated(result: Record) -> None:
         Column("off by", [_factor(one["median_error"]) for _, one in parts], "right"),
         Column("last", [_factor(one["last_error"]) for _, one in parts], "right", drop=3),
     )
-    say("off by: half of the predictions were within this factor; last: had the last\nmeasurement been expected again\n")
+    say("off by: half of the predictions were within this factor; last: had the last measurement been expected again\n")
     sessions = result["sessions"]
     print_table(
         Column("session", [one["created"][:16].replace("T", " ") for one in sessions]),
@@ -416,11 +413,6 @@ def _say_evaluated(result: Record) -> None:
         ),
         Column("unclear", [str(one["unclear"]) for one in sessions], "right", drop=2),
     )
-
-
-def _say_lines(text: str) -> None:
-    """A sentence, in as many lines as it takes."""
-    say(textwrap.fill(text, width(), break_long_words=False, break_on_hyphens=False))
 
 
 def _many(number: int, what: str) -> str:

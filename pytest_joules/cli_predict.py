@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_joules import cli_history
 from pytest_joules.cli_output import print_json, print_table, refuse, say
+from pytest_joules.cli_progress import Waiting
+from pytest_joules.clock import CLOCKS
 
 if TYPE_CHECKING:
     from pytest_joules.model import Record
@@ -132,7 +133,7 @@ def _train(given: argparse.Namespace) -> int:
             found = learning.history(store.versions(), store.sources, fingerprint.machine()["id"])
         others = list(dataset.rows(given.dataset)) if given.dataset else []
         explored = _explored(_root(given), given.explore) if given.explore else []
-        with running(given.backend, given.jobs):
+        with running(given.backend, given.jobs), Waiting("training", 100, " %") as waiting:
             model, notes = learning.learn(
                 found,
                 given.model,
@@ -141,6 +142,7 @@ def _train(given: argparse.Namespace) -> int:
                 explored=explored,
                 others=others,
                 jobs=given.jobs,
+                told=lambda share, what: waiting.step(100 * share, what),
             )
         out = given.out or _beside(given)
         save(out, model)
@@ -167,8 +169,10 @@ def _explored(root: Path, seconds: float) -> list[Pair]:
     from pytest_joules.predict.variants.explore import explore
     from pytest_joules.predict.variants.laboratory import ExploringError
 
+    begun = CLOCKS.wall()
     try:
-        return explore(root, seconds=seconds, progress=lambda line: print(line, file=sys.stderr, flush=True))
+        with Waiting("exploring", round(seconds), " s") as waiting:
+            return explore(root, seconds=seconds, progress=lambda line: waiting.step((CLOCKS.wall() - begun) / 1e9, line))
     except ExploringError as error:
         raise TrainingError(str(error)) from None
 
@@ -363,8 +367,8 @@ def _evaluate(given: argparse.Namespace) -> int:
     from pytest_joules.store import StoreError
 
     try:
-        with _opened(given) as store:
-            found = evaluation.predictions(store)
+        with _opened(given) as store, Waiting("evaluating: test") as waiting:
+            found = evaluation.predictions(store, waiting.of)
             accounts = store.predictings(10)
     except (_NoHistoryError, StoreError) as error:
         return refuse(str(error))

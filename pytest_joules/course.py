@@ -57,8 +57,6 @@ class Progress:
 
     rounds: int
     target: int
-    seconds_left: float
-    precision: float
 
 
 class Course:
@@ -315,11 +313,7 @@ class Course:
     def _tell(self) -> None:
         assert self._progress is not None
         number = len(self._rounds)
-        target = self.effort.rounds or MOST
-        spent = (self._wall() - self._begun) / 1e9
-        left = min(max(target - number, 0) * self._longest, max(self.effort.max_time - spent, 0.0))
-        precision = stats.relative_half_width(self._energies) if len(self._energies) > 1 else float("inf")
-        self._progress(Progress(number, max(target, number), left, precision))
+        self._progress(Progress(number, max(self.effort.rounds or MOST, number)))
 
     def _disturbed(self, begun: int) -> bool:
         """Whether others used the machine since the wall time ``begun``."""

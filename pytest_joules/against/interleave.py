@@ -33,6 +33,7 @@ from pytest_joules.predict.ask.failing import fail_if_predicted
 from pytest_joules.repeat import ONCE, cause
 from pytest_joules.reporting import Reporting, late_notes
 from pytest_joules.settings import Settings
+from pytest_joules.waiting import Waiting
 
 
 def begin(config: pytest.Config, settings: Settings, reporting: Reporting) -> None:
@@ -112,6 +113,8 @@ class Interleaving:
                 self._remarks += self._worktree.notes
                 with self._fresh_pair() as self._pair:
                     self._list(session)
+                    waiting: Waiting | None = self.config.pluginmanager.get_plugin("joules-waiting")
+                    self._pair.told = waiting.within if waiting is not None else None
                     self.reporting.add_totals({"joules": None, "idle_watts": self._pair.here.idle_watts})
                     return (yield)
             except (CompanionError, RevisionError) as error:

@@ -33,6 +33,7 @@ from pytest_joules.predict.ask.failing import fail_if_predicted
 from pytest_joules.repeat import ONCE, cause
 from pytest_joules.reporting import Reporting, late_notes
 from pytest_joules.settings import Settings
+from pytest_joules.sources.choose import wrapped
 from pytest_joules.waiting import Waiting
 
 
@@ -88,8 +89,8 @@ class Interleaving:
 
     # The session
 
-    def pytest_report_header(self) -> str:
-        return f"energy: against {self._revision}: measured in turn, each in a process of its own"
+    def pytest_report_header(self) -> list[str]:
+        return wrapped(f"energy: against {self._revision}: measured in turn, each in a process of its own", "  ")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:

@@ -19,7 +19,7 @@ from pytest_joules.companion.companion import Companion, CompanionError
 from pytest_joules.judge.comparing import Block, Comparing, joules_of, refusal
 from pytest_joules.model import Record
 from pytest_joules.plugin import quick_imports
-from pytest_joules.report.comparison import changed, headline, ratio
+from pytest_joules.report.comparison import changed, headline, moved, ratio
 from pytest_joules.report.quantity import joules as show
 from pytest_joules.settings import Settings
 
@@ -163,7 +163,7 @@ def fail(report: pytest.TestReport, comparison: Record) -> None:
         report,
         "regression",
         text=headline(comparison),
-        numbers=ratio(comparison),
+        numbers=f"{ratio(comparison)}, {moved(comparison)}",
         because="; ".join(changed(comparison)) or "regressed",
         section=("energy comparison", "\n".join(lines)),
     )

@@ -76,6 +76,12 @@ def ratio(comparison: Record) -> str:
     return f"{quantity.ratio(comparison['ratio'])}× since {comparison['baseline']}"
 
 
+def moved(comparison: Record) -> str:
+    """``3.10 J -> 4.15 J``; empty where that is not known."""
+    before, now = comparison.get("before"), comparison.get("now")
+    return f"{quantity.joules(before)} -> {quantity.joules(now)}" if before is not None and now is not None else ""
+
+
 def changed(comparison: Record) -> list[str]:
     """What is to blame, if that is known."""
     return [f"changed in its path: {some([dotted(place) for place in comparison['changed']])}"] if comparison["changed"] else []
@@ -85,7 +91,8 @@ def _since(record: Record) -> str:
     """By how much a test has changed, and how sure that is: ``1.34× since main (1.30 to 1.39; 20 rounds); changed …``."""
     comparison = record["comparison"]
     interval, blocks = comparison["ci95"], comparison["blocks"]
-    facts = [f"{quantity.ratio(interval[0])} to {quantity.ratio(interval[1])}"] if interval else []
+    facts = [whole(text)] if (text := moved(comparison)) else []
+    facts += [f"{quantity.ratio(interval[0])} to {quantity.ratio(interval[1])}"] if interval else []
     facts.append(f"{record['rounds']} rounds" + (f", {blocks} processes" if blocks > 1 else ""))
     return "; ".join((f"{ratio(comparison)} ({'; '.join(facts)})", *changed(comparison)))
 

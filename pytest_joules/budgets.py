@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 
@@ -49,6 +49,16 @@ def budget_rule(text: str) -> BudgetRule:
     except re.error as error:
         raise SettingError(f"{pattern!r} is a malformed pattern: {error}") from None
     return BudgetRule(pattern, joules(amount))
+
+
+def budget_rules(given: object) -> tuple[BudgetRule, ...]:
+    """Rules one a line, as a list, or as a table of TOML. Raises :class:`SettingError`."""
+    if isinstance(given, Mapping):
+        given = [f"{pattern} = {amount}" for pattern, amount in given.items()]
+    lines = given.splitlines() if isinstance(given, str) else given
+    if not isinstance(lines, list | tuple):
+        raise SettingError(f"{given!r} is no list of PATTERN = JOULES, such as 'tests/test_io.py::* = 2 J'")
+    return tuple(budget_rule(str(text)) for text in lines if str(text).strip())
 
 
 def most_specific(rules: Sequence[BudgetRule], nodeid: str) -> BudgetRule | None:

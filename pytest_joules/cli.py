@@ -104,13 +104,13 @@ def _history(given: argparse.Namespace) -> int:
 def _overview(tests: list[dict[str, Any]], as_json: bool) -> int:
     from pytest_joules.report import quantity
     from pytest_joules.report.table import Column
-    from pytest_joules.report.text import shorten_nodeid
+    from pytest_joules.report.text import last_part, shorten_nodeid
 
     if as_json:
         print_json(tests)
     elif tests:
         print_table(
-            Column("test", [test["nodeid"] for test in tests], shorten=shorten_nodeid),
+            Column("test", [test["nodeid"] for test in tests], shorten=shorten_nodeid, least=last_part),
             Column("measured", [f"{test['count']}×" for test in tests], "right", drop=1),
             Column("last", [_date(test["created"]) for test in tests], drop=2),
             Column("energy", [quantity.joules(test["energy_median"]) for test in tests], "right"),

@@ -181,7 +181,7 @@ def _entry(record: Record, before: Baseline) -> Record:
 def _table(records: Sequence[Record], before: Baseline, rows: int) -> None:
     from pytest_joules.report import quantity
     from pytest_joules.report.table import Column
-    from pytest_joules.report.text import shorten_nodeid
+    from pytest_joules.report.text import last_part, shorten_nodeid
 
     order = ("regressed", "improved", "cannot tell", "ok")
     ordered = sorted(
@@ -199,7 +199,7 @@ def _table(records: Sequence[Record], before: Baseline, rows: int) -> None:
         return f"{quantity.ratio(ends[0])}–{quantity.ratio(ends[1])}" if ends else "-"
 
     print_table(
-        Column("test", [record["nodeid"] for record in shown], shorten=shorten_nodeid),
+        Column("test", [record["nodeid"] for record in shown], shorten=shorten_nodeid, least=last_part),
         Column("before", [joules(*_before(record, before)) for record in shown], "right", drop=2),
         Column("now", [joules(record["comparison"]["now"], record["energy"]) for record in shown], "right", drop=3),
         Column("ratio", [_times(record["comparison"]["ratio"]) for record in shown], "right"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_joules.cli_output import print_table, refuse, say
+from pytest_joules.cli_progress import Waiting
 
 if TYPE_CHECKING:
     from pytest_joules.collect.fetching import Request
@@ -88,7 +89,8 @@ def _collect(given: argparse.Namespace) -> int:
     bounds = Bounds(given.rounds, given.max_tests, given.max_time, given.time_limit, given.disk_limit)
     plan = Plan(requests, given.out.resolve(), bounds, given.python, given.jobs, given.retry, given.rewrite, popular, represented)
     try:
-        outcomes, stopped = collect(plan, _progress)
+        with Waiting("collecting: package", len(requests)) as waiting:
+            outcomes, stopped = collect(plan, lambda text: waiting.say(text, _progress), waiting.of)
     except CollectError as error:
         return refuse(str(error), 2)
     if outcomes:

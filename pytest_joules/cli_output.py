@@ -6,15 +6,15 @@ import json
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from pytest_joules.report.table import Column
 
 
 def width() -> int:
-    """Columns of the terminal; a pipe or a file gets whole names."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000
+    """Columns of the terminal; 80 where there is none."""
+    return max(shutil.get_terminal_size().columns, 20)
 
 
 def encoding() -> str:
@@ -23,28 +23,45 @@ def encoding() -> str:
 
 
 def print_table(*columns: Column) -> None:
-    """The columns as wide as the terminal allows."""
+    """The columns as wide as the terminal allows; a pipe or a file gets whole names."""
     from pytest_joules.report.table import table
 
-    say("\n".join(table(columns, width(), encoding())))
+    print("\n".join(table(columns, width() if _seen(sys.stdout) else 10_000, encoding())))
 
 
 def print_json(value: object) -> None:
     """For programs."""
-    say(json.dumps(value, indent=2))
+    from pytest_joules.report.text import encodable
+
+    print(encodable(json.dumps(value, indent=2), encoding()))
 
 
 def say(text: str) -> None:
-    """The text, with what the output's encoding lacks replaced."""
-    from pytest_joules.report.text import encodable
-
-    print("\n".join(encodable(line, encoding()) for line in text.split("\n")))
+    """The text, what is wider than the terminal in several lines, with what the output's encoding lacks replaced."""
+    for line in text.split("\n"):
+        print(*_wrapped(line, encoding()), sep="\n")
 
 
 def refuse(message: str, code: int = 1) -> int:
-    """Say on the standard error why not; returns the exit code."""
+    """Say on the standard error why not, on one line where no terminal shows it; returns the exit code."""
     from pytest_joules.report.text import printable
 
     sys.stdout.flush()
-    print(f"joules: {printable(message, sys.stderr.encoding or 'utf-8')}", file=sys.stderr)
+    text, encoding = f"joules: {message}", sys.stderr.encoding or "utf-8"
+    lines = _wrapped(text, encoding) if _seen(sys.stderr) else [printable(text, encoding)]
+    print(*lines, sep="\n", file=sys.stderr)
     return code
+
+
+def _seen(stream: TextIO) -> bool:
+    """Whether a terminal shows it, or somebody says that one does."""
+    return stream.isatty() or "COLUMNS" in os.environ
+
+
+def _wrapped(line: str, encoding: str) -> list[str]:
+    from pytest_joules.report.text import display_width, encodable, sentence
+
+    if line.isprintable() and display_width(line) <= width():
+        return [encodable(line, encoding)]
+    indent = " " * (len(line) - len(line.lstrip(" ")))
+    return [indent + part for part in sentence(line.lstrip(" "), width() - len(indent), encoding, broken=False)]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_joules import cli_history
-from pytest_joules.cli_output import print_json, print_table, refuse, say, width
+from pytest_joules.cli_output import print_json, print_table, refuse, say
+from pytest_joules.cli_progress import Waiting
+from pytest_joules.clock import CLOCKS
 
 if TYPE_CHECKING:
     from pytest_joules.model import Record
@@ -133,7 +133,7 @@ def _train(given: argparse.Namespace) -> int:
             found = learning.history(store.versions(), store.sources, fingerprint.machine()["id"])
         others = list(dataset.rows(given.dataset)) if given.dataset else []
         explored = _explored(_root(given), given.explore) if given.explore else []
-        with running(given.backend, given.jobs):
+        with running(given.backend, given.jobs), Waiting("training", 100, " %") as waiting:
             model, notes = learning.learn(
                 found,
                 given.model,
@@ -142,6 +142,7 @@ def _train(given: argparse.Namespace) -> int:
                 explored=explored,
                 others=others,
                 jobs=given.jobs,
+                told=lambda share, what: waiting.step(100 * share, what),
             )
         out = given.out or _beside(given)
         save(out, model)
@@ -168,8 +169,10 @@ def _explored(root: Path, seconds: float) -> list[Pair]:
     from pytest_joules.predict.variants.explore import explore
     from pytest_joules.predict.variants.laboratory import ExploringError
 
+    begun = CLOCKS.wall()
     try:
-        return explore(root, seconds=seconds, progress=lambda line: print(line, file=sys.stderr, flush=True))
+        with Waiting("exploring", round(seconds), " s") as waiting:
+            return explore(root, seconds=seconds, progress=lambda line: waiting.step((CLOCKS.wall() - begun) / 1e9, line))
     except ExploringError as error:
         raise TrainingError(str(error)) from None
 
@@ -177,7 +180,7 @@ def _explored(root: Path, seconds: float) -> list[Pair]:
 def _say_trained(model: Model, notes: Sequence[str]) -> None:
     summary = model.summary
     pairs = summary.get("pairs") or {}
-    _say_lines(
+    say(
         f"learned from {_many(summary['tests'], 'test')} in {_many(summary['sessions'], 'session')} "
         f"({summary['source']} on machine {summary['machine']})"
     )
@@ -185,7 +188,7 @@ def _say_trained(model: Model, notes: Sequence[str]) -> None:
         say(f"and from {_many(summary['projects'] - 1, 'other project')}")
     if pairs:
         kinds = {"history": "of this history", "explored": "made and measured now", "shipped": "shipped with pytest-joules"}
-        _say_lines(
+        say(
             f"and from {_many(sum(pairs.values()), 'pair')} of versions: "
             + ", ".join(f"{pairs[k]} {v}" for k, v in kinds.items())
         )
@@ -194,12 +197,10 @@ def _say_trained(model: Model, notes: Sequence[str]) -> None:
     change = model.error.get("change")
     if change:
         say("")
-        _say_lines(
-            "changed code, cross-validated: " + ", ".join(f"{name.replace('_', ' ')} {_figure(v)}" for name, v in change.items())
-        )
+        say("changed code, cross-validated: " + ", ".join(f"{name.replace('_', ' ')} {_figure(v)}" for name, v in change.items()))
     say("")
     for note in notes:
-        _say_lines(note)
+        say(note)
 
 
 def _say_errors(target: str, static: Record, ran: Record | None) -> None:
@@ -330,7 +331,7 @@ def _entry(question: Question, answer: Answer, last: float | None) -> Record:
 def _say_predicted(entries: Sequence[Record], target: str) -> None:
     from pytest_joules.report import quantity
     from pytest_joules.report.table import Column
-    from pytest_joules.report.text import shorten_nodeid
+    from pytest_joules.report.text import last_part, shorten_nodeid
 
     def amount(value: float | None) -> str:
         if value is None:
@@ -340,7 +341,7 @@ def _say_predicted(entries: Sequence[Record], target: str) -> None:
     if not entries:
         return
     print_table(
-        Column("test", [entry["nodeid"] for entry in entries], shorten=shorten_nodeid),
+        Column("test", [entry["nodeid"] for entry in entries], shorten=shorten_nodeid, least=last_part),
         Column("last", [amount(entry["last"]) for entry in entries], "right", drop=3),
         Column("expected", [amount(entry["expected"]) if entry["ratio"] else "unknown" for entry in entries], "right"),
         Column("80 %", [_between(entry["interval"], amount) for entry in entries], drop=2),
@@ -366,8 +367,8 @@ def _evaluate(given: argparse.Namespace) -> int:
     from pytest_joules.store import StoreError
 
     try:
-        with _opened(given) as store:
-            found = evaluation.predictions(store)
+        with _opened(given) as store, Waiting("evaluating: test") as waiting:
+            found = evaluation.predictions(store, waiting.of)
             accounts = store.predictings(10)
     except (_NoHistoryError, StoreError) as error:
         return refuse(str(error))
@@ -405,7 +406,7 @@ def _say_evaluated(result: Record) -> None:
         Column("off by", [_factor(one["median_error"]) for _, one in parts], "right"),
         Column("last", [_factor(one["last_error"]) for _, one in parts], "right", drop=3),
     )
-    say("off by: half of the predictions were within this factor; last: had the last\nmeasurement been expected again\n")
+    say("off by: half of the predictions were within this factor; last: had the last measurement been expected again\n")
     sessions = result["sessions"]
     print_table(
         Column("session", [one["created"][:16].replace("T", " ") for one in sessions]),
@@ -416,11 +417,6 @@ def _say_evaluated(result: Record) -> None:
         ),
         Column("unclear", [str(one["unclear"]) for one in sessions], "right", drop=2),
     )
-
-
-def _say_lines(text: str) -> None:
-    """A sentence, in as many lines as it takes."""
-    say(textwrap.fill(text, width(), break_long_words=False, break_on_hyphens=False))
 
 
 def _many(number: int, what: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_joules.report import brief, terminal
-from pytest_joules.report.text import printable
+from pytest_joules.report.paint import painted
+from pytest_joules.report.text import sentence
 
 if TYPE_CHECKING:
     from pytest_joules.reporting import Reporting
@@ -34,7 +35,7 @@ class Closing:
         writer = self.config.get_terminal_writer()
         terminalreporter.section("energy")
         for line in terminal.lines(reporting.report, writer.fullwidth, reporting.settings.top, _encoding(writer)):
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(painted(line, writer.markup))
         self._write(terminalreporter, [*reporting.troubles, *reporting.messages])
 
     def pytest_unconfigure(self) -> None:
@@ -50,22 +51,16 @@ class Closing:
 
     def _write(self, terminalreporter: Any, messages: list[str]) -> None:  # noqa: ANN401 - pytest's private type, or nothing
         if terminalreporter is None:
+            encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
             for message in messages:
-                print(printable(message, getattr(sys.stderr, "encoding", None) or "utf-8"), file=sys.stderr)
+                print(*sentence(message, shutil.get_terminal_size().columns, encoding, broken=False), sep="\n", file=sys.stderr)
             return
         writer = self.config.get_terminal_writer()
         if messages:
             terminalreporter.ensure_newline()
         for message in messages:
-            # A path or a command that is wider than the terminal stays whole, to be copied.
-            for line in textwrap.wrap(
-                printable(message, _encoding(writer)),
-                writer.fullwidth,
-                subsequent_indent="  ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            ):
-                terminalreporter.write_line(line)
+            for line in sentence(message, writer.fullwidth, _encoding(writer), broken=False):
+                terminalreporter.write_line(painted(line, writer.markup))
 
 
 def _encoding(writer: Any) -> str:  # noqa: ANN401 - pytest's terminal writer

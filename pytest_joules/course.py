@@ -57,8 +57,6 @@ class Progress:
 
     rounds: int
     target: int
-    seconds_left: float
-    precision: float
 
 
 class Course:
@@ -263,7 +261,7 @@ class Course:
         if self._limit is not None and longest > NEAR_LIMIT * self._limit:
             self._no_more = f"too near its time limit of {self._limit:g} s"
         elif (self._wall() - self._begun) / 1e9 + rounds * longest > self.effort.max_time:
-            self._no_more = f"the time was up, --energy-max-time={self.effort.max_time:g}"
+            self._no_more = f"the time was up, {self.effort.bound or f'--energy-max-time={self.effort.max_time:g}'}"
             if self._recorded_seconds > OF_TIME * self.effort.max_time:
                 self._no_more += f", of which recording a round took {self._recorded_seconds:.2g} s"
         else:
@@ -315,11 +313,7 @@ class Course:
     def _tell(self) -> None:
         assert self._progress is not None
         number = len(self._rounds)
-        target = self.effort.rounds or MOST
-        spent = (self._wall() - self._begun) / 1e9
-        left = min(max(target - number, 0) * self._longest, max(self.effort.max_time - spent, 0.0))
-        precision = stats.relative_half_width(self._energies) if len(self._energies) > 1 else float("inf")
-        self._progress(Progress(number, max(target, number), left, precision))
+        self._progress(Progress(number, max(self.effort.rounds or MOST, number)))
 
     def _disturbed(self, begun: int) -> bool:
         """Whether others used the machine since the wall time ``begun``."""
@@ -350,7 +344,7 @@ class Course:
         """A note where there are fewer rounds than were asked for, or one alone."""
         asked = self.effort.rounds
         if not self._repeatable or rounds >= (asked or LEAST):
-            why = "" if rounds > 1 or asked != 1 else "no more were asked for, --energy-rounds=1"
+            why = "" if rounds > 1 or asked != 1 else "no more were asked for"
         else:
             why = self._no_more
         if why:

@@ -7,6 +7,7 @@ machine: they are facts of the record, compared when two measurements are (:func
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -264,3 +265,21 @@ def commit(root: Path) -> dict[str, Any] | None:
     if revision == "(initial)":
         return None
     return {"id": revision, "dirty": any(not line.startswith("#") for line in lines)}
+
+
+def versions() -> dict[str, Any]:
+    """What measured: versions of this plugin, of pytest and of Python, and of every distribution that is installed, by name."""
+    from importlib import metadata
+
+    from pytest_joules import __version__
+
+    installed: dict[str, str] = {}
+    for found in metadata.distributions():
+        with contextlib.suppress(Exception):  # what is broken has no version
+            installed.setdefault(str(found.metadata["Name"]), str(found.version))
+    return {
+        "pytest-joules": __version__,
+        "pytest": installed.get("pytest"),
+        "python": platform.python_version(),
+        "installed": dict(sorted(installed.items(), key=lambda entry: entry[0].lower())),
+    }

@@ -25,10 +25,12 @@ class Effort:
     warmup: int = 1
     max_time: float = 10.0
     """Seconds, warm-up included."""
+    bound: str = ""
+    """What sets ``max_time``, in words, where that is not ``--energy-max-time``."""
 
-    def within(self, seconds: float) -> Effort:
-        """The same in no more than ``seconds``."""
-        return replace(self, max_time=min(self.max_time, seconds))
+    def within(self, seconds: float, bound: str) -> Effort:
+        """The same in no more than ``seconds``, which ``bound`` sets."""
+        return self if self.max_time <= seconds else replace(self, max_time=seconds, bound=bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,13 @@ def item_settings(item: pytest.Item, settings: Settings) -> ItemSettings:
     for marker in item.iter_markers("energy"):  # the closest first
         for name, given in _keywords(item, marker, _ENERGY).items():
             asked.setdefault(name, given)
+    own_time = None if "max_time" in settings.fixed else asked.get("max_time")
     effort = Effort(
         rounds=settings.rounds if "rounds" in settings.fixed else _get(asked, "rounds", settings.rounds),
         iterations=_get(asked, "iterations", 1),
         warmup=settings.warmup if "warmup" in settings.fixed else _get(asked, "warmup", settings.warmup),
         max_time=settings.max_time if "max_time" in settings.fixed else _get(asked, "max_time", settings.max_time),
+        bound=f"max_time={own_time} of its marker" if own_time is not None else "",
     )
     return ItemSettings(effort, _get(asked, "skip", False), budget_of(item, settings))
 

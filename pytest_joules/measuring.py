@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_joules import bodies, quiet, repeat
+from pytest_joules.breach import fail
 from pytest_joules.clock import CLOCKS
 from pytest_joules.course import Course, Progress
 from pytest_joules.dependencies.tracking import Tracking
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from pytest_joules.dependencies.cached import Cached
     from pytest_joules.judge.judging import Judging
+    from pytest_joules.waiting import Waiting
 
 SETTINGS = pytest.StashKey[ItemSettings]()
 #: What a test executes, once that was recorded: what is measured of it later need not be.
@@ -71,7 +73,6 @@ class Measuring:
         self._lost = ""
         self._course: Course | None = None
         self._rounds: repeat.Rounds | None = None
-        self._said = 0
         self._unjudged: dict[str, Record] = {}
         """Budgets of tests that are not measured."""
         self._quiesce: Callable[[], object] | None = None
@@ -209,14 +210,14 @@ class Measuring:
         limits = Limits(item)
         if not limits.restart and limits.seconds is not None:
             # It covers all rounds: leave the last one room to end, and measure the first.
-            effort = effort.within(0.6 * limits.seconds)
+            effort = effort.within(0.6 * limits.seconds, f"most of its limit of {limits.seconds:g} s for all rounds")
         repeating = plan.repeat and not (effort.rounds == 1 and effort.warmup == 0 and not self.meter.tick)
         course = Course(
             self.meter,
             effort,
             foreign=self.foreign,
             quiesce=self._quiesce,
-            progress=self._progress() if self.config.getoption("verbose", 0) > 0 else None,
+            progress=self._told(),
             idle_watts=self.idle_watts,
             repeatable=repeating,
             around_runtest=bodies.body_hook(item) == "runtest",
@@ -469,26 +470,10 @@ class Measuring:
         if report.when == "teardown" and not any(name == "energy_joules" for name, _ in report.user_properties):
             report.user_properties.extend(properties_of(empty_record(report.nodeid)))
 
-    # For a person who waits
-
-    def _progress(self) -> Any:  # noqa: ANN401 - a callable or nothing
-        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is None or hasattr(self.config, "workerinput"):
-            return None
-        self._said = CLOCKS.wall()
-
-        def tell(progress: Progress) -> None:
-            now = CLOCKS.wall()
-            if now - self._said < 2e9:
-                return
-            self._said = now
-            precision = f", ±{100 * progress.precision:.2g} %" if progress.precision < 1 else ""
-            terminal.ensure_newline()
-            terminal.write_line(
-                f"  energy: round {progress.rounds} of at most {progress.target}{precision}, {progress.seconds_left:.0f} s left"
-            )
-
-        return tell
+    def _told(self) -> Callable[[Progress], None] | None:
+        """For a person who waits."""
+        waiting: Waiting | None = self.config.pluginmanager.get_plugin("joules-waiting")
+        return (lambda progress: waiting.within(progress.rounds, progress.target, "round")) if waiting is not None else None
 
 
 class _Synchronise:
@@ -515,10 +500,9 @@ def hold_to_budget(
         verdict = judge_budget(measurement, own.budget, trust_estimates=settings.trust_estimates, random=random)
         record["budget"] = verdict.as_record()
         if verdict.verdict == "over budget" and "budget" in settings.fail_on:
-            report.outcome = "failed"
-            report.longrepr = verdict.why
-            report.sections.append(("energy budget", verdict.details))
-            report.joules_breach = "budget"  # type: ignore[attr-defined]  # a report takes attributes and xdist carries them
+            numbers, _, because = (verdict.why or "").partition(": ")
+            section = ("energy budget", verdict.details)
+            fail(report, "budget", text=verdict.why or "", numbers=numbers, because=because, section=section)
     elif own.budget is not None:
         record["budget"] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": "the test did not pass"}
 

@@ -24,6 +24,8 @@ OTHER = "<other>"
 LATE_NOTE = "energy_late_note"
 #: The note of a test that has one round, or fewer than were asked for; its group is why.
 FEWER_ROUNDS = re.compile(r"(?:one round|\d+ rounds)(?: of \d+)?: (.*)")
+#: The note of a test whose repeat did not pass; its group is why.
+NOT_AGAIN = re.compile(r"(?:round|block) \d+ .*did not pass.*")
 
 #: What a source saw at one instant: one raw value a domain, ``None`` where the counter could not be read.
 Counters = tuple[float | None, ...]
@@ -59,9 +61,14 @@ class Sample:
     """Joules by domain."""
     shared: bool = False
     """Other processes used more than 5 % of the machine meanwhile."""
+    block: int = 1
+    """Which block of rounds it is of, from 1: blocks are apart in time, or in processes of their own."""
 
     def as_record(self) -> Record:
-        return {"energy": self.energy, "duration": self.duration, "tsc": self.tsc, "domains": dict(self.domains)}
+        return {
+            **{"energy": self.energy, "duration": self.duration, "tsc": self.tsc, "domains": dict(self.domains)},
+            "block": self.block,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +215,8 @@ class Report:
     that are ``new`` or ``gone``, ``renamed`` ones (before: now), ``why`` there are no verdicts, ``notes`` of what else differs.
     ``None`` where it was not."""
 
+    versions: Record = field(default_factory=dict)
+    """Of what measured, see :func:`pytest_joules.fingerprint.versions`."""
     extra: Record = field(default_factory=dict)
     """Whatever third parties add."""
 
@@ -216,6 +225,7 @@ class Report:
             "schema": SCHEMA,
             "created": self.created,
             "machine": self.machine,
+            "versions": self.versions,
             "commit": self.commit,
             "settings": self.settings,
             "sources": self.sources,
@@ -233,7 +243,7 @@ class Report:
         Raises:
             ValueError: it has not the form of a report any more; nothing was taken over.
         """
-        names = ("created", "machine", "commit", "settings", "sources", "session", "comparison", "tests")
+        names = ("created", "machine", "versions", "commit", "settings", "sources", "session", "comparison", "tests")
         strange = record.keys() - {"schema", "extra", *names}
         if strange:
             raise ValueError(f"{', '.join(sorted(strange))}: things of your own belong under extra")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_joules import fingerprint
+from pytest_joules.breach import status
 from pytest_joules.clock import CLOCKS
 from pytest_joules.closing import Closing
 from pytest_joules.model import LATE_NOTE, Record, Report, SourceFacts, empty_record
@@ -290,11 +291,10 @@ class Reporting:
             self.add_judged(json.loads(output["joules_judged"]))
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-        word = _BREACHES.get(getattr(report, "joules_breach", ""))
-        if word is not None and report.when == "call":
-            return "failed", "J", (word, {"red": True})
-        return None
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport, config: pytest.Config
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        return status(report, config)
 
     # The end
 
@@ -316,6 +316,8 @@ class Reporting:
         if self.saying is not None and (account := self.saying.account(self.report)) is not None:
             self.report.session["predicting"] = account
             self._keep_account(account)
+        if self.settings.json is not None or self.config.hook.pytest_joules_update_report.get_hookimpls():
+            self.report.versions = fingerprint.versions()
         self._accept(exitstatus)
         self._let_others_change_it()
         self._write_files()
@@ -405,7 +407,6 @@ def late_notes(report: pytest.TestReport) -> list[str]:
     return [str(text) for name, text in report.user_properties if name == LATE_NOTE] if report.when == "teardown" else []
 
 
-_BREACHES = {"budget": "OVER BUDGET", "regression": "REGRESSED"}
 _RANK = {None: 0, "passed": 1, "xpassed": 2, "xfailed": 2, "skipped": 2, "failed": 3, "error": 4, "crashed": 5}
 
 

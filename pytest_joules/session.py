@@ -21,6 +21,7 @@ from pytest_joules.sources.offered import guarded
 from pytest_joules.sources.tsc import open_counter
 from pytest_joules.turns import Turns, machine_lock, turn
 from pytest_joules.unmatched import Unmatched
+from pytest_joules.waiting import Waiting
 
 if TYPE_CHECKING:
     from pytest_joules.judge.comparing import OtherSide
@@ -41,6 +42,8 @@ def start(config: pytest.Config) -> None:
     if not worker and stepper is None:
         reporting = Reporting(config, settings, choice, ticks, turns=controller)
         config.pluginmanager.register(reporting, "joules-reporting")
+        if not controller:
+            config.pluginmanager.register(Waiting(config), "joules-waiting")
     if stepper is None and not controller and (settings.budgets or settings.ini_budgets):
         config.pluginmanager.register(Unmatched(config, settings, reporting), "joules-unmatched")
     if settings.against is not None and reporting is not None and not config.option.collectonly:

@@ -6,14 +6,14 @@ The command line beats the marker (:mod:`pytest_joules.markers`), the marker bea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from pytest_joules.budgets import BudgetRule, budget_rule
+from pytest_joules.budgets import BudgetRule, budget_rules
 from pytest_joules.model import Record
 from pytest_joules.plugin import NO, YES, ini
 from pytest_joules.values import (
@@ -122,10 +122,9 @@ def read_settings(config: pytest.Config) -> Settings:
         except SettingError as error:
             raise pytest.UsageError(f"{origin}: {error}") from None
 
-    def rules(given: Sequence[str] | str, origin: str) -> tuple[BudgetRule, ...]:
-        lines = given.splitlines() if isinstance(given, str) else given
+    def rules(given: object, origin: str) -> tuple[BudgetRule, ...]:
         try:
-            return tuple(budget_rule(str(text)) for text in lines if str(text).strip())
+            return budget_rules(given)
         except SettingError as error:
             raise pytest.UsageError(f"{origin}: {error}") from None
 
@@ -237,6 +236,8 @@ def _model(config: pytest.Config, *, predict_only: bool) -> str | None:
     """What predicts; ``None``: nothing does."""
     given = config.getoption("energy_predict", None)
     if given is None and (said := ini(config, "energy_predict")) is not None:
+        if not isinstance(said, str | bool | int):
+            raise pytest.UsageError(f"ini energy_predict: {said!r}: write true, false or a MODEL in quotes")
         text = str(said).strip()
         given = None if text.lower() in NO else "" if text.lower() in YES else text
     if given is None:

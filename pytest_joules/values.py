@@ -151,6 +151,8 @@ def failures(value: object) -> frozenset[str]:
 
 
 def text_of(value: object) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise SettingError(f"{value!r} is not a text: write it in quotes")
     text = str(value).strip()
     if not text:
         raise SettingError("is empty")

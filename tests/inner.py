@@ -83,7 +83,7 @@ def pytest_joules_sources(config):
 
 _INI = """
 [pytest]
-addopts = -p no:asyncio -p no:anyio -p no:rerunfailures -p no:timeout -p no:hypothesispytest
+addopts = -p no:randomly -p no:asyncio -p no:anyio -p no:rerunfailures -p no:timeout -p no:hypothesispytest
 """
 
 

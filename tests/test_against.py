@@ -109,6 +109,8 @@ def test_tells_the_two_apart(shop):
     assert rate["comparison"]["ratio"] == pytest.approx(1.0)
     # The record is this tree's: all blocks' samples.
     assert [sample["energy"] for sample in total["samples"]] == [pytest.approx(1.3)] * 20
+    blocks = [sample["block"] for sample in total["samples"]]
+    assert blocks == sorted(blocks) and set(blocks) == set(range(1, max(blocks) + 1)) and max(blocks) >= 4
     assert total["rounds"] == 20
     assert left_behind(shop) == []
 

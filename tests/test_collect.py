@@ -354,6 +354,7 @@ class TestBadInput:
         for name in ("x", "y"):
             folder(here / name / "thing")
         code, out, err = collect(capsys, *arguments)
+        err = err.replace("\n  ", " ")
         assert code == 2 and words in err and err.count("\n") == 1 and not out
         assert not (here / "joules-data" / "finished").exists()
 

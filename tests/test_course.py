@@ -335,8 +335,7 @@ def test_a_person_who_waits_is_told():
     told: list[Progress] = []
     run(machine, [Counter(machine)], lambda _: machine.work(0.5), Effort(rounds=6), progress=told.append)
     assert [entry.rounds for entry in told] == [1, 2, 3, 4, 5]
-    assert all(entry.target == 6 and 0 <= entry.seconds_left <= 10 for entry in told)
-    assert told[0].seconds_left > told[-1].seconds_left
+    assert all(entry.target == 6 for entry in told)
 
 
 def test_a_round_without_a_body_asks_for_the_wider_view_once():

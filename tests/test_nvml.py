@@ -231,15 +231,32 @@ def test_boards_that_differ_are_numbered_otherwise_by_cuda(gpus):
 
 
 @pytest.mark.parametrize(
-    ("error", "quiet", "text"),
-    [(12, True, "no NVIDIA driver"), (9, False, "Driver Not Loaded"), (4, False, "Permission"), (999, False, "Unknown")],
+    ("error", "text", "remedies"),
+    [
+        (12, "no NVIDIA driver", ("install NVIDIA's driver", "docker run --gpus all")),
+        (9, "Driver Not Loaded", ("sudo modprobe nvidia", "docker run --gpus all")),
+        (4, "Permission", ("sudo usermod -aG boards $USER",) * 2),
+        (999, "Unknown", ("", "")),
+    ],
 )
-def test_a_library_that_does_not_start(gpus, error, quiet, text):
+def test_a_library_that_does_not_start(gpus, monkeypatch, error, text, remedies):
     gpus.errors["init"] = error
-    with pytest.raises(Unavailable, match=text) as caught:
+    monkeypatch.setattr(module, "_has_board", lambda: True)
+    monkeypatch.setattr(module, "_group_of_boards", lambda: "boards")
+    for contained, remedy in zip((False, True), remedies, strict=True):
+        monkeypatch.setattr(module, "in_container", lambda contained=contained: contained)
+        with pytest.raises(Unavailable, match=text) as caught:
+            opened()
+        assert getattr(caught.value, "quiet", False) is (error == 12)
+        assert caught.value.remedy.startswith(remedy) and bool(caught.value.remedy) == bool(remedy)
+
+
+def test_without_a_board_there_is_nothing_to_install(gpus, monkeypatch):
+    gpus.errors["init"] = 12
+    monkeypatch.setattr(module, "_has_board", lambda: False)
+    with pytest.raises(Unavailable, match="no NVIDIA GPU") as caught:
         opened()
-    assert getattr(caught.value, "quiet", False) is quiet
-    assert caught.value.remedy
+    assert not caught.value.remedy
 
 
 def test_no_module(monkeypatch):

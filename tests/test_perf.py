@@ -162,7 +162,12 @@ def test_no_permission(kernel, monkeypatch, tmp_path, error):
     here = kernel({0: (0, 0)})
     here.errors[CONFIGS["energy-pkg"]] = error
     real = Path
-    for level, expected in ((2, "sudo sysctl kernel.perf_event_paranoid=0"), (0, "in a container")):
+    for level, contained, expected in (
+        (2, False, "sudo sysctl kernel.perf_event_paranoid=0"),
+        (2, True, "docker run --cap-add=PERFMON"),
+        (0, False, ""),
+    ):
+        monkeypatch.setattr(module, "in_container", lambda contained=contained: contained)
         (tmp_path / "paranoid").write_text(f"{level}\n")
         monkeypatch.setattr(
             module, "Path", lambda path: tmp_path / "paranoid" if str(path).endswith("perf_event_paranoid") else real(path)
@@ -170,7 +175,7 @@ def test_no_permission(kernel, monkeypatch, tmp_path, error):
         with pytest.raises(Unavailable, match=f"perf_event_paranoid is {level}") as caught:
             here.source().open()
         assert not isinstance(caught.value, NoPmu)
-        assert caught.value.remedy.startswith(expected)
+        assert caught.value.remedy.startswith(expected) and bool(caught.value.remedy) == bool(expected)
 
 
 def test_an_event_that_does_not_open_is_left_out(kernel):

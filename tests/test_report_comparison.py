@@ -63,8 +63,7 @@ PATHS = ["src/shop/cart.py::total", "src/shop/tax.py::rate"]
 def test_a_regression_names_what_changed_in_its_path():
     lines = shown(compared("t.py::a", "regressed", 1.34, (1.301, 1.391), blocks=2, changed=PATHS))
     assert lines == [
-        "t.py::a",
-        "  regressed 1.34× since main (1.30 to 1.39; 20 rounds, 2 processes); changed in its path:",
+        "REGRESSED t.py::a 1.34× since main (1.30 to 1.39; 20 rounds, 2 processes); changed in its path:",
         "  shop.cart.total, shop.tax.rate",
         "compared with main (2026-11-20, 1a2b3c4d): 1 regressed",
     ]
@@ -102,15 +101,15 @@ def test_the_worst_first_and_no_more_than_fit():
     tests = [compared(f"t.py::n{number:02}", "regressed", 1 + number / 10, (1.01, 9.0)) for number in range(1, 31)]
     random.Random(1).shuffle(tests)
     lines = shown(*tests, rows=5)
-    assert [line for line in lines if line.startswith("t.py::")] == [f"t.py::n{number}" for number in (30, 29, 28, 27, 26)]
+    assert [line.split()[1] for line in lines if line.startswith("REGRESSED")] == [f"t.py::n{n}" for n in (30, 29, 28, 27, 26)]
     assert "… and 25 more regressed, each by less: --energy-top=0 shows all" in lines
-    assert sum(line.startswith("t.py::") for line in shown(*tests, rows=0)) == 30
+    assert sum(line.startswith("REGRESSED") for line in shown(*tests, rows=0)) == 30
 
 
 def test_improved_tests_take_a_line_each():
     tests = [compared(f"t.py::n{number}", "improved", 0.9 - number / 100, (0.5, 0.9)) for number in range(12)]
     lines = shown(*tests)
-    assert lines[0] == "improved 0.79× since main (0.50 to 0.90; 20 rounds): t.py::n11"
+    assert lines[0] == "IMPROVED t.py::n11 0.79× since main (0.50 to 0.90; 20 rounds)"
     assert "… and 4 more improved, each by less" in lines and len(lines) == 10
 
 
@@ -186,7 +185,9 @@ def test_it_stands_under_the_table_which_marks_the_tests():
     lines = terminal.lines(report_of(*tests), 100)
     assert next(line for line in lines if line.startswith("t.py::a  ")).endswith("regressed")
     assert next(line for line in lines if line.startswith("t.py::b  ")).endswith("improved")
-    assert lines.index("t.py::a") > lines.index("one pass over 2 tests: 2.00 J in 200 ms")
+    assert lines.index("REGRESSED t.py::a 1.34× since main (1.30 to 1.40; 20 rounds)") > lines.index(
+        "one pass over 2 tests: 2.00 J in 200 ms"
+    )
 
 
 TEXT = st.text(max_size=60) | st.text("あ漢😀é\u0301\u200d\x1b\n\ud800/:[]x ", max_size=40)

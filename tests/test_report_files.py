@@ -109,6 +109,7 @@ def test_an_empty_report_fits_the_schema(tmp_path):
         {"provenance": None},
         {"iterations": 0},
         {"samples": [{"energy": 1.0}]},
+        {"samples": [{"energy": 1.0, "duration": 1.0, "tsc": None, "domains": {}, "block": 0}]},
         {"budget": {"joules": 1.0, "verdict": "fine", "why": None}},
     ],
 )
@@ -164,7 +165,7 @@ def test_odd_values_do_not_lose_the_report(tmp_path):
     st.lists(st.tuples(st.none() | st.floats(0, 1e6), st.floats(1e-9, 1e4)), min_size=1, max_size=5),
 )
 def test_csv_is_the_samples(tmp_path_factory, nodeid, values):
-    samples = [{"energy": e, "duration": d, "tsc": None, "domains": {"package-0": e}} for e, d in values]
+    samples = [{"energy": e, "duration": d, "tsc": None, "domains": {"package-0": e}, "block": 7} for e, d in values]
     path = tmp_path_factory.mktemp("csv") / "r.csv"
     report = report_of(measured(nodeid=nodeid, samples=samples), measured(nodeid="other"), empty_record("none"))
     csv_file.write(report, path)
@@ -172,6 +173,7 @@ def test_csv_is_the_samples(tmp_path_factory, nodeid, values):
         rows = list(csv.DictReader(file))
     mine = rows[: len(values)]
     assert [row["nodeid"] for row in mine] == [nodeid] * len(values)
+    assert {row["block"] for row in mine} == {"7"}
     assert [row["round"] for row in mine] == [str(n + 1) for n in range(len(values))]
     assert [(float(row["energy_j"]) if row["energy_j"] else None, float(row["duration_s"])) for row in mine] == values
     assert [row["domain_package-0_j"] for row in mine] == [row["energy_j"] for row in mine]
@@ -183,11 +185,12 @@ def test_csv_names_units_and_circumstances(tmp_path):
     csv_file.write(report_of(measured(joules=(1.5, float("nan")))), tmp_path / "r.csv")
     header, first, second = (tmp_path / "r.csv").read_text("utf-8").splitlines()
     assert header == (
-        "nodeid,outcome,source,provenance,resolution,round,iterations,energy_j,duration_s,tsc_ticks,"
-        "domain_package-0_j,domain_dram_j,machine_id,cpu,commit,created"
+        "nodeid,outcome,source,provenance,resolution,block,round,iterations,energy_j,duration_s,tsc_ticks,"
+        "domain_package-0_j,domain_dram_j,machine_id,cpu,python,commit,created"
     )
-    assert first.startswith("tests/t.py::test_a,passed,rapl,measured,ok,1,1,1.5,0.075,150000000.0,1.5,,0a1b,Some CPU,cccc")
-    assert second.startswith("tests/t.py::test_a,passed,rapl,measured,ok,2,1,,,,,,0a1b")
+    about = "tests/t.py::test_a,passed,rapl,measured,ok"
+    assert first.startswith(f"{about},1,1,1,1.5,0.075,150000000.0,1.5,,0a1b,Some CPU,3.12.1,cccc")
+    assert second.startswith(f"{about},1,2,1,,,,,,0a1b")
 
 
 def test_csv_says_when_a_cached_test_was_measured(tmp_path):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pytest_joules import stats
 from pytest_joules.model import Report, empty_record
 from pytest_joules.report import quantity, terminal
-from pytest_joules.report.text import display_width, printable, shorten_nodeid
+from pytest_joules.report.paint import painted
+from pytest_joules.report.text import display_width, printable, sentence, shorten_nodeid, whole
 
 #: Shared machines are slow at times, and Hypothesis' own tables take a second to make on a fresh checkout.
 calmly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -169,12 +170,101 @@ def test_shortened_node_ids_fit(text, width):
         assert short == shown
 
 
-def test_shortening_keeps_the_files_tail_and_the_test():
-    nodeid = "tests/unit/deep/test_parser.py::TestParser::test_it[a]"
-    assert shorten_nodeid(nodeid, 45) == "…/deep/test_parser.py::TestParser::test_it[a]"
-    assert shorten_nodeid(nodeid, 30) == "…er.py::TestParser::test_it[a]"
-    short = shorten_nodeid(nodeid, 15)
-    assert short.startswith("TestPar") and short.endswith("_it[a]") and "…" in short
+@pytest.mark.parametrize(
+    ("nodeid", "last"),
+    [
+        ("tests/unit/deep/test_parser.py::TestParser::TestDeep::test_it[a]", "test_it[a]"),
+        ("tests/unit/test_parser.py::test_it[a::b/c-[x]]", "test_it[a::b/c-[x]]"),
+        ("tests/[odd]/test_parser.py::TestParser::test_it[größe-日本語::]", "test_it[größe-日本語::]"),
+        ("docs/a very/long way/to/reference.rst", "reference.rst"),
+    ],
+)
+def test_what_names_the_test_stays_whole(nodeid, last):
+    for width in range(display_width(last), display_width(nodeid) + 1):
+        short = shorten_nodeid(nodeid, width)
+        assert display_width(short) <= width
+        assert short.endswith(last) and "…" not in short[len(short) - len(last) :]
+        assert short in (nodeid, last) or short.startswith("…")
+    short = shorten_nodeid(nodeid, display_width(last) - 1)
+    assert short[:2] == last[:2] and "…" in short
+
+
+def test_a_name_without_room_has_a_line_of_its_own():
+    names = ["test_" + "of_a_name_that_is_long_" * 3, "TestX::test_y[" + "a::b/[c] " * 6 + "]", "test_z"]
+    tests = [record_of(f"tests/unit/deep/test_parser.py::{name}", 3.0 - place) for place, name in enumerate(names)]
+    shown = terminal.lines(report_of(*tests), 80)
+    assert all(display_width(line) <= 80 for line in shown)
+    assert next(line for line in shown if names[0] in line).endswith(names[0])
+    assert any(line.endswith(names[1][len("TestX::") :]) for line in shown)
+    row = shown[shown.index(next(line for line in shown if names[0] in line)) + 1]
+    assert row.split()[:2] == ["3.00", "J"] and row.startswith(" " * 20)
+    assert any("::test_z  " in line for line in shown), "the others have one line"
+
+
+def test_a_node_id_in_a_sentence_is_one_word():
+    nodeid = "tests/unit/deep/down/in/the/tree/test_parser.py::TestParser::test_it[one two three four]"
+    lines = sentence(f"cannot tell of {whole(nodeid)}: because", 60, "utf-8")
+    assert lines[1].startswith("  …") and lines[1].endswith("::test_it[one two three four]:")
+    assert all(display_width(line) <= 60 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("more", "mark", "because"),
+    [
+        ({"rounds": 1, "notes": ["one round: subtests"]}, "one round", "no interval: subtests"),
+        (
+            {"rounds": 3, "notes": ["3 rounds of 20: the time was up, --energy-max-time=2"]},
+            "few rounds",
+            "fewer than were asked for: the time was up, --energy-max-time=2",
+        ),
+        ({"rounds": 3, "notes": ["round 4 did not pass (call: x): y"]}, "few rounds", "did not pass again"),
+        ({"outcome": "failed"}, "failed", "measured until then"),
+        ({"outcome": "error"}, "error", "setup or teardown"),
+        ({"outcome": "interrupted"}, "stopped", "the run ended"),
+        ({"provenance": "shared"}, "shared", "other processes used the machine meanwhile"),
+    ],
+)
+def test_footnotes_have_the_true_cause(more, mark, because):
+    shown = terminal.lines(report_of(record_of("t.py::a", 1.0, **more)), 120)
+    assert shown[2].endswith(f"  {mark}")
+    notes = [line for line in shown if line.startswith(f"{mark}: ")]
+    assert len(notes) == 1 and because in notes[0]
+    assert not any(
+        line.startswith(f"{other}: ") for line in shown for other in ("few rounds", "failed", "error") if other != mark
+    )
+
+
+def test_footnotes_count_causes_that_differ():
+    notes = ["one round: subtests", "one round: subtests", "one round: the time was up, --energy-max-time=2"]
+    tests = [record_of(f"t.py::{place}", 1.0, rounds=1, notes=[note]) for place, note in enumerate(notes)]
+    shown = text_of(report_of(*tests), 120)
+    assert "\none round: no interval; 2 subtests; 1 the time was up, --energy-max-time=2\n" in shown
+
+
+def test_verdicts_are_coloured_where_there_are_colours():
+    def markup(text, **how):
+        return f"<{' '.join(name for name, on in how.items() if on)} {text}>"
+
+    def plain(text, **how):
+        return text
+
+    lines = [
+        "OVER BUDGET t.py::a 3.10 J > 2.00 J",
+        "energy: REGRESSED t.py::b 1.34× since main",
+        "IMPROVED t.py::c 0.50× since main",
+        "compared with main: 3 ok, 1 improved, 1 regressed, 2 cannot tell",
+        "t.py::a  3.10 J  over budget",
+        "test_it_was_regressed[1 ok]",
+    ]
+    assert [painted(line, plain) for line in lines] == lines
+    assert [painted(line, markup) for line in lines] == [
+        "<red bold OVER BUDGET> t.py::a 3.10 J > 2.00 J",
+        "energy: <red bold REGRESSED> t.py::b 1.34× since main",
+        "<green bold IMPROVED> t.py::c 0.50× since main",
+        "compared with main: <green 3 ok>, <green 1 improved>, <red 1 regressed>, <yellow 2 cannot tell>",
+        "t.py::a  3.10 J  <red over budget>",
+        "test_it_was_regressed[1 ok]",
+    ]
 
 
 def test_columns_line_up_whatever_the_script():

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import platform
 import re
 import signal
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from processes import PATIENCE, wait_until
 
+import pytest_joules
 from pytest_joules import cli
 from pytest_joules.report.text import display_width
 
@@ -112,6 +114,11 @@ def test_a_report_of_everything(inner, capsys):
     with (inner.path / "samples.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(test["samples"]) for test in tests.values())
+    report = inner.report()
+    assert {row["python"] for row in rows} == {report["machine"]["python"]} and {row["block"] for row in rows} == {"1"}
+    assert report["versions"]["pytest"] == pytest.__version__ == report["versions"]["installed"]["pytest"]
+    assert report["versions"]["pytest-joules"] == pytest_joules.__version__
+    assert report["versions"]["python"] == platform.python_version() and "numpy" in report["versions"]["installed"]
     assert all(float(row["energy_j"]) > 0 for row in rows)
 
     # Every measured test is in the history.

@@ -393,6 +393,12 @@ energy_powercap = "{inner.powercap}"
         ("energy_threshold = [5]", "ini energy_threshold: [5] is not a share"),
         ("energy_trust_estimates = 7", "ini energy_trust_estimates: 7: write true or false"),
         ("energy_budgets = [5]", "ini energy_budgets: '5' is not PATTERN=JOULES"),
+        ("energy_budgets = 5", "ini energy_budgets: 5 is no list of PATTERN = JOULES"),
+        ("energy_json = true", "ini energy_json: True is not a text"),
+        ("energy_store = ['h.db']", "ini energy_store: ['h.db'] is not a text"),
+        ("energy_powercap = 5", "ini energy_powercap: 5 is not a text"),
+        ("energy_against = 2020-01-01", "ini energy_against: datetime.date(2020, 1, 1) is not a text"),
+        ("energy_predict = ['m']", "ini energy_predict: ['m']: write true, false or a MODEL in quotes"),
         ("energy = 7", "ini energy: 7: write true or false"),
     ],
 )

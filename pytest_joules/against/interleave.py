@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pytest_joules.against.imports import Paths, other, prepare
-from pytest_joules.against.joining import joined, undisturbed
+from pytest_joules.against.joining import joined, numbered, undisturbed
 from pytest_joules.against.pair import BLOCKS, Pair, Turns
 from pytest_joules.against.worktree import Revision, RevisionError, Worktree, repository, resolve
 from pytest_joules.companion import scratch
@@ -33,6 +33,8 @@ from pytest_joules.predict.ask.failing import fail_if_predicted
 from pytest_joules.repeat import ONCE, cause
 from pytest_joules.reporting import Reporting, late_notes
 from pytest_joules.settings import Settings
+from pytest_joules.sources.choose import wrapped
+from pytest_joules.waiting import Waiting
 
 
 def begin(config: pytest.Config, settings: Settings, reporting: Reporting) -> None:
@@ -87,8 +89,8 @@ class Interleaving:
 
     # The session
 
-    def pytest_report_header(self) -> str:
-        return f"energy: against {self._revision}: measured in turn, each in a process of its own"
+    def pytest_report_header(self) -> list[str]:
+        return wrapped(f"energy: against {self._revision}: measured in turn, each in a process of its own", "  ")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -112,6 +114,8 @@ class Interleaving:
                 self._remarks += self._worktree.notes
                 with self._fresh_pair() as self._pair:
                     self._list(session)
+                    waiting: Waiting | None = self.config.pluginmanager.get_plugin("joules-waiting")
+                    self._pair.told = waiting.within if waiting is not None else None
                     self.reporting.add_totals({"joules": None, "idle_watts": self._pair.here.idle_watts})
                     return (yield)
             except (CompanionError, RevisionError) as error:
@@ -234,7 +238,7 @@ class Interleaving:
 
     def _record(self, nodeid: str, turns: Turns) -> Record | None:
         """What this side came to; what the other did is noted, where there is anything to compare."""
-        here = [answer.record for answer in turns.here if answer.record is not None]
+        here = numbered([answer.record for answer in turns.here if answer.record is not None])
         there = [answer.record for answer in turns.there if answer.record is not None]
         passed = all(answer.outcome == "passed" for answer in turns.here)
         if not here or not passed:

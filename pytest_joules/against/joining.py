@@ -47,6 +47,14 @@ def joined(records: Sequence[Record]) -> Record:
     }
 
 
+def numbered(records: Sequence[Record]) -> list[Record]:
+    """The blocks of a test, each sample with the number of its block."""
+    return [
+        {**record, "samples": [{**sample, "block": number} for sample in record["samples"]]}
+        for number, record in enumerate(records, 1)
+    ]
+
+
 def undisturbed(pairs: Sequence[tuple[Record, Record]]) -> list[tuple[Record, Record]]:
     """Without the blocks that others disturbed on either side, if two or more are left and no fewer than half."""
     clean = [pair for pair in pairs if all(record["provenance"] != "shared" for record in pair)]

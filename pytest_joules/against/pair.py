@@ -6,6 +6,7 @@ import itertools
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -116,6 +117,8 @@ class Pair:
             env={**paths.variables(worktree, there=True), **fixed},
         )
         self._cpus = itertools.cycle(sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [None])
+        self.told: Callable[[int, int, str], None] | None = None
+        """Is told of every block that is done, of how many."""
         self.gone: str | None = None
         """Why the other side cannot be started any more."""
 
@@ -167,6 +170,8 @@ class Pair:
                 if side is mine and (turns.died or turns.here[-1].outcome != "passed" or turns.here[-1].record is None):
                     number = blocks
                     break
+            if self.told is not None:
+                self.told(number + 1, blocks, "block")
             if last or any(report.get("joules_ended") for answer in (turns.here + turns.there)[-2:] for report in answer.reports):
                 break
             if number == 0 and effort.rounds is None and (mine.longest < _QUICK or _ran_once(turns.here[-1])):

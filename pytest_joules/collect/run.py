@@ -52,8 +52,12 @@ class CollectError(Exception):
     """Nothing can be collected; the message says why and what to do."""
 
 
-def collect(plan: Plan, say: Callable[[str], None]) -> tuple[list[Outcome], bool]:
+def collect(
+    plan: Plan, say: Callable[[str], None], told: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[list[Outcome], bool]:
     """Collect what is not finished yet; returns what came of every package asked for, and whether it was ended before its time.
+
+    ``say``: lines for people. ``told``: how many packages are done, of how many.
 
     Raises:
         CollectError: the folder or the interpreter cannot be used.
@@ -68,12 +72,14 @@ def collect(plan: Plan, say: Callable[[str], None]) -> tuple[list[Outcome], bool
     lock = FileLock(plan.out / "work" / ".lock")
     try:
         with lock.acquire(timeout=0):
-            return _collect(plan, State(plan.out, _facts(plan, version)), say)
+            return _collect(plan, State(plan.out, _facts(plan, version)), say, told)
     except Timeout:
         raise CollectError(f"another joules collect is at work in {plan.out}: wait for it, or name another --out") from None
 
 
-def _collect(plan: Plan, state: State, say: Callable[[str], None]) -> tuple[list[Outcome], bool]:
+def _collect(
+    plan: Plan, state: State, say: Callable[[str], None], told: Callable[[int, int], None]
+) -> tuple[list[Outcome], bool]:
     todo = []
     for request in plan.requests:
         before = state.finished(request.key)
@@ -89,7 +95,7 @@ def _collect(plan: Plan, state: State, say: Callable[[str], None]) -> tuple[list
             own = _own(plan, stop)
             if own is not None:
                 means = Means(plan.bounds, own, stop, threading.Lock(), lambda outcome: _lines(plan, outcome))
-                _run(plan, state, todo, means, say)
+                _run(plan, state, todo, means, say=say, told=told)
     outcomes = (state.finished(request.key) for request in plan.requests)
     return [outcome for outcome in outcomes if outcome is not None], stop.is_set()
 
@@ -108,7 +114,15 @@ def _own(plan: Plan, stop: threading.Event) -> Own | None:
         return None
 
 
-def _run(plan: Plan, state: State, todo: Sequence[Request], means: Means, say: Callable[[str], None]) -> None:
+def _run(
+    plan: Plan,
+    state: State,
+    todo: Sequence[Request],
+    means: Means,
+    *,
+    say: Callable[[str], None],
+    told: Callable[[int, int], None],
+) -> None:
     def one(request: Request) -> None:
         if means.stop.is_set():
             return
@@ -120,8 +134,9 @@ def _run(plan: Plan, state: State, todo: Sequence[Request], means: Means, say: C
 
     with ThreadPoolExecutor(plan.jobs) as pool:
         try:
-            for done in as_completed([pool.submit(one, request) for request in todo]):
+            for number, done in enumerate(as_completed([pool.submit(one, request) for request in todo]), 1):
                 done.result()
+                told(number, len(todo))
                 # After each: a run that is killed leaves lists that are nearly right.
                 state.summarise()
         except BaseException:

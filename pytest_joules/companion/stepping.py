@@ -210,7 +210,7 @@ class Stepper:
         if command["rounds"] is not None:
             effort = dataclasses.replace(effort, rounds=command["rounds"])
         if command["max_time"] is not None:
-            effort = effort.within(command["max_time"])
+            effort = effort.within(command["max_time"], "this block's part of --energy-max-time")
         if item.nodeid in self._seconds:
             # Others ran meanwhile: one round to be as warm as in the block before, where that makes a difference.
             again = 1 if self._seconds[item.nodeid] < _LONG else 0

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_joules import breach
 from pytest_joules.clock import CLOCKS
 from pytest_joules.companion.companion import Companion, CompanionError
 from pytest_joules.judge.comparing import Block, Comparing, joules_of, refusal
 from pytest_joules.model import Record
 from pytest_joules.plugin import quick_imports
-from pytest_joules.report.comparison import headline
+from pytest_joules.report.comparison import changed, headline, moved, ratio
 from pytest_joules.report.quantity import joules as show
 from pytest_joules.settings import Settings
 
@@ -151,8 +152,6 @@ def fail(report: pytest.TestReport, comparison: Record) -> None:
     low, high = comparison["ci95"]
     sessions, blocks = comparison["sessions"], comparison["blocks"]
     level = f"level of it and {sessions} earlier sessions of the same code" if sessions else "median"
-    report.outcome = "failed"
-    report.longrepr = headline(comparison)
     lines = [
         f"before    {show(comparison['before'])}  ({comparison['baseline']}: {level})",
         f"now       {show(comparison['now'])}  (of {blocks} blocks of rounds)",
@@ -160,5 +159,11 @@ def fail(report: pytest.TestReport, comparison: Record) -> None:
         f"why       {comparison['why']}",
         *(f"changed   {place}" for place in comparison["changed"]),
     ]
-    report.sections.append(("energy comparison", "\n".join(lines)))
-    report.joules_breach = "regression"  # type: ignore[attr-defined]  # a report takes attributes and xdist carries them
+    breach.fail(
+        report,
+        "regression",
+        text=headline(comparison),
+        numbers=f"{ratio(comparison)}, {moved(comparison)}",
+        because="; ".join(changed(comparison)) or "regressed",
+        section=("energy comparison", "\n".join(lines)),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Any
 
@@ -16,19 +16,25 @@ OUTCOMES = ("hit", "missed", "false flag", "right")
 _PREDICTED = ("changed", "new")
 
 
-def predictions(store: Any) -> list[Record]:  # noqa: ANN401 - a Store, which is not imported for its name
+def predictions(
+    store: Any,  # noqa: ANN401 - a Store, which is not imported for its name
+    told: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Record]:
     """Every prediction in the history that was held against a measurement, the oldest first: ``prediction`` as in the report,
-    with ``nodeid``, ``session`` and ``created``.
+    with ``nodeid``, ``session`` and ``created``. ``told``: of how many tests are done.
 
     Raises:
         StoreError: it cannot be read.
     """
-    found = [
-        entry["prediction"] | {"nodeid": entry["nodeid"], "session": entry["session"], "created": entry["created"]}
-        for nodeid in store.nodeids()
-        for entry in store.history(nodeid)
-        if entry.get("prediction") and entry["prediction"].get("measured") is not None
-    ]
+    found: list[Record] = []
+    nodeids = store.nodeids()
+    for done, nodeid in enumerate(nodeids):
+        told(done, len(nodeids))
+        found += [
+            entry["prediction"] | {"nodeid": entry["nodeid"], "session": entry["session"], "created": entry["created"]}
+            for entry in store.history(nodeid)
+            if entry.get("prediction") and entry["prediction"].get("measured") is not None
+        ]
     return sorted(found, key=lambda entry: (entry["created"], entry["nodeid"]))
 
 

@@ -130,11 +130,12 @@ def learn(
     others: Sequence[Row] = (),
     jobs: int = 1,
     seed: int = 0,
+    told: Callable[[float, str], None] = lambda share, what: None,
 ) -> tuple[Model, list[str]]:
     """The model, and what there was too little for.
 
     ``name``: one of :data:`NAMES`. ``explored``: pairs besides those of the history and those that ship with the package.
-    ``others``: tests of other projects, for what new tests cost.
+    ``others``: tests of other projects, for what new tests cost. ``told``: of the share that is done, and what comes next.
 
     Raises:
         TrainingError: nothing can be trained.
@@ -146,8 +147,9 @@ def learn(
     level = {}
     kinds = _LEVELS if name in ("change", "last") else (name,)
     if name != "last":
-        for target in targets:
+        for number, target in enumerate(targets):
             for ran in (False, True):
+                told((2 * number + ran) / (2 * len(targets) + 1), f"{target} of new tests")
                 key = level_key(target, ran=ran)
                 try:
                     trained = train_level(tests, target, ran=ran, kinds=kinds, representations=representations, seed=seed)
@@ -161,6 +163,7 @@ def learn(
     change: ChangeModel | None = None
     pairs: Record = {}
     if name == "change":
+        told(2 * len(targets) / (2 * len(targets) + 1), "what changes cost")
         change, pairs = _change(found, explored, jobs, seed)
         if change is not None:
             error["change"] = dict(change.error)

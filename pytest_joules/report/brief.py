@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from pytest_joules.model import Record, Report
 from pytest_joules.report import comparison, quantity
+from pytest_joules.report.text import whole
 from pytest_joules.verdicts import WOULD_BE
 
 
@@ -28,8 +29,8 @@ def _over_budget(records: Iterable[Record]) -> list[str]:
             reason = why.rpartition("; ")[2]
         else:
             continue
-        numbers = f"{quantity.joules(energy['median'])} > {quantity.joules(budget['joules'])}"
-        groups.setdefault(reason, []).append(f"{record['nodeid']} {numbers}")
+        numbers = whole(f"{quantity.joules(energy['median'])} > {quantity.joules(budget['joules'])}")
+        groups.setdefault(reason, []).append(f"{whole(record['nodeid'])} {numbers}")
     return [f"OVER BUDGET {comparison.some(tests)}, and nothing fails: {reason}" for reason, tests in groups.items()]
 
 
@@ -48,4 +49,4 @@ def _not_judged(records: Iterable[Record]) -> list[str]:
 def _such_as(tests: Sequence[tuple[str, str]]) -> str:
     nodeid, why = tests[0]
     more = f"{len(tests)} budgets, such as that of" if len(tests) > 1 else "the budget of"
-    return f"not judged: {more} {nodeid}: {why}"
+    return f"not judged: {more} {whole(nodeid)}: {why}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pytest_joules.model import Record, Report
 from pytest_joules.report import quantity
-from pytest_joules.report.text import sentence
+from pytest_joules.report.text import sentence, whole
 
 #: Improved tests, and reasons why nothing can be told, that are shown at most; the regressed ones follow ``rows``.
 _FEW = 8
@@ -35,14 +35,13 @@ def lines(
     regressed = sorted(_of(compared, "regressed"), key=lambda record: (-_ratio(record), record["nodeid"]))
     shown = regressed[:rows] if rows else regressed
     for record in shown:
-        result += sentence(record["nodeid"], width, encoding)
-        result += indented(headline(record["comparison"], record["rounds"]), width, encoding)
+        result += sentence(f"REGRESSED {whole(record['nodeid'])} {_since(record)}", width, encoding)
     if len(shown) < len(regressed):
         text = f"… and {len(regressed) - len(shown)} more regressed, each by less: {all_with} shows all"
         result += sentence(text, width, encoding)
     improved = sorted(_of(compared, "improved"), key=lambda record: (_ratio(record), record["nodeid"]))
     for record in improved[:_FEW]:
-        result += sentence(f"{_moved(record['comparison'], record['rounds'])}: {record['nodeid']}", width, encoding)
+        result += sentence(f"IMPROVED {whole(record['nodeid'])} {_since(record)}", width, encoding)
     if len(improved) > _FEW:
         result += sentence(f"… and {len(improved) - _FEW} more improved, each by less", width, encoding)
     for text in (*_undecided(_of(compared, "cannot tell")), *_held(facts), *_others(facts), *facts.get("notes", ())):
@@ -62,27 +61,40 @@ def brief(report: Report) -> list[str]:
     spared = [record for record in _of(compared, "regressed") if record["outcome"] == "passed"]
     found = []
     if spared:
-        told = [f"{record['nodeid']} {quantity.ratio(record['comparison']['ratio'])}×" for record in spared]
+        told = [f"{whole(record['nodeid'])} {quantity.ratio(record['comparison']['ratio'])}×" for record in spared]
         found.append(f"REGRESSED {some(told)}, and nothing fails: this run accepts it, or --energy-fail-on leaves it out")
     return [*found, *_undecided(_of(compared, "cannot tell"))[:1], *_held(facts), _outcome(facts, compared)]
 
 
-def headline(comparison: Record, rounds: int | None = None) -> str:
-    """A regression in one line: ``regressed 1.34× since main; changed in its path: shop.cart.total, shop.tax.rate``.
-
-    With the number of ``rounds``, how sure that is as well: ``(1.30 to 1.39; 20 rounds)``.
-    """
-    changed = [dotted(place) for place in comparison["changed"]]
-    return _moved(comparison, rounds) + (f"; changed in its path: {some(changed)}" if changed else "")
+def headline(comparison: Record) -> str:
+    """A regression in one line: ``regressed 1.34× since main; changed in its path: shop.cart.total, shop.tax.rate``."""
+    return "; ".join((f"{comparison['verdict']} {ratio(comparison)}", *changed(comparison)))
 
 
-def _moved(comparison: Record, rounds: int | None) -> str:
+def ratio(comparison: Record) -> str:
+    """``1.34× since main``."""
+    return f"{quantity.ratio(comparison['ratio'])}× since {comparison['baseline']}"
+
+
+def moved(comparison: Record) -> str:
+    """``3.10 J -> 4.15 J``; empty where that is not known."""
+    before, now = comparison.get("before"), comparison.get("now")
+    return f"{quantity.joules(before)} -> {quantity.joules(now)}" if before is not None and now is not None else ""
+
+
+def changed(comparison: Record) -> list[str]:
+    """What is to blame, if that is known."""
+    return [f"changed in its path: {some([dotted(place) for place in comparison['changed']])}"] if comparison["changed"] else []
+
+
+def _since(record: Record) -> str:
+    """By how much a test has changed, and how sure that is: ``1.34× since main (1.30 to 1.39; 20 rounds); changed …``."""
+    comparison = record["comparison"]
     interval, blocks = comparison["ci95"], comparison["blocks"]
-    facts = [f"{quantity.ratio(interval[0])} to {quantity.ratio(interval[1])}"] if interval and rounds else []
-    if rounds:
-        facts.append(f"{rounds} rounds" + (f", {blocks} processes" if blocks > 1 else ""))
-    said = f" ({'; '.join(facts)})" if facts else ""
-    return f"{comparison['verdict']} {quantity.ratio(comparison['ratio'])}× since {comparison['baseline']}{said}"
+    facts = [whole(text)] if (text := moved(comparison)) else []
+    facts += [f"{quantity.ratio(interval[0])} to {quantity.ratio(interval[1])}"] if interval else []
+    facts.append(f"{record['rounds']} rounds" + (f", {blocks} processes" if blocks > 1 else ""))
+    return "; ".join((f"{ratio(comparison)} ({'; '.join(facts)})", *changed(comparison)))
 
 
 def dotted(place: str) -> str:
@@ -111,7 +123,7 @@ def _undecided(records: Sequence[Record]) -> list[str]:
     found = []
     for group in ordered[:_FEW]:
         which = f"{len(group)} tests, such as " if len(group) > 1 else ""
-        found.append(f"cannot tell of {which}{group[0]['nodeid']}: {_why(group[0])}")
+        found.append(f"cannot tell of {which}{whole(group[0]['nodeid'])}: {_why(group[0])}")
     rest = sum(map(len, ordered[_FEW:]))
     if rest:
         found.append(f"… and of {rest} more, for {len(ordered) - _FEW} other reasons: the JSON has them all")
@@ -132,9 +144,9 @@ def _held(facts: Record) -> list[str]:
 
 def _others(facts: Record) -> list[str]:
     """Tests that only one of the two sides has."""
-    found = [f"{word} since {facts['baseline']}: {some(facts[word])}" for word in ("new", "gone") if facts[word]]
+    found = [f"{word} since {facts['baseline']}: {some([*map(whole, facts[word])])}" for word in ("new", "gone") if facts[word]]
     if facts["renamed"]:
-        found.append(f"renamed: {some([f'{before} -> {now}' for before, now in facts['renamed'].items()])}")
+        found.append(f"renamed: {some([f'{whole(before)} -> {whole(now)}' for before, now in facts['renamed'].items()])}")
     return found
 
 

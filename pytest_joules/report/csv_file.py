@@ -14,9 +14,9 @@ from pytest_joules.report import write as report_file
 def write(report: Report, path: str | os.PathLike[str]) -> None:
     """Write one row a sample: joules, seconds and ticks per iteration, with where, when and how they were measured.
 
-    A test without samples has no row. An empty cell is an unavailable value. ``round`` counts from 1 within each test; a test
-    measured in blocks of rounds has one row a block. Domains that any test has get a column each. ``created`` is when the sample
-    was measured: of a cached test that is another session, whose commit is not known here.
+    A test without samples has no row. An empty cell is an unavailable value. ``round`` counts from 1 within each test, over all
+    its blocks; ``block`` says which of them a sample is of. Domains that any test has get a column each. ``created`` is when the
+    sample was measured: of a cached test that is another session, whose commit is not known here.
 
     Raises:
         pytest_joules.report.write.ReportPathError: the file cannot be written.
@@ -27,19 +27,21 @@ def write(report: Report, path: str | os.PathLike[str]) -> None:
 def _write(report: Report, file: TextIO) -> None:
     domains = list(dict.fromkeys(name for test in report.tests for sample in test["samples"] for name in sample["domains"]))
     commit = report.commit or {}
-    machine = [report.machine.get("id"), report.machine.get("cpu")]
+    machine = [report.machine.get(key) for key in ("id", "cpu", "python")]
     rows = csv.writer(file)
     rows.writerow(
-        ["nodeid", "outcome", "source", "provenance", "resolution", "round", "iterations", "energy_j", "duration_s", "tsc_ticks"]
-        + [f"domain_{name}_j" for name in domains]
-        + ["machine_id", "cpu", "commit", "created"]
+        (
+            *("nodeid", "outcome", "source", "provenance", "resolution", "block", "round", "iterations"),
+            *("energy_j", "duration_s", "tsc_ticks", *(f"domain_{name}_j" for name in domains)),
+            *("machine_id", "cpu", "python", "commit", "created"),
+        )
     )
     for test in report.tests:
         about = [test[key] for key in ("nodeid", "outcome", "source", "provenance", "resolution")]
         when = [None, test["cached"]] if test["cached"] is not None else [commit.get("id"), report.created]
         for number, sample in enumerate(test["samples"], 1):
             values = [sample["energy"], sample["duration"], sample["tsc"], *map(sample["domains"].get, domains)]
-            rows.writerow([*about, number, test["iterations"], *map(_cell, values), *machine, *when])
+            rows.writerow([*about, sample["block"], number, test["iterations"], *map(_cell, values), *machine, *when])
 
 
 def _cell(value: object) -> object:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pytest_joules.model import Record
 from pytest_joules.report import quantity
 from pytest_joules.report.comparison import dotted, indented, some
-from pytest_joules.report.text import sentence
+from pytest_joules.report.text import sentence, whole
 
 #: Reasons in a list before "and N more".
 _FEW = 3
@@ -25,7 +25,7 @@ def lines(
     shown = flagged[:rows] if rows else flagged
     result: list[str] = []
     for nodeid in shown:
-        result += sentence(nodeid, width, encoding)
+        result += sentence(whole(nodeid), width, encoding)
         result += indented(headline(predictions[nodeid]), width, encoding)
     if len(shown) < len(flagged):
         more = f"… and {len(flagged) - len(shown)} more, each expected to grow by less: --energy-top=0 shows all"

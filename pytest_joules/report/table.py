@@ -19,6 +19,8 @@ class Column:
     """Left out when the table is too wide, the smallest number first; ``None``: never."""
     shorten: Callable[[str, int], str] | None = None
     """How a cell is brought down to a number of columns; only for the first column."""
+    least: Callable[[str], str] | None = None
+    """The part of a cell that is to stay whole: where the column has no room for it, the cell has a line of its own."""
 
 
 def fits(columns: Sequence[Column], width: int, encoding: str = "utf-8") -> bool:
@@ -41,7 +43,11 @@ def table(columns: Sequence[Column], width: int, encoding: str = "utf-8") -> lis
     first, *others = kept
     room = max(1, width - sum(2 + _natural(column, encoding) for column in others))
     shorten = first.shorten or shorten_end
-    names = [encodable(shorten(printable(text, encoding), room), encoding) for text in (first.header, *first.cells)]
+    texts = [printable(text, encoding) for text in (first.header, *first.cells)]
+    alone = [
+        first.least is not None and place > 0 and display_width(first.least(text)) > room for place, text in enumerate(texts)
+    ]
+    names = ["" if apart else encodable(shorten(text, room), encoding) for text, apart in zip(texts, alone, strict=True)]
     # tabulate counts columns by a library that may be missing or differ from pytest's count, so it lays out
     # stand-ins of the right width, and the names take their place.
     stand_ins = ["x" * display_width(name) for name in names]
@@ -52,8 +58,12 @@ def table(columns: Sequence[Column], width: int, encoding: str = "utf-8") -> lis
         disable_numparse=True,
         colalign=[column.align for column in kept],
     ).split("\n")
-    result = [name + line[len(stand_in) :] for name, stand_in, line in zip(names, stand_ins, laid_out, strict=True)]
     widths = [max(map(len, stand_ins)), *(_natural(column, encoding) for column in others)]
+    result: list[str] = []
+    for name, stand_in, line, text, apart in zip(names, stand_ins, laid_out, texts, alone, strict=True):
+        if apart:
+            result.append(encodable(shorten(text, width), encoding))
+        result.append(name + line[len(stand_in) :])
     result.insert(1, "  ".join("-" * columns for columns in widths))
     return [encodable(shorten_end(line.rstrip(), width), encoding) for line in result]
 

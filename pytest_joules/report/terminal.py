@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from pytest_joules.model import FEWER_ROUNDS, Record, Report
+from pytest_joules.model import FEWER_ROUNDS, NOT_AGAIN, Record, Report
 from pytest_joules.report import comparison, prediction, quantity
 from pytest_joules.report.table import Column, fits, table
-from pytest_joules.report.text import sentence, shorten_nodeid
-
-#: The note of a test whose repeat did not pass.
-REPEAT = re.compile(r"(round|block) \d+ .*did not pass")
+from pytest_joules.report.text import last_part, sentence, shorten_nodeid, whole
 
 #: Letter (for narrow terminals), word, explanation.
 _NOTES = (
     ("J", "over budget", "its 95 % interval lies above its energy budget"),
-    ("F", "failed", "measured until it failed"),
+    ("F", "failed", "its test failed: measured until then"),
+    ("E", "error", "its setup or teardown failed"),
+    ("S", "stopped", "the run ended before it did"),
     ("P", "predicted", "expected to cost more, and failed for that"),
-    ("R", "regressed", "costs more than its baseline"),
-    ("I", "improved", "costs less than its baseline"),
+    ("R", "regressed", "costs more than {baseline}"),
+    ("I", "improved", "costs less than {baseline}"),
     ("c", "cached", "measured in an earlier session; its code is the same"),
     ("e", "estimated", "a model, not a counter"),
-    ("s", "shared", "other processes used the machine meanwhile"),
+    ("s", "shared", "other processes used the machine meanwhile (more than 5 %), whose counters count for all"),
     ("a", "apportioned", "too short to read alone: a share of a block of rounds, by CPU time; ± includes that"),
-    ("b", "below", "too short for this source to tell: give it @pytest.mark.energy(iterations=N)"),
-    ("1", "one round", "no interval without a second round"),
+    ("1", "one round", "no interval"),
+    ("f", "few rounds", "fewer than were asked for"),
 )
+_ENDED = {"failed": "failed", "error": "error", "crashed": "stopped", "interrupted": "stopped"}
 
 
 def lines(report: Report, width: int, rows: int | None = 20, encoding: str = "utf-8") -> list[str]:
@@ -43,26 +42,31 @@ def lines(report: Report, width: int, rows: int | None = 20, encoding: str = "ut
     shown = measured[:rows] if rows else measured
     result: list[str] = []
     if shown:
-        grid, legend = _tests(shown, width, encoding)
+        grid, legend = _tests(shown, width, encoding, (report.comparison or {}).get("baseline", "before"))
         result += grid
         if len(shown) < len(measured):
             result += sentence(f"… and {len(measured) - len(shown)} more, each less: --energy-top=0 shows all", width, encoding)
         result += legend
     for text in _sentences(report, measured):
         result += sentence(text, width, encoding)
+    over = [record for record in report.tests if (record["budget"] or {}).get("verdict") == "over budget"]
+    for record in over[:rows] if rows else over:
+        result += sentence(f"OVER BUDGET {whole(record['nodeid'])} {whole(numbers(record))}", width, encoding)
+    if rows and len(over) > rows:
+        result += sentence(f"… and {len(over) - rows} more over their budgets: --energy-top=0 shows all", width, encoding)
     result += comparison.lines(report, width, rows, encoding)
     result += _undecided(report.tests, width, rows, encoding)
     return result
 
 
-def _tests(records: Sequence[Record], width: int, encoding: str) -> tuple[list[str], list[str]]:
+def _tests(records: Sequence[Record], width: int, encoding: str, baseline: str) -> tuple[list[str], list[str]]:
     """The table and its legend."""
     # Said once under the table where it holds for all.
     every_estimated = all(record["provenance"] == "estimated" for record in records)
     noted = [_notes(record, every_estimated) for record in records]
     occurring = [note for note in _NOTES if any(note[1] in notes for notes in noted)]
     columns = [
-        Column("test", [record["nodeid"] for record in records], shorten=shorten_nodeid),
+        Column("test", [record["nodeid"] for record in records], shorten=shorten_nodeid, least=last_part),
         Column("energy", [quantity.joules(_median(record["energy"])) for record in records], "right"),
         Column("±", [_interval(record["energy"]) for record in records], "right", drop=5),
         Column("power", [quantity.watts(_median(record["power"])) for record in records], "right", drop=2),
@@ -79,29 +83,50 @@ def _tests(records: Sequence[Record], width: int, encoding: str) -> tuple[list[s
     grid = table([*columns, words if spelt else letters], width, encoding)
     legend: list[str] = []
     for letter, word, explanation in occurring:
-        legend += sentence(f"{word if spelt else f'{letter} {word}'}: {explanation}", width, encoding)
+        reasons = _reasons([record for record, notes in zip(records, noted, strict=True) if word in notes], word)
+        said = f"{explanation.format(baseline=baseline)}{reasons}"
+        legend += sentence(f"{word if spelt else f'{letter} {word}'}: {said}", width, encoding)
     return grid, legend
+
+
+def _reasons(records: Sequence[Record], word: str) -> str:
+    """Why these tests have the rounds that they have, as far as that is known: ``; 2 subtests; 1 the time was up, ...``."""
+    if word not in ("one round", "few rounds"):
+        return ""
+    found = Counter(why for record in records if (why := _few_because(record)))
+    if len(found) == 1 and found.total() == len(records):
+        return f": {next(iter(found))}"
+    return "".join(f"; {count} {why}" for why, count in found.most_common())
+
+
+def _few_because(record: Record) -> str:
+    """Why a test has one round, or fewer than were asked for; empty where it has not, or nobody said."""
+    for note in record["notes"]:
+        if found := FEWER_ROUNDS.fullmatch(note):
+            return str(found[1])
+    return f"{_PASSES_ONCE}, see below" if _not_repeated(record) else ""
 
 
 def _notes(record: Record, every_estimated: bool) -> list[str]:
     over = (record["budget"] or {}).get("verdict") == "over budget"
     verdict = (record["comparison"] or {}).get("verdict")
-    failed = record["outcome"] in ("failed", "error", "crashed", "interrupted")
     foretold = bool((record["prediction"] or {}).get("failed"))
+    ended = _ENDED.get(record["outcome"] or "", "")
     occurs = {
         "over budget": over,
-        "failed": failed and not over and verdict != "regressed" and not foretold,
-        "predicted": failed and foretold,
+        "predicted": ended == "failed" and foretold,
         "regressed": verdict == "regressed",
         "improved": verdict == "improved",
         "cached": record["cached"] is not None,
         "estimated": record["provenance"] == "estimated" and not every_estimated,
         "shared": record["provenance"] == "shared",
         "apportioned": record["resolution"] == "apportioned",
-        "below": record["resolution"] == "below",
         "one round": record["rounds"] == 1,
+        "few rounds": record["rounds"] > 1 and bool(_few_because(record)),
     }
-    return [word for _, word, _ in _NOTES if occurs[word]]
+    # What failed for its joules has not failed otherwise.
+    occurs[ended] = ended != "failed" or not (over or verdict == "regressed" or foretold)
+    return [word for _, word, _ in _NOTES if occurs.get(word)]
 
 
 def _sentences(report: Report, measured: Sequence[Record]) -> Iterable[str]:
@@ -117,9 +142,6 @@ def _sentences(report: Report, measured: Sequence[Record]) -> Iterable[str]:
     if reasons:
         yield "not measured: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     yield from _not_again(report.tests)
-    fewer = Counter(found[1] for record in report.tests for note in record["notes"] if (found := FEWER_ROUNDS.fullmatch(note)))
-    if fewer:
-        yield "one round, or fewer than asked: " + "; ".join(f"{count} {why}" for why, count in fewer.most_common())
     yield from _cached(report)
     if (said := prediction.outcome((report.session.get("predicting") or {}).get("outcomes") or {})) is not None:
         yield said
@@ -148,7 +170,7 @@ _PASSES_ONCE = "did not pass again"
 
 
 def _not_repeated(record: Record) -> str:
-    return next((note for note in record["notes"] if REPEAT.match(note)), "")
+    return next((note for note in record["notes"] if NOT_AGAIN.fullmatch(note)), "")
 
 
 def _not_again(records: Sequence[Record]) -> Iterable[str]:
@@ -156,7 +178,7 @@ def _not_again(records: Sequence[Record]) -> Iterable[str]:
     found = [(record, note) for record in records if (note := _not_repeated(record))]
     for record, note in found[:_NAMED]:
         measured = "" if _median(record["energy"]) is not None else "not measured: "
-        yield f"{record['nodeid']}: {measured}passed, but {note}"
+        yield f"{whole(record['nodeid'])}: {measured}passed, but {note}"
     if len(found) > _NAMED:
         yield f"… and {len(found) - _NAMED} more that did not pass again: the JSON report has each"
 
@@ -188,6 +210,11 @@ def _why_not(record: Record) -> str:
     return f"{quantity.UNAVAILABLE} ({record['notes'][0].rstrip('.')})" if record["notes"] else quantity.UNAVAILABLE
 
 
+def numbers(record: Record) -> str:
+    """A test's joules against its budget: ``3.10 J > 2.00 J``."""
+    return f"{quantity.joules(_median(record['energy']))} > {quantity.joules(record['budget']['joules'])}"
+
+
 def _undecided(records: Iterable[Record], width: int, rows: int | None, encoding: str) -> list[str]:
     """The budgets that nobody can vouch for, and why."""
     undecided = [
@@ -199,7 +226,8 @@ def _undecided(records: Iterable[Record], width: int, rows: int | None, encoding
     result: list[str] = []
     for record in shown:
         limit = quantity.joules(record["budget"]["joules"])
-        result += sentence(f"budget of {limit} for {record['nodeid']}: cannot tell: {record['budget']['why']}", width, encoding)
+        text = f"budget of {limit} for {whole(record['nodeid'])}: cannot tell: {record['budget']['why']}"
+        result += sentence(text, width, encoding)
     if len(shown) < len(undecided):
         result += sentence(f"… and {len(undecided) - len(shown)} more such budgets", width, encoding)
     return result

@@ -5,6 +5,9 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
+#: A space that a line does not end at.
+_SPACE = "\ue000"
+
 #: What an encoding without these characters gets instead.
 _ASCII = str.maketrans({"µ": "u", "±": "+-", "…": "~", "×": "x", "–": "-"})
 
@@ -49,15 +52,31 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     return encodable(text, encoding)
 
 
+def whole(text: str) -> str:
+    """A part of a :func:`sentence` that is not to be wrapped at its own spaces, such as a node id."""
+    return text.replace(" ", _SPACE)
+
+
+def last_part(nodeid: str) -> str:
+    """What names a test in its file or class, with its parameters, which may hold anything: ``test_x[a::b]``."""
+    _, colons, test = nodeid.partition("::")
+    if not colons:
+        return nodeid.rpartition("/")[2]
+    name = test.partition("[")[0]
+    return test[name.rfind("::") + 2 :] if "::" in name else test
+
+
 def shorten_nodeid(nodeid: str, width: int) -> str:
-    """A node id in at most ``width`` columns: the directories go first, then the file's head, then the middle of the test."""
+    """A node id in at most ``width`` columns: what names the test stays whole, unless it alone is too wide."""
     if display_width(nodeid) <= width:
         return nodeid
-    path, colons, test = nodeid.partition("::")
-    room = width - 1 - display_width(colons + test)
-    if not colons or room < 0:
-        return _shorten_middle(test or path, width)
-    return "…" + _tail(path, room) + colons + test
+    last = last_part(nodeid)
+    room = width - 1 - display_width(last)
+    if room < -1:
+        return _shorten_middle(last, width)
+    head = _tail(nodeid[: len(nodeid) - len(last)], room)
+    # A colon or two alone tell nothing, and what is left can be pasted.
+    return f"…{head}{last}" if len(head) > 2 else last
 
 
 def shorten_end(text: str, width: int) -> str:
@@ -94,16 +113,19 @@ def _tail(text: str, width: int) -> str:
     return text
 
 
-def sentence(text: str, width: int, encoding: str) -> list[str]:
-    """A sentence wrapped at spaces; a word wider than the terminal is broken."""
+def sentence(text: str, width: int, encoding: str, *, broken: bool = True) -> list[str]:
+    """A sentence wrapped at spaces. A node id wider than the terminal is shortened, any other such word broken, or with
+    ``broken=False`` left whole: a path or a command that somebody is to copy."""
     indent = "  " if width >= 20 else ""
     result: list[str] = []
     line = ""
-    for word in printable(text, encoding).split(" "):
-        rest = word
+    for word in text.split(" "):
+        rest = printable(word.replace(_SPACE, " "), encoding)
+        if "::" in rest and len(rest) > width // 2:
+            rest = encodable(shorten_nodeid(rest, width - len(indent)), encoding)
         while True:
             joined = f"{line} {rest}" if line.strip() else line + rest
-            if display_width(joined) <= width:
+            if display_width(joined) <= width or not (line.strip() or broken):
                 line = joined
                 break
             if line.strip():

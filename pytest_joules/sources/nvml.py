@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Literal
 
@@ -20,6 +21,7 @@ from pytest_joules.clock import CLOCKS
 from pytest_joules.model import Counters
 from pytest_joules.sources.base import Domain, RisingSource, Unavailable
 from pytest_joules.sources.power_sampling import GAP, INTERVAL, Sampler
+from pytest_joules.sources.remedies import in_container
 
 #: Codes of ``nvmlReturn_t`` that mean: this board has no such counter.
 _UNSUPPORTED = (3, 13)
@@ -219,12 +221,38 @@ def _initialise(library: ModuleType) -> None:
     except library.NVMLError as error:
         code = getattr(error, "value", None)
         if code == _LIBRARY_NOT_FOUND:
-            raise NoGpu("no NVIDIA driver here (libnvidia-ml.so.1 was not found)", "install NVIDIA's driver") from error
-        remedy = {
-            _DRIVER_NOT_LOADED: "sudo modprobe nvidia\nin a container: docker run --gpus all ...",
-            _NO_PERMISSION: "sudo usermod -aG video $USER\nif that group owns /dev/nvidiactl; then log in again",
-        }.get(code or 0, "nvidia-smi\nshould say more")
+            reason = "no NVIDIA driver here (libnvidia-ml.so.1 was not found)"
+            if not _has_board():
+                raise NoGpu(f"{reason}, and no NVIDIA GPU on this machine's buses") from error
+            raise NoGpu(reason, _GIVEN if in_container() else "install NVIDIA's driver") from error
+        remedy = ""
+        if code == _DRIVER_NOT_LOADED:
+            remedy = _GIVEN if in_container() else "sudo modprobe nvidia"
+        elif code == _NO_PERMISSION and (group := _group_of_boards()):
+            remedy = f"sudo usermod -aG {group} $USER\nthen log in again"
         raise Unavailable(f"NVML does not start: {error}", remedy) from error
+
+
+#: Of a container whose host has a GPU.
+_GIVEN = "docker run --gpus all ...\nor what your container's tool has for that"
+
+
+def _has_board(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
+    """Whether a device of NVIDIA's is on a bus."""
+    for file in devices.glob("*/vendor"):
+        with contextlib.suppress(OSError, ValueError):
+            if int(file.read_text(), 16) == 0x10DE:
+                return True
+    return False
+
+
+def _group_of_boards(device: Path = Path("/dev/nvidiactl")) -> str:
+    """The group that may use the boards; empty where there is none but root's."""
+    try:
+        group = device.group()
+    except (OSError, KeyError, NotImplementedError):
+        return ""
+    return "" if group == "root" else group
 
 
 def _watch(readers: Sequence[Callable[[], int]]) -> float:

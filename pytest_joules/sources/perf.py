@@ -21,6 +21,7 @@ from pytest_joules.model import Counters
 from pytest_joules.sources.base import Domain, RisingSource, Unavailable
 from pytest_joules.sources.dies import Dies
 from pytest_joules.sources.rapl import TICK, counting, suffixed
+from pytest_joules.sources.remedies import in_container, load_module, why_none
 
 #: The PMU's events and the names of their domains; that of a package is made from its number.
 _EVENTS = {
@@ -183,7 +184,7 @@ class Perf(RisingSource):
         try:
             type_ = int((self._pmu / "type").read_text())
         except FileNotFoundError:
-            raise NoPmu(f"this kernel has no power PMU ({self._pmu})", "sudo modprobe rapl\non real hardware only") from None
+            raise NoPmu(f"no power PMU at {self._pmu}{why_none()}", load_module("rapl")) from None
         except (OSError, ValueError) as error:
             raise Unavailable(f"{self._pmu / 'type'}: {error}") from None
         events = []
@@ -236,13 +237,14 @@ class Perf(RisingSource):
             paranoid = int(Path("/proc/sys/kernel/perf_event_paranoid").read_text())
         except (OSError, ValueError):
             paranoid = 2
+        reason = f"no permission for perf event {event.name}: kernel.perf_event_paranoid is {paranoid}"
+        if in_container():
+            remedy = "docker run --cap-add=PERFMON --security-opt seccomp=unconfined ..."
+            return Unavailable(f"{reason}, and this is a container", f"{remedy}\nor what your container's tool has for that")
         if paranoid <= 0:
-            return Unavailable(
-                f"no permission for perf event {event.name}, though kernel.perf_event_paranoid is {paranoid}",
-                "in a container: docker run --cap-add=PERFMON --security-opt seccomp=unconfined ...",
-            )
+            return Unavailable(f"{reason}, so something else forbids it")
         return Unavailable(
-            f"no permission for perf event {event.name}: kernel.perf_event_paranoid is {paranoid}, system-wide counters need 0",
+            f"{reason}, system-wide counters need 0",
             "sudo sysctl kernel.perf_event_paranoid=0\n"
             f"until the next reboot; or for this Python alone: sudo setcap cap_perfmon=ep {os.path.realpath(sys.executable)}",
         )

@@ -7,6 +7,7 @@ and its failures carry no message.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -25,7 +26,6 @@ from pytest_joules.sources.rapl import (
     NamedZone,
     PowercapSource,
     counting,
-    grant,
     is_package,
     most_watts,
     name_zones,
@@ -33,6 +33,7 @@ from pytest_joules.sources.rapl import (
     suffixed,
     zones_below,
 )
+from pytest_joules.sources.remedies import grant
 
 
 class PyRapl(PowercapSource):
@@ -64,10 +65,6 @@ class PyRapl(PowercapSource):
             return
         if self._root != self.reads and not _same(self._root, self.reads):
             raise Unavailable(f"pyRAPL reads {self.reads} only, not {self._root}", "--energy-source=rapl reads any powercap tree")
-        if not self._root.exists():
-            raise Unavailable(
-                f"no powercap tree at {self._root}", "the same as for the source rapl, but pyRAPL reads no other tree"
-            )
         named = name_zones(zones_below(self._root))
         library = _load()
         with _explained(self._root, named):
@@ -161,7 +158,8 @@ def _explained(root: Path, named: list[NamedZone]) -> Iterator[None]:
                 traceback.clear_frames(error.__traceback__)  # now, not when the message has been shown
                 raise
     except PermissionError as error:
-        files = [each.zone.path / "energy_uj" for each in named if is_package(each.zone.label) or each.zone.label == "dram"]
+        read = [each.zone.path / "energy_uj" for each in named if is_package(each.zone.label) or each.zone.label == "dram"]
+        files = [file for file in read if not os.access(file, os.R_OK)] or [Path(error.filename or root)]
         raise Unavailable(f"no permission to read {error.filename}", grant(root, files)) from error
     except OSError as error:
         raise Unavailable(f"pyRAPL: {error.filename or root}: {error.strerror}") from error

@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 from pytest_joules.model import Counters
 from pytest_joules.sources.base import Domain, Source, Unavailable
 from pytest_joules.sources.dies import Dies
+from pytest_joules.sources.remedies import grant, load_module, why_none
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -360,7 +361,7 @@ def zones_below(root: Path) -> list[Zone]:
     try:
         zones = find_zones(root)
     except FileNotFoundError:
-        raise Unavailable(f"no powercap tree at {root}", _absent(root)) from None
+        raise Unavailable(f"no powercap tree at {root}{_none(root)}", absent(root)) from None
     except NotADirectoryError:
         raise Unavailable(f"{root} is not a directory", "give the directory that holds intel-rapl:0") from None
     except PermissionError:
@@ -368,22 +369,8 @@ def zones_below(root: Path) -> list[Zone]:
     except OSError as error:
         raise Unavailable(f"{root}: {_said(error)}") from None
     if not zones:
-        raise Unavailable(f"{root} holds no zone with an energy_uj counter", _absent(root))
+        raise Unavailable(f"{root} holds no zone with an energy_uj counter{_none(root)}", absent(root))
     return zones
-
-
-def grant(root: Path, files: Iterable[Path]) -> str:
-    """The command that makes these files of a powercap tree readable, and what to know of it on a second line."""
-    wanted = {os.path.realpath(file) for file in files}
-    patterns: list[str] = []
-    for depth in ("*", "*/*", "*/*/*"):
-        reached = {os.path.realpath(file) for file in root.glob(f"{depth}/energy_uj")}
-        if wanted & reached:
-            patterns.append(f"{shlex.quote(str(root))}/{depth}/energy_uj")
-            wanted -= reached
-    patterns += [shlex.quote(file) for file in sorted(wanted)]
-    command = f"sudo chmod a+r {' '.join(patterns)}"
-    return f"{command}\nuntil the next reboot; root-only by default: other users could spy through it (PLATYPUS, CVE-2020-8694)"
 
 
 def _refusal(root: Path, refused: list[tuple[NamedZone, OSError | ValueError]]) -> Unavailable:
@@ -395,14 +382,15 @@ def _refusal(root: Path, refused: list[tuple[NamedZone, OSError | ValueError]]) 
     return Unavailable(f"{each.zone.path / 'energy_uj'}: {_said(error)}")
 
 
-def _absent(root: Path) -> str:
-    from pytest_joules.fingerprint import is_virtual
+def absent(root: Path) -> str:
+    """What can be done where a powercap tree has no counters."""
+    return (
+        load_module("intel_rapl_msr") if root == POWERCAP else f"name the directory that holds intel-rapl:0 (as {POWERCAP} does)"
+    )
 
-    if root == POWERCAP and is_virtual():
-        return "--energy-powercap=DIR\nin a virtual machine, where its host shares its own tree as DIR"
-    if root == POWERCAP:
-        return "sudo modprobe intel_rapl_msr\na container sees the counters only where its host shares them"
-    return f"give the directory that holds intel-rapl:0 (the default is {POWERCAP})"
+
+def _none(root: Path) -> str:
+    return why_none() if root == POWERCAP else ""
 
 
 def _distinct(zones: Iterable[Zone]) -> list[Zone]:

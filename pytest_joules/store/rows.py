@@ -74,12 +74,14 @@ def record_of(values: Mapping[str, Any]) -> Record:
     record.update({key: values[key] for key in _COLUMNS})
     samples = json.loads(values["samples"])
     domains: Mapping[str, list[float | None]] = samples["domains"]
+    blocks = samples.get("block") or [1] * len(samples["energy"])
     record["samples"] = [
         {
             "energy": energy,
             "duration": duration,
             "tsc": tsc,
             "domains": {name: column[place] for name, column in domains.items()},
+            "block": blocks[place],
         }
         for place, (energy, duration, tsc) in enumerate(zip(*(samples[key] for key in _QUANTITIES), strict=True))
     ]
@@ -112,6 +114,8 @@ def _columnar(samples: Iterable[Record]) -> str:
     inner = ",".join(
         [f"{json.dumps(safe(name))}:{_numbers([sample['domains'].get(name) for sample in samples])}" for name in domains]
     )
+    if any(sample["block"] != 1 for sample in samples):
+        parts.append(f'"block":{json.dumps([sample["block"] for sample in samples])}')
     return "{" + ",".join(parts) + ',"domains":{' + inner + "}}"
 
 

@@ -18,9 +18,10 @@ def fail_if_predicted(item: pytest.Item, report: pytest.TestReport) -> None:
     prediction = predicting.foretold.predictions.get(report.nodeid)
     if prediction is None or not prediction["flagged"] or not report.passed or hasattr(report, "wasxfail"):
         return
+    from pytest_joules.breach import fail
     from pytest_joules.report.prediction import details, headline
+    from pytest_joules.report.quantity import joules
 
-    report.outcome = "failed"
-    report.longrepr = headline(prediction)
-    report.sections.append(("energy prediction", details(prediction)))
-    report.joules_breach = "predicted"  # type: ignore[attr-defined]  # a report takes attributes and xdist carries them
+    numbers = f"{joules(prediction['joules'])} > {joules(prediction['limit'])}"
+    said = headline(prediction)
+    fail(report, "predicted", text=said, numbers=numbers, because=said, section=("energy prediction", details(prediction)))

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_joules.breach import status
 from pytest_joules.model import Record, Report, empty_record
 from pytest_joules.plugin import quick_imports
-from pytest_joules.report.text import printable
+from pytest_joules.report.text import printable, sentence
 from pytest_joules.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,8 +105,7 @@ class Saying:
         writer = self.config.get_terminal_writer()
         encoding = getattr(writer._file, "encoding", None) or "utf-8"
         if self.foretold.trouble is not None:
-            terminal.ensure_newline()
-            terminal.write_line(printable(f"energy: {self.foretold.trouble}", encoding))
+            self._tell(self.foretold.trouble)
         elif self.foretold.account is not None and not quiet:
             with quick_imports(self.config):
                 from pytest_joules.report import prediction
@@ -115,10 +115,10 @@ class Saying:
                 terminal.write_line(line)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-        if getattr(report, "joules_breach", None) == "predicted" and report.when == "call":
-            return "failed", "J", ("PREDICTED", {"red": True})
-        return None
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport, config: pytest.Config
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        return status(report, config)
 
     # The end
 
@@ -174,6 +174,7 @@ class Saying:
         report = Report(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             machine=fingerprint.machine(),
+            versions=fingerprint.versions(),
             commit=fingerprint.commit(self.config.rootpath),
             settings=self.settings.as_record(),
             sources=[],
@@ -205,5 +206,9 @@ class Saying:
         if terminal is None:
             print(printable(f"energy: {text}"), file=sys.stderr)
             return
+        writer = self.config.get_terminal_writer()
         terminal.ensure_newline()
-        terminal.write_line(printable(f"energy: {text}"))
+        for line in sentence(
+            f"energy: {text}", writer.fullwidth, getattr(writer._file, "encoding", None) or "utf-8", broken=False
+        ):
+            terminal.write_line(line)

@@ -340,3 +340,20 @@ def test_many_undecided_budgets_do_not_flood(inner):
     result = inner.run("--energy-source=tsc", "--energy-budget=*=1 J")
     assert result.stdout.str().count("budget of 1.00 J for ") == 20
     assert "… and 10 more such budgets" in result.stdout.str()
+
+
+def test_the_numbers_are_seen_whatever_the_id_and_in_pytests_colours(inner, monkeypatch):
+    for name in ("CI", "BUILD_NUMBER", "NO_COLOR", "FORCE_COLOR", "PY_COLORS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    name = f"test_{'of_a_very_long_name_' * 2}"
+    inner.file(**{name: "def test_a(): draw(128_000)\n"})
+    result = inner.run("--energy-budget=*=1 mJ", "--energy-rounds=3", "--energy-csv=report.csv")
+    result.stdout.fnmatch_lines([f"OVER BUDGET {name}.py::test_a", "  128 mJ > 1.00 mJ"])
+    result.stdout.fnmatch_lines([f"OVER BUDGET 128 mJ > 1.00 mJ {name}.py::test_a*"])
+    assert "\x1b" not in result.stdout.str()
+    coloured = inner.run("--energy-budget=*=1 mJ", "--energy-rounds=3", "--energy-csv=report.csv", "--color=yes").stdout.str()
+    assert f"\x1b[31m\x1b[1mOVER BUDGET\x1b[0m {name}.py::test_a\n" in coloured
+    assert not any("\x1b" in (inner.path / file).read_text("utf-8") for file in ("report.json", "report.csv"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in inner.run("--energy-budget=*=1 mJ", "--energy-rounds=3").stdout.str()

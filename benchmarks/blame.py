@@ -7,7 +7,7 @@ baseline of its whole suite is saved. Then one random function at a time is edit
 random test that executes it, and others at random, run against the baseline (``stored``: a part of the tests, so that caches are
 filled by others than in the baseline) and against the last commit (``in turn``).
 
-What is measured is not the subject: an edit draws a joule a call from a counter of its own, so that each one regresses.
+What is measured is not the subject: an edit draws a millijoule a call from a counter of its own, so that each one regresses.
 
 Bar: the edited function is named first in at least 19 of 20, both ways. Exit code 1 where it is missed.
 """
@@ -31,7 +31,7 @@ from startup import PROJECT, environment
 
 #: The least share of the edits whose function is named first.
 BAR = 19 / 20
-#: A counter that every look at it moves by half a joule, and an edit by one; nobody else is on the machine.
+#: A counter that every look at it moves by half a millijoule, and an edit by one; nobody else is on the machine.
 COUNTER = """
 import pytest_joules.foreign
 from pytest_joules.sources.base import Domain, Source
@@ -39,14 +39,14 @@ from pytest_joules.sources.base import Domain, Source
 drawn = [0.0]
 
 def draw():
-    drawn[0] += 1.0
+    drawn[0] += 0.001
 
 class Counter(Source):
     name, rank = "edits", 200
     def open(self):
         self.domains, self.tick, self.why = (Domain("edits", counts=True),), 0.0, "moved by the edits"
     def read(self):
-        drawn[0] += 0.5
+        drawn[0] += 0.0005
         return (drawn[0],)
     def joules(self, before, after, seconds):
         return (after[0] - before[0],)
@@ -151,9 +151,9 @@ def main() -> int:
                 named = comparison.get("changed", [])
                 hit = named[:1] == [key]
                 first[way] += hit
-                said = (
-                    f"first of {len(named)}" if hit else f"MISSED: {comparison.get('verdict')}, {', '.join(named[:3]) or 'none'}"
-                )
+                why = f"MISSED: {comparison.get('why')}; named: {', '.join(named[:3])}"
+                beside = f" (also {', '.join(named[1:3])})" if named[1:] else ""
+                said = f"first of {len(named)}{beside}" if hit else why
                 shown.append(f"{way}: {said}")
             print(f"{key[-60:]:60}  {'; '.join(shown)}", flush=True)
             project.git("checkout", "-q", ".")

@@ -89,7 +89,7 @@ def test_a_regression_fails_its_test_and_no_other(saved):
     assert "threshold held" not in said
     assert re.search(r"^test_a\.py .*J", said, re.MULTILINE)
     cases = saved.junit()
-    assert "regressed 1.50× since main" in cases["test_a"].find("failure").get("message")
+    assert "1.50× since main, 1.00 J -> 1.50 J" in cases["test_a"].find("failure").get("message")
     assert cases["test_b"].find("failure") is None
     # As after any failure.
     again = saved.run("--lf", "--collect-only", "-q")

@@ -94,6 +94,17 @@ def validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema)
 
 
+def sentences(lines: Sequence[str]) -> list[str]:
+    """Lines of a terminal without the breaks inside sentences: what goes on there is indented."""
+    whole: list[str] = []
+    for line in lines:
+        if whole and line.startswith("  ") and line.strip():
+            whole[-1] += f" {line.strip()}"
+        else:
+            whole.append(line)
+    return whole
+
+
 class Inner:
     """A folder with a powercap tree, a conftest and test files, and the runs of pytest in it."""
 

@@ -28,7 +28,7 @@ def test_ranges(numbers):
 def record_of(nodeid, samples, functions=None, counts=None, **other):
     """A test with samples ``(joules, seconds, ticks, joules by domain)``."""
     code = {"fingerprint": "f00d", "functions": functions or {}, "unknown": [], "counts": counts or {}}
-    made = [{"energy": e, "duration": d, "tsc": t, "domains": domains} for e, d, t, domains in samples]
+    made = [{"energy": e, "duration": d, "tsc": t, "domains": domains, "block": 1} for e, d, t, domains in samples]
     record = empty_record(nodeid) | {"outcome": "passed", "source": "rapl", "provenance": "measured", "resolution": "ok"}
     return record | {"rounds": len(made), "samples": made, "code": code} | other
 

@@ -171,7 +171,7 @@ def test_a_run_and_the_history_command(inner, server, database, url, capsys):
     assert "2 mJ" in capsys.readouterr().out.replace(".00", "")
     assert cli.main(["history", f"--store={server.url('nowhere')}"]) == 1
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "does not exist" in said and PASSWORD not in said and QUOTED not in said
+    assert said.count("joules: ") == 1 and "does not exist" in said and PASSWORD not in said and QUOTED not in said
 
 
 def test_only_xdists_controller_writes(inner, server, database, url):

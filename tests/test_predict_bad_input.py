@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inner import Inner
+from inner import Inner, sentences
 from test_changed_only import edit
 from test_predicting import asked, double, predict, predictor, section, shop
 
@@ -29,7 +29,7 @@ HISTORY = ".pytest_cache/d/joules/history.db"
 def goes_on(result: pytest.RunResult, *says: str, passed: int = 4, failed: int = 0) -> None:
     """Everything ran, nothing was predicted, and why was said once."""
     result.assert_outcomes(passed=passed, failed=failed)
-    lines = [line for line in result.outlines if line.startswith("energy: no predictions: ")]
+    lines = [line for line in sentences(result.outlines) if line.startswith("energy: no predictions: ")]
     assert len(lines) == 1, result.outlines
     for words in says:
         assert words in lines[0]
@@ -359,4 +359,4 @@ def test_a_bad_marker_is_said_by_who_measures(shop):
 
 def test_the_quiet_run_says_it_too(shop):
     result = shop.run("--energy-predict", "-q", energy=False)
-    assert "energy: no predictions: there is no model yet: joules train makes one from the history" in result.outlines
+    assert "energy: no predictions: there is no model yet: joules train makes one from the history" in sentences(result.outlines)

@@ -67,6 +67,12 @@ class Stopwatch:
         self.other, self.seconds = other, seconds
         self.found: dict[str, float] = {}
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
+        """Both versions run their tests in one order, whatever shuffles them."""
+        yield
+        items.sort(key=lambda item: item.nodeid)
+
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         begun = _clock()

@@ -23,7 +23,7 @@ class Dies:
     """Watches the dies of each package until it is told which of them mirror another one.
 
     Two counters are one if most of the values that either has shown the other has shown too, at least two, when it showed them:
-    at the same look or at the next, since one may tick between the readings of both.
+    at the same look or at the next that shows anything new, since one may tick between the readings of both.
 
     Args:
         names: of the domains, in the order of the readings
@@ -42,7 +42,7 @@ class Dies:
         self._groups = [group for group in packages.values() if len(group) > 1]
         self._base: Counters = ()
         self._shown: dict[int, dict[float, int]] = {index: {} for group in self._groups for index in group}
-        """By domain, the values that were seen, and at which look first."""
+        """By domain, the values that were seen, and at which look first: the how manieth that showed anything new."""
         self._looks = 0
         self.watching = bool(self._groups)
         """Whether more values could change what is told."""
@@ -60,7 +60,6 @@ class Dies:
         """Take one reading into account."""
         if self._relative and not self._base:
             self._base = counters
-        self._looks += 1
         news = False
         for index, shown in self._shown.items():
             value, base = counters[index], self._base[index] if self._relative else 0
@@ -68,6 +67,7 @@ class Dies:
                 shown[value - base] = self._looks
                 news = True
         if news:
+            self._looks += 1
             self._tell()
 
     def _tell(self) -> None:

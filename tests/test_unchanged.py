@@ -218,7 +218,8 @@ def test_nothing_stands_in_for_a_function_while_rounds_are_measured(inner, compi
             from os import listdir
 
             def functions():
-                return [builtins.open, io.open, os.open, os.listdir, listdir, os.scandir, threading._start_new_thread]
+                start = getattr(threading, "_start_new_thread", None) or threading._start_joinable_thread
+                return [builtins.open, io.open, os.open, os.listdir, listdir, os.scandir, start]
 
             def test_a():
                 draw(1000)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,8 @@ WAYS = {
     "random order": ("-p", "randomly", "-p", "no:xdist"),
 }
 SEED = "-prandomly_seed=7"
+#: Of names of tests, what differs between any two runs: marshmallow has the time of collection as a parameter.
+TIMES = re.compile(r"\d{2}:\d{2}:\d{2}|\d{4}-\d{2}-\d{2}|\d{2}-\d{2}-\d{4}")
 
 Cases: TypeAlias = Counter[tuple[str, ...]]
 
@@ -81,7 +84,11 @@ def run(suite: str, folder: Path, python: str, *options: str) -> Run:
             raise SystemExit(f"{' '.join(command)} in {folder}:\n{said[-3000:]}")
         found = ElementTree.parse(file).iter("testcase")
         cases = Counter(
-            (case.get("classname", ""), case.get("name", ""), *sorted(part.tag for part in case if part.tag in STATUS))
+            (
+                case.get("classname", ""),
+                TIMES.sub("-", case.get("name", "")),
+                *sorted(part.tag for part in case if part.tag in STATUS),
+            )
             for case in found
         )
     return Run(done.returncode, cases, said)

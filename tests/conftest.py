@@ -2,6 +2,7 @@
 
 import compileall
 import os
+import signal
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -18,6 +19,13 @@ pytest_plugins = ["pytester", "inner", "processes", "servers"]
 def _compiled():
     """Processes of inner runs need not compile the plugin, whatever the shell says of writing bytecode."""
     compileall.compile_dir(Path(project.__file__).parents[1], quiet=2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """A shell that starts this in the background lets it ignore Ctrl-C, and what these tests start would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

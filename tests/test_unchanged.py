@@ -193,6 +193,18 @@ def test_what_is_got_at_in_another_way(inner: Inner, kind: str) -> None:
     assert measure(inner) == {"test_first", "test_second"}
 
 
+def test_what_feeds_has_feeders_of_its_own(inner: Inner) -> None:
+    """Without a change nothing is measured again, however long the chain; a change at its end is."""
+    (inner.path / "core.py").write_text("REGISTRY = {}\n")
+    (inner.path / "near.py").write_text("import core\nNAMES = []\ncore.REGISTRY['a'] = NAMES\nNAMES = NAMES or list('a')\n")
+    (inner.path / "far.py").write_text("import near\nnear.NAMES.append('b' * 10)\n")
+    inner.file(test_a="import core, near, far\ndef test_a():\n    draw(1000)\n    assert core.REGISTRY\n")
+    assert measure(inner) == {"test_a"}
+    assert measure(inner) == set()
+    edit(inner, "far.py", "'b' * 10", "'b' * 99")
+    assert measure(inner) == {"test_a"}
+
+
 def test_code_outside_of_rootdir(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ini file lies in a folder of its own."""
     monkeypatch.setenv("HOME", str(inner.path / "home"))  # where pytester puts it, all would be the home folder's

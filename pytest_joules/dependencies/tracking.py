@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import CodeType
@@ -188,9 +188,10 @@ class Tracking:
         executed = [root for root in roots if root.kind == "function"]
         made = self._made(executed)
         surroundings, more_nodes = self.surroundings(item)
-        functions = self.graph.closure(roots | made | more_nodes)
-        if further := self.reach.feeders(_paths(functions)) | self._asked_for_by_text():
-            functions = self.graph.closure(roots | made | more_nodes | further)
+        functions = self.graph.closure(roots | made | more_nodes | self._asked_for_by_text())
+        # What feeds them has feeders of its own. Until it is what is_unchanged() finds, who begins at the keys of all of it.
+        while self.reach.feeders(_paths(functions)) and (whole := self._reached(functions, more_nodes)) != functions:
+            functions = whole
         if not functions and "<doctest>" not in surroundings:
             told.add("no code of the project ran")
         functions.update(surroundings)
@@ -344,8 +345,11 @@ class Tracking:
         if any(stored[key] != value for key, value in files.items()):
             return False
         self._load()
-        further = self.reach.feeders(_paths(stored))
-        return self.graph.closure({*self.graph.roots(stored), *nodes, *further}) | surroundings | files == stored
+        return self._reached(stored, nodes) | surroundings | files == stored
+
+    def _reached(self, keys: Collection[str], nodes: Iterable[Node]) -> dict[str, str]:
+        """Hashes of all that the pieces with these keys need, and what feeds their files."""
+        return self.graph.closure({*self.graph.roots(keys), *nodes, *self.reach.feeders(_paths(keys))})
 
     def has_other_files(self, functions: Mapping[str, str]) -> bool:
         """Whether a file that a record names is another one now."""

@@ -61,6 +61,10 @@ def unknown(reason: str) -> Record:
     return {"fingerprint": None, "functions": {}, "unknown": [reason], "counts": {}}
 
 
+#: Feeders of feeders are followed so far; a test with a longer way is measured again.
+_STEPS = 20
+
+
 class Tracking:
     """Records what tests execute in their warm-up rounds, and tells whether it is still the same."""
 
@@ -190,7 +194,9 @@ class Tracking:
         surroundings, more_nodes = self.surroundings(item)
         functions = self.graph.closure(roots | made | more_nodes | self._asked_for_by_text())
         # What feeds them has feeders of its own. Until it is what is_unchanged() finds, who begins at the keys of all of it.
-        while self.reach.feeders(_paths(functions)) and (whole := self._reached(functions, more_nodes)) != functions:
+        for _ in range(_STEPS):
+            if not self.reach.feeders(_paths(functions)) or (whole := self._reached(functions, more_nodes)) == functions:
+                break
             functions = whole
         if not functions and "<doctest>" not in surroundings:
             told.add("no code of the project ran")

@@ -61,8 +61,16 @@ def _installed_modules_stay(tmp_path_factory):
         yield
 
 
+#: Plugins of others that inner runs load only where a test asks for them (``inner_plugins``): each process would import them.
+_OTHERS = ("randomly", "hypothesispytest", "asyncio", "anyio", "timeout", "rerunfailures")
+
+
 @pytest.fixture
-def pytester(pytester, monkeypatch):
-    """Pytester, whose runs have the order that their tests are written in: it takes the outer run's options out of the shell."""
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly")
+def pytester(pytester, monkeypatch, request):
+    """Pytester, whose runs have none of the outer run's options in the shell, and no plugins that they do not need.
+
+    ``randomly`` is one of them: inner tests have the order that they are written in.
+    """
+    wanted = {name for marker in request.node.iter_markers("inner_plugins") for name in marker.args}
+    monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(f"-p no:{name}" for name in _OTHERS if name not in wanted))
     return pytester

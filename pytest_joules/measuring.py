@@ -462,8 +462,8 @@ class Measuring:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if self._rounds is not None and not self._rounds.logging:
-            self._rounds.reported = True
+        if self._rounds is not None and not self._rounds.logging and not self._rounds.hears(report):
+            raise quiet.NotHeard
         if report.when == "call" and report.passed and report.nodeid in self._unjudged:
             report.joules_budget = self._unjudged.pop(report.nodeid)  # type: ignore[attr-defined]  # xdist carries it
         # The JUnit file takes its properties from this report.

@@ -12,6 +12,7 @@ from _pytest.doctest import DoctestItem
 from _pytest.unittest import TestCaseFunction
 
 from pytest_joules.given import given_to
+from pytest_joules.quiet import own_subtests
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def plan(item: pytest.Item, *, recorded: bool = True) -> Plan:
 
 def one_round(item: pytest.Item, fixtures: Collection[str]) -> str:
     """Why a test that uses these fixtures is to have one round; empty where it may have more."""
-    if "subtests" in fixtures or _has_subtests(item):
+    if ("subtests" in fixtures or _has_subtests(item)) and not own_subtests(item.config):
         return "one round: subtests"
     codspeed = getattr(item.config.pluginmanager.get_plugin("codspeed_plugin"), "is_codspeed_enabled", None)
     if codspeed and any(item.get_closest_marker(name) is not None for name in ("benchmark", "codspeed_benchmark")):

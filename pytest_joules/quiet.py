@@ -1,11 +1,12 @@
-"""What the repeats of a test are kept from: log files that are written at once, live logs, exceptions that nobody can catch."""
+"""What the repeats of a test are kept from: log files that are written at once, live logs, reports of subtests, exceptions that
+nobody can catch."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +54,47 @@ class Unheard:
         """After the last of several rounds: the next test is not to be blamed for what they have left."""
         with self.collecting(keep=False):
             gc.collect(YOUNG)
+
+
+class NotHeard(Exception):
+    """Ends the logging of a report before anybody but this plugin has seen it."""
+
+
+class Deaf:
+    """A plugin around all others: to them a report that raised :class:`NotHeard` was never logged."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        except NotHeard:
+            return []
+
+
+def only_pytest_reports(config: pytest.Config) -> bool:
+    """Whether no other plugin sees reports made: such a one may note down every round of a test."""
+    found = config.hook.pytest_runtest_makereport.get_hookimpls()
+    return all(getattr(implementation.plugin, "__name__", None) in _HARMLESS for implementation in found)
+
+
+#: What these make of a phase without an exception is a passed report, whatever the test did.
+_HARMLESS = ("_pytest.runner", "_pytest.skipping", "_pytest.tmpdir", "_pytest.unittest", "_pytest.subtests")
+
+
+def own_subtests(config: pytest.Config) -> bool:
+    """Whether subtests are pytest's own (from 9 on), and repeats of them can be kept from everybody."""
+    plugin = config.pluginmanager.get_plugin("subtests")
+    return getattr(plugin, "__name__", None) == "_pytest.subtests" and only_pytest_reports(config)
+
+
+def forget_failed_subtest(item: pytest.Item) -> None:
+    """Pytest counts them, to fail the test in the end: one that nobody heard of does not count."""
+    from _pytest.subtests import failed_subtests_key
+
+    counts: dict[object, int] = item.config.stash[failed_subtests_key]  # by node id: its text in pytest 9.0, an object since
+    for key in (item.nodeid, getattr(item, "id", None)):
+        if counts.get(key):
+            counts[key] -= 1
 
 
 def hand_on(config: pytest.Config) -> None:

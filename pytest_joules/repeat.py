@@ -26,7 +26,7 @@ from pytest_joules.leftovers import Leftovers
 from pytest_joules.limits import Limits
 from pytest_joules.model import LATE_NOTE
 from pytest_joules.plans import one_round
-from pytest_joules.quiet import Unheard
+from pytest_joules.quiet import Unheard, forget_failed_subtest, only_pytest_reports
 
 Phase = Literal["setup", "call", "teardown"]
 
@@ -98,10 +98,6 @@ def run_by_others(item: pytest.Item, nextitem: pytest.Item | None, own: object) 
 #: The remedy for a test whose repeats do not pass.
 ONCE = "if it is meant to run once only, mark it @pytest.mark.energy(rounds=1, warmup=0)"
 
-#: What these make of a phase without an exception is a passed report, whatever the test did.
-_HARMLESS = ("_pytest.runner", "_pytest.skipping", "_pytest.tmpdir", "_pytest.unittest", "_pytest.subtests")
-
-
 class _Phase:
     """One phase of one round. Its report is made at once; but where only pytest's own plugins take part and nothing was
     raised, it is known to have passed, and the report is made only if it is wanted: the repeats of a test need none."""
@@ -167,16 +163,15 @@ class Rounds:
         self.logging = False
         """The reports that pass now are ours."""
         self.reported = False
-        """The test logs reports of its own (subtests): repeating it would multiply them."""
+        """The test logs reports of its own that others must hear of: repeating it would multiply them."""
         self._hook = item.ihook  # looked up once: every access walks the conftest files
         # What ends the run: pytest 8.4 has no function that says it.
         self._reraise: tuple[type[BaseException], ...] = (pytest.exit.Exception,)
         if not item.config.getoption("usepdb", False):
             self._reraise += (KeyboardInterrupt,)
-        self._sure = all(
-            getattr(found.plugin, "__name__", None) in _HARMLESS
-            for found in item.config.hook.pytest_runtest_makereport.get_hookimpls()
-        )
+        self._sure = only_pytest_reports(item.config)
+        self._subtest = ""
+        """What failed last of the subtests."""
         self._unheard = Unheard(item.config)
         self._state: Leftovers
         self._now: Phase | None = None
@@ -221,6 +216,19 @@ class Rounds:
         if self._now == "setup" and self.number == 1 and not self._state.rounds:
             self._state.given.keep()
 
+    def hears(self, report: pytest.TestReport) -> bool:
+        """Of a report that the test logs itself, such as a subtest's: whether others are to hear of it."""
+        if type(report).__module__ != "_pytest.subtests" or not self._sure:
+            self.reported = True
+            return True
+        if report.failed:
+            self._subtest = f"subtest: {cause(report)}"
+        if not (self._silent or self._repeats) or (report.failed and self._strict):
+            return True
+        if report.failed:
+            forget_failed_subtest(self.item)
+        return False
+
     def _round(self, decide: Callable[[pytest.TestReport], bool]) -> bool:
         """One round; whether another is to follow.
 
@@ -245,6 +253,8 @@ class Rounds:
             call = self._call()
             # The body may have marked itself.
             self._look_for_xfail()
+            if self._subtest and self._lenient:
+                call.passed = False
             if call.passed and self._goes_on():
                 if self._first is None:
                     self._first = call
@@ -290,10 +300,11 @@ class Rounds:
         if self._first is None:
             # Some of it is known only now: fixtures that the body asked for, what a wider fixture made.
             why = self._state.given.spent and f"one round: {self._state.given.spent}"
+            why = why or (self._subtest and "one round: a subtest failed")
             if why := why or one_round(self.item, names_of_fixtures_up(self.item)):
                 self.stop(why)
                 return False
-        return self.course.another()
+        return not self._subtest and self.course.another()
 
     def _between(self, call: _Phase, decide: Callable[[pytest.TestReport], bool]) -> bool:
         """Tear down what belongs to one round; whether that went well."""
@@ -314,7 +325,7 @@ class Rounds:
     def _give_up(self, phase: _Phase) -> None:
         """A repeat did not pass: it is as if it had not been, but for a remark."""
         self.expected_failure = False
-        self.stop(f"round {self._state.rounds + 1} did not pass ({phase.call.when}: {cause(phase.report)}): {ONCE}")
+        self.stop(f"round {self._state.rounds + 1} did not pass ({phase.call.when}: {self._subtest or cause(phase.report)}): {ONCE}")
         self.item.stash.setdefault(tmppath_result_key, {}).update(setup=True, call=True)
         for name in ("last_type", "last_value", "last_traceback", "last_exc"):
             vars(sys).pop(name, None)  # as after a test that passed

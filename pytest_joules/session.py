@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_joules.measuring import Measuring
+from pytest_joules.quiet import Deaf
 from pytest_joules.reporting import Reporting
 from pytest_joules.settings import Settings, read_settings
 from pytest_joules.sources import choose
@@ -68,6 +69,7 @@ def start(config: pytest.Config) -> None:
     else:
         measuring = Measuring(config, settings, choice.sources, ticks)
         config.pluginmanager.register(measuring, "joules-measuring")
+        config.pluginmanager.register(Deaf(), "joules-deaf")
         _register(config, measuring, other)
     if stepper is None:
         _predict(config, settings, choice, measuring, reporting)

@@ -289,3 +289,85 @@ def test_allure_records_one_round(pytester):
     result.assert_outcomes(passed=1)
     (written,) = (pytester.path / "allure").glob("*-result.json")
     assert [step["name"] for step in json.loads(written.read_text())["steps"]] == ["one"]
+
+
+SUBTESTS = """
+import unittest
+
+cases = []
+
+def test_pass(subtests):
+    for number in range(3):
+        with subtests.test("sub", number=number):
+            print("inside", number)
+
+def test_skips(subtests):
+    with subtests.test("sub"):
+        pytest.skip("not this one")
+
+def test_fails(subtests):
+    for number in range(3):
+        with subtests.test("sub", number=number):
+            assert number != 1
+
+def test_fails_in_a_repeat(subtests):
+    with subtests.test("sub"):
+        assert not again()
+
+class TestIt(unittest.TestCase):
+    def test_case(self):
+        for number in range(3):
+            with self.subTest(number=number):
+                self.assertLess(number, 3)
+
+    def test_case_fails_in_a_repeat(self):
+        with self.subTest():
+            cases.append(1)
+            assert not len(cases) > 2
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-v",), ("-n", "2", "-p", "xdist")], ids=["", "verbose", "workers"])
+def test_subtests_are_heard_of_once(pytester, options):
+    if pytest.version_tuple < (9, 0):
+        pytest.skip("the subtests fixture came with pytest 9")
+    if "xdist" in options:  # reports come in any order
+        pytester.makepyfile(HEAD + SUBTESTS)
+        result = pytester.runpytest_subprocess(*parity.ENERGY, "--energy-rounds=4", "--energy-json=report.json", *options)
+        result.assert_outcomes(passed=5, failed=2)
+        entries = json.loads((pytester.path / "report.json").read_text())["tests"]
+        tests = {entry["nodeid"]: entry for entry in entries}
+    else:
+        tests, _ = same(pytester, HEAD + SUBTESTS, *options)
+    rounds = {name.rpartition("::")[2]: test["rounds"] for name, test in tests.items()}
+    assert {name: rounds[name] for name in ("test_pass", "test_skips", "test_case")} == {
+        "test_pass": 4,
+        "test_skips": 4,
+        "test_case": 4,
+    }
+    for name, test in tests.items():
+        (note, *_) = [*(note for note in test["notes"] if "round" in note), ""]
+        if name.endswith("_in_a_repeat"):
+            assert "did not pass (call: subtest: " in note and "assert not " in note
+        elif name.endswith("test_fails"):
+            assert note == "one round: a subtest failed"
+        else:
+            assert note == ""
+
+
+def test_a_subtest_that_fails_in_a_repeat_can_fail_the_test(pytester):
+    if pytest.version_tuple < (9, 0):
+        pytest.skip("the subtests fixture came with pytest 9")
+    pytester.makepyfile(HEAD + "def test_it(subtests):\n    with subtests.test('sub'):\n        assert not again(), 'left'\n")
+    result = pytester.runpytest_subprocess(*parity.ENERGY, "--energy-rounds=4", "--energy-repeat-failures=fail")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*AssertionError: left*", "*contains 1 failed subtest*"])
+
+
+def test_subtests_have_one_round_where_others_make_reports(pytester):
+    """Such a plugin may note down each round of them."""
+    pytester.makeconftest("def pytest_runtest_makereport(item, call): pass\n")
+    source = "import unittest\nclass TestIt(unittest.TestCase):\n    def test_it(self):\n        with self.subTest(): pass\n"
+    tests, _ = same(pytester, source)
+    (test,) = tests.values()
+    assert test["rounds"] == (1 if pytest.version_tuple >= (9, 0) else 4)

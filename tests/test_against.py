@@ -189,6 +189,28 @@ def test_dirty_and_untracked_files_are_this_side_s_only(shop):
     assert git(shop.path, "status", "--porcelain") == before
 
 
+def test_ids_that_differ_in_each_process_are_run_once(shop):
+    """The time of collection as a parameter, say: companions do not know such a test, whose outcome is the plain run's."""
+    changing = """
+import os, pytest
+@pytest.fixture(scope="module")
+def wide():
+    print("wide up")
+    yield
+    print("wide down")
+@pytest.mark.parametrize("number", [1, 2], ids=lambda number: f"{os.getpid()}-{number}")
+def test_changing(number, wide):
+    assert number == 1
+"""
+    shop.file(test_shop=TESTS + changing)
+    commit(shop)
+    result = against(shop, "-s")
+    result.assert_outcomes(passed=3, failed=1)
+    shown = result.stdout.str()
+    assert "assert 2 == 1" in shown and shown.count("wide up") == shown.count("wide down") >= 1
+    assert "its node id differs from one process to the next" in " ".join(shown.split())
+
+
 def test_new_gone_and_renamed(shop):
     text = TESTS.replace("test_rate", "test_tax_rate") + "def test_new(): draw(7000)\n"
     shop.file(test_shop=text, test_gone="def test_gone(): draw(8000)\n")

@@ -1,15 +1,15 @@
 """A history of 1 GB, and a run of one test beside it: what each question that is asked of a history costs.
 
-    python benchmarks/large_history.py [--sessions=220] [--tests=2500] [--folder=DIR]
+    python benchmarks/large_history.py [--sessions=220] [--tests=1000] [--folder=DIR]
 
-Writes sessions of 2,500 tests with 20 rounds each, what they execute (10 to 300 of 3,000 functions, 10 of which change from each
-session to the next), how often it ran, and the project's files, beside a project of one test; then runs the product's commands
-there, and in the same project with an empty history. It needs 1.3 GB in DIR (default: a temporary folder, removed afterwards; a DIR
-that has such a history already is used as it is).
+Writes 220 sessions of 1,000 tests with 20 rounds each, what they execute (10 to 300 of 3,000 functions, 10 of which change from
+each session to the next), how often it ran, and the project's files, beside a project of one test; then runs the product's
+commands there, and in the same project with an empty history. It needs 1.5 GB in DIR (default: a temporary folder, removed
+afterwards; a DIR that has such a history already is used as it is).
 
-Bars: ``pytest --energy`` at most 1.5 s slower than with an empty history, ``--energy-compare`` and ``--energy-changed-only`` at most
-2 s; ``joules history`` (of all, of one test) at most 2 s in all, ``joules evaluate`` 3 s; at most 150 MB each. Times are the best of
-three after one that warms the disk's cache. Exit code 1 where a bar is missed.
+Bars: ``pytest --energy`` at most 1.5 s slower than with an empty history, ``--energy-compare`` and ``--energy-changed-only`` at
+most 2 s; ``joules history`` (of all, of one test) at most 2 s in all, ``joules evaluate`` 3 s; at most 150 MB each. Times are the
+best of three after one that warms the disk's cache. Exit code 1 where a bar is missed.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def make(folder: Path, sessions: int, tests: int) -> None:
                 rows[number : number + 1] = [row]
         created = (first + timedelta(days=session)).isoformat(timespec="seconds")
         _write(store, Report(created, machine, {"id": f"{session:040x}", "dirty": False}, {"predict": None}, []), rows, files)
-        new = {(names[place], f"{number_of(place, versions[place]):016x}"): f"def method_{place}(self):\n{text}" for place in edited}
-        store.add_sources(new)
+        hashes = {place: f"{number_of(place, versions[place]):016x}" for place in edited}
+        store.add_sources({(names[place], found): f"def method_{place}(self):\n{text}" for place, found in hashes.items()})
         edited = set(draw.sample(range(FUNCTIONS), 10))
         for place in edited:
             versions[place] += 1
@@ -150,7 +150,7 @@ def _folder(given: Path | None) -> Iterator[Path]:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sessions", type=int, default=220)
-    parser.add_argument("--tests", type=int, default=2500)
+    parser.add_argument("--tests", type=int, default=1000)
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     missed = 0

@@ -78,19 +78,16 @@ def _history(given: argparse.Namespace) -> int:
         return refuse(cli_history.NO_HISTORY)
 
     from pytest_joules.report.text import printable
-    from pytest_joules.store import StoreError, open_store
+    from pytest_joules.store import StoreError
 
     try:
-        store = open_store(place, write=False)
-        try:
+        with cli_history.opened(place) as store:
             if given.nodeid is None:
                 return _overview(store.overview()[: given.limit], given.json)
             candidates = store.nodeids(given.nodeid)
             nodeid = given.nodeid if given.nodeid in candidates else candidates[0] if len(candidates) == 1 else None
             if nodeid is not None:
                 return _of_one(nodeid, store.history(nodeid, given.limit), given.json)
-        finally:
-            store.close()
     except StoreError as error:
         return refuse(str(error))
     if not candidates:

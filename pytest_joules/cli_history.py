@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pytest_joules.cli_output import refuse
+
+if TYPE_CHECKING:
+    from pytest_joules.store import Store
 
 #: Of the history, in pytest's cache folder.
 HISTORY = Path("d", "joules", "history.db")
@@ -37,3 +44,21 @@ def place(given: argparse.Namespace) -> str | Path | None:
         return str(given.store)
     folder = cache(given)
     return folder / HISTORY if folder is not None else None
+
+
+@contextlib.contextmanager
+def opened(place: str | Path, *, write: bool = False) -> Iterator[Store]:
+    """The history there; what there is to say of it goes to the standard error.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+    from pytest_joules.store import open_store
+
+    store = open_store(place, write=write)
+    try:
+        yield store
+    finally:
+        store.close()
+        for notice in store.notices:
+            refuse(notice)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from time import time
@@ -251,11 +251,16 @@ class Reporting:
         if totals["idle_watts"] is not None:
             session["idle_watts"] = totals["idle_watts"]
 
-    def all_measured(self, why: str) -> None:
-        """Why ``--energy-changed-only`` left no test out."""
-        message = f"--energy-changed-only: every test was measured: {why}"
-        if message not in self.messages:
+    def add_not_cached(self, said: Record) -> None:
+        """Why ``--energy-changed-only`` left no test out, and what there is to say of the history that it read."""
+        message = f"--energy-changed-only: every test was measured: {said['why']}"
+        if said["why"] is not None and message not in self.messages:
             self.messages.append(message)
+        self.add_notices(said["notices"])
+
+    def add_notices(self, notices: Iterable[str]) -> None:
+        """What there is to say of the history: each sentence once, whoever read it."""
+        self.troubles += [text for text in notices if text not in self.troubles]
 
     def add_unmatched(self, found: Mapping[str, list[str]]) -> None:
         """Budgets whose pattern matches no test, and the tests that are nearest to it."""
@@ -286,7 +291,7 @@ class Reporting:
             self.add_totals(output["joules"])
         self.add_unmatched(output.get("joules_unmatched", {}))
         if "joules_not_cached" in output:
-            self.all_measured(output["joules_not_cached"])
+            self.add_not_cached(output["joules_not_cached"])
         if "joules_judged" in output:
             self.add_judged(json.loads(output["joules_judged"]))
 
@@ -324,7 +329,7 @@ class Reporting:
         if self.store is not None:
             self._keep_code()
             self.store.close()
-            self.troubles += self.store.notices
+            self.add_notices(self.store.notices)
         if self._unkept:
             self.troubles.append(f"history: {self._unkept} of {len(self.report.tests)} tests could not be kept: {self._trouble}")
         self.troubles += self._unwritten

@@ -24,7 +24,8 @@ class Server:
     """A file in the place of a server; ``fails`` says how the next pushes go: ``no``, ``before`` or ``after`` they are kept."""
 
     def __init__(self, folder, patch):
-        self.folder = folder
+        self.folder = folder / "d" / "joules"
+        self.folder.mkdir(parents=True)
         self.file = folder / "server.db"
         self.up = True
         self.fails = []
@@ -232,7 +233,7 @@ def test_asking_needs_the_server(server):
     opened = open_for_run(SERVER, lambda: server.folder)
     opened.begin(report_of())
     assert list(opened.sessions_of(["t.py::a"], "0a1b", "rapl")) == ["t.py::a"]
-    assert opened.latest_code("0a1b", "rapl") == {}
+    assert opened.latest("0a1b", "rapl") == {}
     opened.close()
     server.up = False
     opened = open_for_run(SERVER, lambda: server.folder)

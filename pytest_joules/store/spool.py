@@ -115,21 +115,13 @@ class Spooled:
         """
         return self._answering().sessions_of(nodeids, machine_id, source, before=before, limit=limit)
 
-    def latest_code(self, machine_id: str, source: str) -> dict[str, Record]:
-        """As :meth:`Store.latest_code`, from the server.
-
-        Raises:
-            StoreError: the server does not answer, or cannot be read.
-        """
-        return self._answering().latest_code(machine_id, source)
-
-    def latest(self, machine_id: str, source: str | None) -> dict[str, Record]:
+    def latest(self, machine_id: str, source: str | None, nodeids: Collection[str] | None = None) -> dict[str, Record]:
         """As :meth:`Store.latest`, from the server.
 
         Raises:
             StoreError: the server does not answer, or cannot be read.
         """
-        return self._answering().latest(machine_id, source)
+        return self._answering().latest(machine_id, source, nodeids)
 
     def sources(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """As :meth:`Store.sources`, from the server.
@@ -198,9 +190,11 @@ class Spooled:
             self._tidy()
         except StoreError as error:
             self.notices.append(f"history: what was measured could not be pushed to {self._place.shown}: {error}")
-        self._spool.close()
-        if self._server is not None:
-            self._server.close()
+        for store in (self._spool, self._server):
+            if store is not None:
+                said = len(store.notices)
+                store.close()
+                self.notices += store.notices[said:]
 
     def _kept(self, left: int) -> str:
         reason = str(self._trouble or "it did not take them")

@@ -1,11 +1,11 @@
 """A history of 1 GB, and a run of one test beside it: what each question that is asked of a history costs.
 
-    python benchmarks/large_history.py [--sessions=220] [--tests=1000] [--folder=DIR]
+    python benchmarks/large_history.py [--sessions=50] [--tests=20000] [--folder=DIR]
 
-Writes 220 sessions of 1,000 tests with 20 rounds each, what they execute (10 to 300 of 3,000 functions, 10 of which change from
+Writes 50 sessions of 20,000 tests with 5 rounds each, what they execute (10 to 60 of 3,000 functions, 10 of which change from
 each session to the next), how often it ran, and the project's files, beside a project of one test; then runs the product's
-commands there, and in the same project with an empty history. It needs 1.5 GB in DIR (default: a temporary folder, removed
-afterwards; a DIR that has such a history already is used as it is).
+commands there, and in the same project with an empty history. It keeps 40 sessions, so that the runs have to compact it. It needs
+1.5 GB in DIR (default: a temporary folder, removed afterwards; a DIR that has such a history already is used as it is).
 
 Bars: ``pytest --energy`` at most 1.5 s slower than with an empty history, ``--energy-compare`` and ``--energy-changed-only`` at
 most 2 s; ``joules history`` (of all, of one test) at most 2 s in all, ``joules evaluate`` 3 s; at most 150 MB each. Times are the
@@ -37,6 +37,7 @@ from pytest_joules.store.rows import row_of
 from pytest_joules.store.tables import number_of
 
 FUNCTIONS = 3000
+ROUNDS = 5
 HISTORY = Path(".pytest_cache", "d", "joules", "history.db")
 JOULES = "import sys; from pytest_joules.cli import main; sys.exit(main(sys.argv[1:]))"
 TEST = "def burn(n):\n    return sum(i * i for i in range(n))\n\n\ndef test_one():\n    assert burn(300)\n"
@@ -50,11 +51,11 @@ def make(folder: Path, sessions: int, tests: int) -> None:
     text = "    value = self.look_up(key)\n    if value is None:\n        return self.default\n" * 6
     versions = [0] * FUNCTIONS
     # Tests of one area have most of their functions in common.
-    starts = [draw.randrange(0, FUNCTIONS - 300, 90) for _ in range(tests)]
-    executed = [range(start, start + draw.randint(10, 300)) for start in starts]
-    kinds = [{**measurement(number, 20, draw).as_record(), "outcome": "passed", "source": "estimate"} for number in range(tests)]
+    starts = [draw.randrange(0, FUNCTIONS - 60, 30) for _ in range(tests)]
+    executed = [range(start, start + draw.randint(10, 60)) for start in starts]
+    kinds = [measurement(number, ROUNDS, draw).as_record() for number in range(tests)]
     for record in kinds:
-        record["provenance"] = "estimated"
+        record.update(outcome="passed", source="estimate", provenance="estimated")
     files = {f"src/package/area_{place % 30}/module_{place}.py": f"{place:016x}" for place in range(1000)}
     first = datetime.now(timezone.utc) - timedelta(days=sessions + 2)
     rows: list[Any] = []
@@ -66,7 +67,7 @@ def make(folder: Path, sessions: int, tests: int) -> None:
             if edited.intersection(executed[number]):
                 functions = {names[place]: f"{number_of(place, versions[place]):016x}" for place in executed[number]}
                 functions |= {record["nodeid"]: "0" * 16, "<options>": "1" * 16, "<python>": "2" * 16}
-                counts = {place: [draw.randint(1, 9), *(draw.randint(1, 99) for _ in range(12))] for place in functions}
+                counts = {place: [draw.randint(1, 9), *(draw.randint(1, 99) for _ in range(4))] for place in functions}
                 record["code"] = {
                     "fingerprint": f"{number_of(*functions.values()):016x}",
                     "functions": functions,
@@ -121,7 +122,7 @@ def _environment() -> dict[str, str]:
 def project(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "test_one.py").write_text(TEST, "utf-8")
-    (folder / "pytest.ini").write_text("[pytest]\n", "utf-8")
+    (folder / "pytest.ini").write_text("[pytest]\nenergy_history_sessions = 40\n", "utf-8")
 
 
 PYTEST = ("-m", "pytest", "-q", "-p", "pytest_joules.plugin", "--energy", "--energy-source=estimate", "--energy-rounds=5")
@@ -149,8 +150,8 @@ def _folder(given: Path | None) -> Iterator[Path]:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sessions", type=int, default=220)
-    parser.add_argument("--tests", type=int, default=1000)
+    parser.add_argument("--sessions", type=int, default=50)
+    parser.add_argument("--tests", type=int, default=20000)
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     missed = 0

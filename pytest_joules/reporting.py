@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from time import time
@@ -186,6 +187,18 @@ class Reporting:
         except StoreError as error:
             self.troubles.append(f"history: the source of what was measured could not be kept: {error}")
 
+    def _compact(self) -> None:
+        """Of a file; a server is others' as well, and is compacted by hand."""
+        from pytest_joules.store import pruning
+
+        keep, machine = self.settings.history_sessions, self.report.machine.get("id")
+        if not isinstance(self.store, Store) or machine is None:
+            return
+        with suppress(StoreError):  # the next run does it
+            removed = pruning.step(self.store, machine, keep, self.report.session["seconds"])
+            if removed.sessions > 1:  # one goes with each that comes
+                self.messages.append(f"history: {removed.sentence()} removed: {keep} sessions are kept (energy_history_sessions)")
+
     def _project(self) -> Project:
         from pytest_joules.dependencies import project
 
@@ -328,6 +341,7 @@ class Reporting:
         self._write_files()
         if self.store is not None:
             self._keep_code()
+            self._compact()
             self.store.close()
             self.add_notices(self.store.notices)
         if self._unkept:

@@ -57,6 +57,9 @@ class LeftOut:
                 continue
             yield made
 
+    def keys(self) -> list[Any]:
+        return [key for _, key in self._rows]
+
     def sentence(self, place: str) -> str | None:
         """For the user; ``None`` where nothing was left out."""
         if not self._rows:

@@ -47,7 +47,7 @@ class ForPredictor:
     def _comparable(self, machine_id: str, source: str | None, before: str | None, condition: Any) -> Select[Any]: ...  # noqa: ANN401 - a clause
 
     @abstractmethod
-    def _of_sound_sessions(self) -> Any: ...  # noqa: ANN401 - a clause
+    def of_sound_sessions(self, alias: Any = None) -> Any: ...  # noqa: ANN401 - a clause
 
     @abstractmethod
     def _sound(self, rows: Iterable[Row[Any]], decode: Callable[[Row[Any]], T]) -> Iterator[T]: ...
@@ -99,7 +99,7 @@ class ForPredictor:
         import sqlalchemy as sa
 
         known = tables()
-        self._of_sound_sessions()  # a question of its own
+        self.of_sound_sessions()  # a question of its own
         result: dict[str, Record] = {}
         with self.transaction() as connection:
             if nodeids is None:
@@ -145,7 +145,7 @@ class ForPredictor:
                 measurements.c.code_id.is_not(None),
                 measurements.c.outcome == "passed",
                 measurements.c.provenance.in_(("measured", "estimated")),
-                self._of_sound_sessions(),
+                self.of_sound_sessions(),
             )
             .order_by(sessions.c.created, measurements.c.id)
         )
@@ -194,7 +194,7 @@ class ForPredictor:
             .where(
                 measurements.c.session_id == sa.bindparam("session"),
                 measurements.c.facts.like('%"prediction"%'),
-                self._of_sound_sessions(),
+                self.of_sound_sessions(),
             )
             .order_by(measurements.c.id)
         )
@@ -251,7 +251,7 @@ class ForPredictor:
         sessions = tables().sessions
         query = (
             sa.select(sessions.c.id, sessions.c.created, sessions.c.predicting)
-            .where(sessions.c.predicting.is_not(None), self._of_sound_sessions())
+            .where(sessions.c.predicting.is_not(None), self.of_sound_sessions())
             .order_by(sessions.c.created.desc(), sessions.c.id.desc())
             .limit(limit)
         )

@@ -14,6 +14,7 @@ from pytest_joules.store import decoded
 from pytest_joules.store.for_predictor import MOST_VALUES, ForPredictor, chunks
 from pytest_joules.store.place import Place, StoreError
 from pytest_joules.store.rows import VALUES, as_json, entry_of, nodeid_of, record_of, row_of, safe
+from pytest_joules.store.sqlite import give_back
 from pytest_joules.store.tables import counts_text, number_of, ranges, tables
 
 if TYPE_CHECKING:
@@ -285,7 +286,7 @@ class Store(ForPredictor):
         known = tables()
         query = (
             self._measurements(known.measurements, *(column for column in known.sessions.c if column.name != "id"))
-            .where(known.measurements.c.test_id == number_of(safe(nodeid)), self._of_sound_sessions())
+            .where(known.measurements.c.test_id == number_of(safe(nodeid)), self.of_sound_sessions())
             .order_by(known.sessions.c.created.desc(), known.measurements.c.id.desc())
             .limit(limit)
         )
@@ -343,7 +344,7 @@ class Store(ForPredictor):
         query = (
             sa.select(sa.func.count().label("count_of"), sa.func.max(key).label("newest"))
             .select_from(measurements.join(sessions, sessions.c.id == measurements.c.session_id))
-            .where(self._of_sound_sessions())
+            .where(self.of_sound_sessions())
             .group_by(measurements.c.test_id)
         )
         newest = [(row.newest, row.count_of) for row in self._rows(query)]
@@ -385,7 +386,7 @@ class Store(ForPredictor):
         known = tables()
         wanted = {number_of(safe(nodeid)): nodeid for nodeid in nodeids}
         found: dict[str, list[Record]] = {}
-        self._of_sound_sessions()  # a question of its own
+        self.of_sound_sessions()  # a question of its own
         with self.transaction() as connection:
             for chunk in chunks(sorted(wanted)):
                 ranked = self._comparable(machine_id, source, before, known.measurements.c.test_id.in_(chunk)).subquery()
@@ -436,7 +437,7 @@ class Store(ForPredictor):
                 measurements.c.provenance.in_(("measured", "estimated")),
                 measurements.c.outcome == "passed",
                 measurements.c.energy_median.is_not(None),
-                self._of_sound_sessions(),
+                self.of_sound_sessions(),
             )
         )
         if before is not None:
@@ -477,8 +478,8 @@ class Store(ForPredictor):
 
         return dict(self.left_out.sound("code", executed, lambda pair: pair[0].id, made))
 
-    def _of_sound_sessions(self) -> Any:  # noqa: ANN401 - a clause
-        """That measurements are of sessions whose date, which orders them, is one."""
+    def of_sound_sessions(self, alias: Any = None) -> Any:  # noqa: ANN401 - a clause; an alias of the table
+        """That measurements are of sessions whose date, which orders them, is one. Asks, when it is first called."""
         import sqlalchemy as sa
 
         sessions = tables().sessions
@@ -492,13 +493,32 @@ class Store(ForPredictor):
                 f"the history {self.place.shown} has {len(self._unsound)} sessions without a date: move it away, "
                 "and the next run begins a new one"
             )
-        return sessions.c.id.not_in(self._unsound) if self._unsound else sa.true()
+        return (sessions if alias is None else alias).c.id.not_in(self._unsound) if self._unsound else sa.true()
 
     def _rows(self, query: Executable) -> list[Row[Any]]:
         with self.transaction() as connection:
             return list(connection.execute(query))
 
     # The end
+
+    @property
+    def number(self) -> int | None:
+        """Of the session that is going on."""
+        return self._session
+
+    @property
+    def dialect(self) -> str:
+        return self._engine.dialect.name
+
+    def give_back(self, goes_on: Callable[[], bool] | None) -> None:
+        """Room that was made, as far as there is time (``None``: all of it).
+
+        Raises:
+            StoreError: another process holds it, or the disk is full.
+        """
+        if self._lite is not None:
+            with self.place.errors():
+                give_back(self._lite, goes_on)
 
     def recover(self) -> None:
         """After an error: end the transaction, so that the next one can begin."""

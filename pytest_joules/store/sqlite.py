@@ -209,3 +209,19 @@ class SQLite:
 
     def _beside(self, suffix: str) -> Path:
         return self.path.with_name(self.path.name + suffix)
+
+
+def give_back(connection: sqlite3.Connection, goes_on: Callable[[], bool] | None) -> None:
+    """Pages that nothing stands on any more, to the disk: while ``goes_on`` says so and there are many, or (``None``) all."""
+    free, pages = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("freelist_count", "page_count"))
+    if goes_on is None:
+        if 10 * free > pages:
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # from now on: older files do not have it
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return
+    if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != 2:
+        return  # the next measurements stand there
+    while 4 * free > pages and goes_on():
+        connection.execute("PRAGMA incremental_vacuum(200)").fetchall()
+        free, pages = free - 200, pages - 200

@@ -127,6 +127,8 @@ def schema(version: int) -> SimpleNamespace:
         sa.Column("duration_median", sa.Float),
         sa.Column("samples", sa.Text, nullable=False),
         sa.Column("facts", sa.Text, nullable=False),
+        # Whether any test has this code still.
+        *([sa.Index("measurements_code", "code_id")] if later else ()),
         sa.Index("measurements_number", "session_id", "number", unique=True),
         # All that a comparison asks for: the rows themselves, with their samples, are not read.
         sa.Index("measurements_compared", "test_id", "session_id", "source", "provenance", "outcome", "code_id", "energy_median"),

@@ -292,6 +292,15 @@ def test_the_password_from_the_environment(inner, server, database, monkeypatch)
     assert server.ask(database, COUNT) == [(f"test_x.py::test_{name}", 2) for name in "abc"]
 
 
+def test_what_may_be_asked_of_us_is_said_in_the_environment(inner, server, database, monkeypatch):
+    """The server asks by SCRAM: who demands md5 is not let in."""
+    inner.file(test_x=PASSING)
+    monkeypatch.setenv("PGREQUIREAUTH", "md5")
+    inner.refused(f"--energy-store={server.url(database)}", says=["--energy-store", "PGREQUIREAUTH"])
+    monkeypatch.setenv("PGREQUIREAUTH", "scram-sha-256")
+    inner.run(f"--energy-store={server.url(database)}").assert_outcomes(passed=3)
+
+
 def test_a_database_that_cannot_hold_a_name_holds_the_others(inner, server):
     """LATIN1 knows no Greek: that one test waits, and is told of."""
     database = server.database(encoding="LATIN1")

@@ -3,8 +3,10 @@
 The server is a SQLite file here, which is there or is not; ``test_postgresql.py`` has a real one.
 """
 
+import socket
 import sqlite3
 import string
+import threading
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -255,6 +257,41 @@ def test_a_password_is_nowhere(password, name):
     assert there.shown == without.shown
     assert there.key() == without.key(), "a new password must not orphan what waits"
     assert secret not in there.scrub(f'could not connect with "{secret}" (password={secret})')
+
+
+def _ask_for_the_password(server, heard):
+    """A server that wants it in clear (PostgreSQL's protocol: no encryption, then AuthenticationCleartextPassword)."""
+    while True:
+        try:
+            line, _ = server.accept()
+        except OSError:
+            return
+        with line:
+            line.settimeout(10)
+            message = line.recv(4096)
+            while len(message) == 8:  # SSLRequest, GSSENCRequest
+                line.sendall(b"N")
+                message = line.recv(4096)
+            line.sendall(b"R" + (8).to_bytes(4, "big") + (3).to_bytes(4, "big"))
+            heard.append(message + line.recv(4096))
+
+
+@pytest.mark.parametrize("query", ["", "?require_auth=password"])
+def test_a_server_of_the_projects_choice_is_not_sent_the_password(inner, monkeypatch, query):
+    pytest.importorskip("psycopg")
+    heard = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_ask_for_the_password, args=(server, heard), daemon=True).start()
+        monkeypatch.setenv("PGPASSWORD", "of-my-own")
+        inner.file(test_x="def test_a(): draw(1000)\n")
+        url = f"postgresql+psycopg://anna@127.0.0.1:{server.getsockname()[1]}/energy{query}"
+        inner.ini(f"energy_store = {url}")
+        inner.refused(says=["--energy-store", "cleartext password", "PGREQUIREAUTH"])
+        assert heard and not any(b"of-my-own" in message for message in heard)
+        # Who trusts it says so, where the project cannot.
+        monkeypatch.setenv("PGREQUIREAUTH", "password")
+        inner.run()
+        assert any(b"of-my-own" in message for message in heard)
 
 
 def test_one_spool_for_each_database(monkeypatch):

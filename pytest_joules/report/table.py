@@ -69,4 +69,4 @@ def table(columns: Sequence[Column], width: int, encoding: str = "utf-8") -> lis
 
 
 def _natural(column: Column, encoding: str) -> int:
-    return max(display_width(printable(text, encoding)) for text in (column.header, *column.cells))
+    return max(display_width(printable(text, encoding)) for text in {column.header, *column.cells})

@@ -340,7 +340,7 @@ class Store(ForPredictor):
         known = tables()
         measurements, sessions = known.measurements, known.sessions
         # All of it is in indices; a number of constant width makes the newest the greatest text.
-        key = sessions.c.created.concat(sa.cast(measurements.c.id + _WIDE, sa.String))
+        key = sessions.c.created.concat(sa.cast(sa.cast(measurements.c.id, sa.BigInteger) + _WIDE, sa.String))
         query = (
             sa.select(sa.func.count().label("count_of"), sa.func.max(key).label("newest"))
             .select_from(measurements.join(sessions, sessions.c.id == measurements.c.session_id))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_joules.store.history import Store
 
 #: Measurements in one transaction: some milliseconds, for which other runs wait.
-_STEP = 500
+_STEP = 800
 #: Of a run's seconds, and at least: what compacting may take.
 _SHARE, _LEAST = 0.05, 0.1
 #: Every so many sessions a run looks for functions that no code names any more.
@@ -62,14 +62,20 @@ def step(store: Store, machine_id: str, keep: int, seconds: float) -> Removed:
     Raises:
         StoreError: another process holds it, say.
     """
-    end = CLOCKS.wall() + 1e9 * max(_LEAST, _SHARE * seconds)
-    pruning = _Pruning(store, lambda: CLOCKS.wall() < end)
+    most = 1e9 * max(_LEAST, _SHARE * seconds)
+    begun = CLOCKS.wall()
+
+    def goes_on() -> bool:
+        return CLOCKS.wall() - begun < most
+
+    pruning = _Pruning(store, goes_on)
     if keep and pruning.begin(machine_id, keep):
-        pruning.old_sessions()
+        begun = CLOCKS.wall()
         pruning.superseded()
-        if store.number is not None and store.number % _SWEEP == 0 and CLOCKS.wall() < end:
+        pruning.old_sessions()
+        if store.number is not None and store.number % _SWEEP == 0 and goes_on():
             pruning.functions()
-    store.give_back(lambda: CLOCKS.wall() < end)
+    store.give_back(goes_on)
     return pruning.removed
 
 

@@ -4,7 +4,7 @@
 
 A small project is measured, predicted and saved as a baseline; then its history is changed, mutant by mutant, and three of the
 product's commands are run on each (``pytest --energy`` in its kinds, ``joules history``, ``evaluate``, ``train``, ``predict``).
-What a mutant is follows from the seed and its number alone: ``--only`` makes one again, ``--keep`` leaves the failing ones in DIR.
+What a mutant is follows from the seed and its number alone: ``--only`` makes one again, ``--keep`` leaves those that fail in DIR.
 
 Bars: no traceback, no exit code 3, none slower than 20 s, none above 500 MB. Exit code 1 where a bar is missed, or where the time
 was too short for all mutants. Linux and macOS: each command is a fork of one process that has all imports behind it.
@@ -42,7 +42,7 @@ def test_regions(energy):
     energy.work(tokens=128)
     energy.score(right=0.5)
 
-@pytest.mark.parametrize("n", [100, 200, 300, 400])
+@pytest.mark.parametrize("n", range(100, 124))
 def test_burn(n):
     assert burn(n)
 
@@ -77,7 +77,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("joules", "evaluate"),
     ("joules", "evaluate", "--json"),
     ("joules", "predict"),
-    ("joules", "train", "--model=last"),  # reads all, and then has too little
+    ("joules", "train", "--model=last"),
 )
 
 DEEP = "[" * 100_000
@@ -354,7 +354,7 @@ def made(folder: Path, said: Path) -> None:
         (
             (*PYTEST, "--energy-save=main"),
             PYTEST,
-            ("joules", "train", "--backend=threading", "--jobs=1"),
+            ("joules", "train", "--model=last"),
             (*PYTEST, "--energy-predict"),
         )
     ):

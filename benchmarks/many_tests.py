@@ -2,9 +2,9 @@
 
     python benchmarks/many_tests.py [--few=5000] [--many=20000] [--rounds=1,5]
 
-Runs ``pytest --energy`` with a history and all reports (JSON, CSV, JUnit) over modules of 100 empty functions. Bars: four times the
-tests take at most 4.4 times the CPU time, and each test more at most 25 KB at the peak beyond what a plain run takes for it. Exit
-code 1 where a bar is missed.
+Runs ``pytest --energy`` with a history and all reports (JSON, CSV, JUnit) over modules of 100 empty functions. Bars: four times
+the tests take at most 4.4 times the CPU time, and each test more at most 25 KB at the peak beyond what a plain run takes for it.
+Exit code 1 where a bar is missed.
 """
 
 from __future__ import annotations

@@ -168,6 +168,8 @@ def read_settings(config: pytest.Config) -> Settings:
     )
     settings = _quick(config, settings)
     _fit_together(settings)
+    if settings.store is not None and config.getoption("energy_store", None) is None:
+        _is_of_the_project(config, settings.store)
     if settings.predict is None and "predicted" in settings.fail_on and config.getoption("energy_fail_on", None):
         raise pytest.UsageError("--energy-fail-on=predicted needs --energy-predict")
     return settings
@@ -197,6 +199,23 @@ def _quick(config: pytest.Config, settings: Settings) -> Settings:
     if not typed:
         return replace(settings, rounds=QUICK_ROUNDS)
     return replace(settings, rounds=QUICK_ROUNDS, fixed=settings.fixed | {"rounds"})
+
+
+def _is_of_the_project(config: pytest.Config, store: str) -> None:
+    """The files under test say where the history is: in the project, or on a server, but nowhere else on this machine."""
+    from pytest_joules.store.place import Place, StoreError
+
+    try:
+        place = Place(store)
+    except StoreError:
+        return  # who opens it says what is wrong with it
+    real = Path(str(place.url.database)).resolve() if place.is_file else None
+    if real is not None and not any(
+        real.is_relative_to(folder.resolve()) for folder in (config.rootpath, config.invocation_params.dir)
+    ):
+        raise pytest.UsageError(
+            f"ini energy_store: {place.shown} lies outside of the project: name it with --energy-store on the command line"
+        )
 
 
 def _fit_together(settings: Settings) -> None:

@@ -94,10 +94,10 @@ def test_what_was_left_out_is_said_in_one_line(measured, capsys):
     change(history, f"UPDATE measurements SET samples = '{{' {NEWEST}")
     assert cli.main(["history", "test_b", "--json", "--store", str(history)]) == 0
     captured = capsys.readouterr()
-    assert len(json.loads(captured.out)) == 1 and "left out 1 damaged row" in captured.err
+    assert json.loads(captured.out) == [] and "left out 2 damaged rows" in captured.err
     assert cli.main(["history", "--prune", "--store", str(history)]) == 0
-    assert "1 damaged row" in capsys.readouterr().out
-    assert cli.main(["history", "test_b", "--json", "--store", str(history)]) == 0
+    assert "2 damaged rows" in capsys.readouterr().out
+    assert cli.main(["history", "test_a", "--json", "--store", str(history)]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -178,6 +178,29 @@ def test_what_is_no_file_is_no_history(inner, tmp_path):
         with pytest.raises(StoreError):
             open_store(place, write=False)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_ini_file_names_no_place_outside_of_the_project(inner, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    inner.file(test_x="def test_a(): draw(1000)\n")
+    (inner.path / "link.db").symlink_to(outside / "h.db")
+    (outside / "h.db").touch()
+    for place in (outside / "new.db", f"sqlite:///{outside}/new.db", "link.db"):
+        inner.ini(f"energy_store = {place}")
+        inner.refused(says=["energy_store", "outside of the project", "--energy-store"])
+    assert digest(outside) == {"h.db": hashlib.sha256(b"").hexdigest()}
+    inner.ini("energy_store = below/h.db")
+    inner.run().assert_outcomes(passed=1)
+    inner.run(f"--energy-store={outside / 'new.db'}").assert_outcomes(passed=1)
+    assert count(outside / "new.db", "measurements") == 1
+
+
+def test_a_history_that_names_pipes_and_devices(measured):
+    inner, history = measured
+    change(history, "UPDATE functions SET place = replace(place, 'test_x.py', '/dev/zero')")
+    change(history, """UPDATE sessions SET files = '{"/dev/zero": "0", "../../../../../../../../dev/zero": "1"}'""")
+    inner.run("--energy-changed-only").assert_outcomes(passed=2)
+    assert cli.main(["predict", "--cache-dir", str(inner.path / ".pytest_cache")]) in (0, 1)
 
 
 def test_an_empty_file_becomes_a_history(tmp_path):

@@ -226,7 +226,7 @@ def read(path: Path) -> File | None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return File(path.read_bytes())
+        return File(path.read_bytes()) if path.is_file() else None
     except (OSError, SyntaxError, ValueError, RecursionError):
         return None
     finally:

@@ -347,10 +347,10 @@ def python() -> str:
 
 
 def content_digest(path: Path) -> str:
-    """A hash of a file's bytes; ``"?"`` where it cannot be read."""
+    """A hash of a file's bytes; ``"?"`` where it cannot be read, or is none: a history may name a pipe, or a device."""
     try:
-        return code.content_digest(path.read_bytes())
-    except OSError:
+        return code.content_digest(path.read_bytes()) if path.is_file() else "?"
+    except (OSError, ValueError):
         return "?"
 
 

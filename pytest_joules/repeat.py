@@ -11,7 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, Literal, Protocol, cast
 
@@ -25,6 +25,7 @@ from pytest_joules.bodies import iterate
 from pytest_joules.leftovers import Leftovers
 from pytest_joules.limits import Limits
 from pytest_joules.model import LATE_NOTE
+from pytest_joules.net import described
 from pytest_joules.plans import one_round
 from pytest_joules.quiet import Unheard, forget_failed_subtest, only_pytest_reports
 
@@ -97,6 +98,7 @@ def run_by_others(item: pytest.Item, nextitem: pytest.Item | None, own: object) 
 
 #: The remedy for a test whose repeats do not pass.
 ONCE = "if it is meant to run once only, mark it @pytest.mark.energy(rounds=1, warmup=0)"
+
 
 class _Phase:
     """One phase of one round. Its report is made at once; but where only pytest's own plugins take part and nothing was
@@ -173,7 +175,8 @@ class Rounds:
         self._subtest = ""
         """What failed last of the subtests."""
         self._unheard = Unheard(item.config)
-        self._state: Leftovers
+        self._state = Leftovers.of(item)
+        self._down: Callable[[pytest.TestReport], None] | None = None
         self._now: Phase | None = None
         self._first: _Phase | None = None
         self._rest: pytest.CallInfo[None] | None = None
@@ -181,15 +184,16 @@ class Rounds:
         # Hooks are promised an item as what comes next; of this one only the chain of parents is asked.
         self._again = copy.copy(item)
 
-    def run(self, decide: Callable[[pytest.TestReport], bool]) -> None:
+    def run(self, decide: Callable[[pytest.TestReport], bool], down: Callable[[pytest.TestReport], None] | None = None) -> None:
         """Run rounds until the course has enough or one does not pass.
 
         ``decide`` is given the call report before it is logged and, where that is known to be the last one, before the teardown.
         It may change it. Where it returns true, this report and the last teardown's are held back until :meth:`release`.
+        ``down`` is given the last teardown's report before it is logged: the test's own fixtures are down.
         A round is known to be the last one *before* its teardown, so wider fixtures are torn down exactly when they should be.
         """
         item = self.item
-        self._state = Leftovers.of(item)
+        self._down = down
         try:
             while True:
                 self.number += 1
@@ -197,9 +201,16 @@ class Rounds:
                     going_on = self._round(decide)
                 if not going_on:
                     return
-                self._state.restore()
+                try:
+                    self._state.restore()
+                except Exception as error:
+                    self.stop(f"it cannot be run again: {described(error)}")
+                    self._decide(cast(_Phase, self._first), decide)
+                    self._end(_Phase(item, self._tear_down_the_rest(), self._hook, sure=False))
+                    return
         finally:
-            self._state.given.done()
+            with suppress(Exception):
+                self._state.given.done()
             if hasattr(item, "_request"):
                 # As pytest's own protocol leaves it.
                 vars(item).update(_request=False, funcargs=None)
@@ -214,7 +225,10 @@ class Rounds:
     def wider_fixture_came(self) -> None:
         """A fixture that stays up between the rounds was set up: what it has done to the test's values is to stay too."""
         if self._now == "setup" and self.number == 1 and not self._state.rounds:
-            self._state.given.keep()
+            try:
+                self._state.given.keep()
+            except Exception as error:
+                self.stop(f"it cannot be run again: {described(error)}")
 
     def hears(self, report: pytest.TestReport) -> bool:
         """Of a report that the test logs itself, such as a subtest's: whether others are to hear of it."""
@@ -325,7 +339,9 @@ class Rounds:
     def _give_up(self, phase: _Phase) -> None:
         """A repeat did not pass: it is as if it had not been, but for a remark."""
         self.expected_failure = False
-        self.stop(f"round {self._state.rounds + 1} did not pass ({phase.call.when}: {self._subtest or cause(phase.report)}): {ONCE}")
+        self.stop(
+            f"round {self._state.rounds + 1} did not pass ({phase.call.when}: {self._subtest or cause(phase.report)}): {ONCE}"
+        )
         self.item.stash.setdefault(tmppath_result_key, {}).update(setup=True, call=True)
         for name in ("last_type", "last_value", "last_traceback", "last_exc"):
             vars(sys).pop(name, None)  # as after a test that passed
@@ -337,6 +353,8 @@ class Rounds:
             self._log(verdict)
 
     def _end(self, teardown: _Phase) -> None:
+        if self._down is not None:
+            self._down(teardown.report)
         if self._held:
             assert teardown.report  # made now, while the item has what it tells
             self._held.append(teardown)

@@ -119,6 +119,8 @@ def compare(suite: str, python: str, home: Path, rounds: int, ways: list[str]) -
                 "--energy-compare": ("--energy-compare=outcomes",),
                 "--energy-against": ("--energy-against=HEAD",),
             }
+            if "-n" in options:
+                del modes["--energy-against"]  # it takes no workers, and says so
             for mode, more in modes.items():
                 measured = run(suite, folder, python, *effort, *options, *more)
                 gone, come = plain.cases - measured.cases, measured.cases - plain.cases

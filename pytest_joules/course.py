@@ -9,9 +9,10 @@ Which way a test is measured follows from how long its body lasts and how its co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from math import sqrt
 from typing import Literal, Protocol
 
 from pytest_joules import stats
@@ -91,8 +92,10 @@ class Course:
         around_runtest: bool = False,
         recording: Recording | None = None,
         limit: float | None = None,
+        worth: Callable[[float], bool] | None = None,
     ) -> None:
-        """``limit``: seconds that somebody else (pytest-timeout) allows a round."""
+        """``limit``: seconds that somebody else (pytest-timeout) allows a round. ``worth``: whether a body of so many seconds is
+        worth rounds that will not reach the precision; without, every one is."""
         self.meter = meter
         self.effort = effort
         self.foreign = foreign
@@ -113,6 +116,7 @@ class Course:
         """In the second one, what runs is counted anew."""
         self._recorded = 0
         self._limit = limit
+        self._worth = worth
         self._repeatable = repeatable
         self._number = 0
         self._traced = False
@@ -320,7 +324,17 @@ class Course:
             return number >= self.effort.rounds
         if clean >= MOST or number >= 2 * MOST:
             return True
-        return clean >= LEAST and stats.relative_half_width(self._energies) <= PRECISION
+        return clean >= LEAST and self._as_precise_as_it_gets(self._energies)
+
+    def _as_precise_as_it_gets(self, values: Sequence[float]) -> bool:
+        """Whether the precision is reached; or, of a test that is not worth more, whether the rounds that are left cannot reach
+        it: the interval shrinks with the square root of their number."""
+        width = stats.relative_half_width(values)
+        if width <= PRECISION:
+            return True
+        body = self._rounds[-1].body
+        foreseen = width * sqrt(len(values) / MOST)
+        return self._worth is not None and body is not None and foreseen > PRECISION and not self._worth(body.seconds)
 
     def _block_is_enough(self) -> bool:
         assert self._block is not None
@@ -334,7 +348,7 @@ class Course:
             return False
         elif number < MOST:
             shares = [entry.body.cpu_seconds for entry in self._rounds if entry.body is not None]
-            if stats.relative_half_width(shares) > PRECISION:
+            if not self._as_precise_as_it_gets(shares):
                 return False
         if not self._missing and self._time_left() and self._disturbed(self._block[0].wall):
             # One more block, if time allows.

@@ -14,6 +14,7 @@ from pytest_joules import bodies, quiet, repeat
 from pytest_joules.breach import fail
 from pytest_joules.clock import CLOCKS
 from pytest_joules.course import Course, Progress
+from pytest_joules.dearest import Dearest
 from pytest_joules.dependencies.tracking import Tracking, unknown
 from pytest_joules.foreign import ForeignLoad
 from pytest_joules.limits import Limits
@@ -59,6 +60,7 @@ class Measuring:
         self.idle_watts: float | None = None
         self.judging: Judging | None = None
         self.tracking = Tracking(config, settings)
+        self._dearest = Dearest()
         if settings.quick:
             self.tracking.recorder.close()  # nothing is recorded
         self.cached: Cached | None = None
@@ -76,6 +78,8 @@ class Measuring:
         self._rounds: repeat.Rounds | None = None
         self._unjudged: dict[str, Record] = {}
         """Budgets of tests that are not measured."""
+        self._unusable: list[str] = []
+        """What is wrong with the meter: nothing is measured."""
         self._quiesce: Callable[[], object] | None = None
         if any(source.name == "nvml" for source in sources):
             from pytest_joules.sources import nvml
@@ -129,7 +133,8 @@ class Measuring:
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         if session.items and not session.config.option.collectonly and not session.testsfailed:
             with turn(machine_lock()) if self._turns else nullcontext():
-                self._calibrate()
+                with net(self._unusable):
+                    self._calibrate()
         return (yield)
 
     def _calibrate(self) -> None:
@@ -214,8 +219,8 @@ class Measuring:
 
     def _is_to_be_measured(self, item: pytest.Item) -> bool:
         plan, own = plan_of(item), self._own(item)
-        if own.skip or not plan.measure:
-            why = f"not measured: {'marked skip' if own.skip else plan.why}"
+        if own.skip or not plan.measure or self._unusable:
+            why = f"not measured: {'marked skip' if own.skip else plan.why or self._unusable[0]}"
             item.user_properties.append(("energy_note", why))
             if own.budget is not None:
                 self._unjudged[item.nodeid] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": why}
@@ -242,6 +247,7 @@ class Measuring:
             around_runtest=bodies.body_hook(item) == "runtest",
             recording=self._recording(item, limits),
             limit=limits.seconds if limits.restart else None,
+            worth=None if self.settings.keeps or own.budget is not None else self._dearest,
         )
         if plan.why:
             course.tally.notes.append(plan.why)
@@ -410,6 +416,8 @@ class Measuring:
         if rounds.cut_off:
             self.energy.cut_off()
         self.energy.add_to(measurement, counted=report.passed and course.measuring and not rounds.cut_off)
+        if measurement.duration is not None:
+            self._dearest.add(measurement.duration["median"] * measurement.iterations)
         record = measurement.as_record()
         hold_to_budget(measurement, record, report, own, random=plan.random, settings=self.settings)
         send(item, report, record)
@@ -502,11 +510,18 @@ class Measuring:
                 pyfuncitem.obj = function
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_call(self) -> Generator[None, object, object]:
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         course = self._course
         if course is None or not course.around_runtest:
             return (yield)
-        return (yield from self._around(course))
+        watched = bodies.watched(item.runtest, course.enter, course.leave) if "runtest" not in vars(item) else None
+        if watched is None:
+            return (yield from self._around(course))
+        item.runtest = watched  # type: ignore[method-assign]  # for this call only
+        try:
+            return (yield)
+        finally:
+            del item.runtest
 
     @staticmethod
     def _around(course: Course) -> Generator[None, object, object]:

@@ -3,11 +3,11 @@ nobody can catch."""
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from gc import collect
 from typing import Any
 
 import pytest
@@ -53,7 +53,7 @@ class Unheard:
     def forget(self) -> None:
         """After the last of several rounds: the next test is not to be blamed for what they have left."""
         with self.collecting(keep=False):
-            gc.collect(YOUNG)
+            collect(YOUNG)
 
 
 class NotHeard(Exception):

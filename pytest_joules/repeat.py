@@ -6,14 +6,15 @@ rounds because each teardown but the last names the item once more (a copy of it
 
 from __future__ import annotations
 
-import copy
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext, suppress
+from copy import copy
 from functools import partial
+from traceback import format_exception_only
 from typing import Any, Literal, Protocol, cast
+from warnings import catch_warnings
 
 import pytest
 from _pytest.doctest import DoctestItem
@@ -182,7 +183,7 @@ class Rounds:
         self._rest: pytest.CallInfo[None] | None = None
         self._held: list[_Phase] = []
         # Hooks are promised an item as what comes next; of this one only the chain of parents is asked.
-        self._again = copy.copy(item)
+        self._again = copy(item)
 
     def run(self, decide: Callable[[pytest.TestReport], bool], down: Callable[[pytest.TestReport], None] | None = None) -> None:
         """Run rounds until the course has enough or one does not pass.
@@ -249,7 +250,7 @@ class Rounds:
         What a plain run warns of, the first round's setup and call and the last teardown do: the repeats would only multiply it.
         A fixture may hold a warnings filter from its setup to its teardown, so the whole round is in one context.
         """
-        with warnings.catch_warnings(record=True) as heard:
+        with catch_warnings(record=True) as heard:
             going_on, torn_down = self._phases(decide, heard)
         for number, entry in enumerate(heard):
             if (number < torn_down and self.number == 1) or (number >= torn_down and not going_on):
@@ -470,7 +471,7 @@ def cause(report: pytest.TestReport) -> str:
 def one_line(text: object, most: int = 100) -> str:
     """The first line of ``text``, or of an exception as Python names it, cut to ``most`` characters."""
     if isinstance(text, BaseException):
-        text = "".join(traceback.format_exception_only(type(text), text))
+        text = "".join(format_exception_only(type(text), text))
     line = next(iter(str(text).strip().splitlines()), "")
     return line if len(line) <= most else f"{line[: most - 1]}…"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isclose
 from typing import TYPE_CHECKING
 
 from pytest_joules.judge.judgement import MOST_BLOCKS, WAY_OUT, Case, judge, looks_dearer
@@ -126,6 +127,8 @@ class Comparing:
             same_code=False,  # until the code is known
             disturbed=not self.other.paired and (_disturbed(before.record) or _disturbed(record)),
             cached=cached,
+            own=record.get("own_share") or 0.0,
+            iterations=record["iterations"],
             cannot=self.other.why or before.why or refusal(before.record, record, random=random, paired=self.other.paired),
         )
 
@@ -206,7 +209,7 @@ def joules_of(record: Record) -> list[float]:
 def _but_for(sessions: Sequence[float], record: Record) -> tuple[float, ...]:
     """Other sessions than that which a cached record is of: it is ``now``, and not what was before as well."""
     own = (record["energy"] or {}).get("median", math.nan)
-    places = [place for place, value in enumerate(sessions) if math.isclose(value, own, rel_tol=1e-8)]
+    places = [place for place, value in enumerate(sessions) if isclose(value, own, rel_tol=1e-8)]
     return tuple(value for place, value in enumerate(sessions) if place not in places[-1:])
 
 

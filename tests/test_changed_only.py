@@ -444,7 +444,7 @@ def test_cached_tests_that_became_cheaper_are_improved(saved, monkeypatch):
     assert compared(saved) == {**ALL_OK, "test_c": "improved, cached"}
 
 
-@pytest.mark.parametrize("workers", [[], ["-n1", "-p", "xdist"]], ids=["alone", "workers"])
+@pytest.mark.parametrize("workers", [[], ["-n2", "-p", "xdist"]], ids=["alone", "workers"])
 def test_a_regression_fails_again_until_it_is_gone(saved, monkeypatch, workers):
     if workers:
         pytest.importorskip("xdist")

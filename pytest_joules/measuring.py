@@ -132,9 +132,8 @@ class Measuring:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         if session.items and not session.config.option.collectonly and not session.testsfailed:
-            with turn(machine_lock()) if self._turns else nullcontext():
-                with net(self._unusable):
-                    self._calibrate()
+            with turn(machine_lock()) if self._turns else nullcontext(), net(self._unusable):
+                self._calibrate()
         return (yield)
 
     def _calibrate(self) -> None:
@@ -282,7 +281,8 @@ class Measuring:
         if _CODE not in item.stash:
             with net(notes):
                 item.stash[_CODE] = self.tracking.code(item, plan)
-                notes += self.tracking.remarks
+            troubles(self.config).extend(notes)
+            notes += self.tracking.remarks
         code: Record | None = item.stash.get(_CODE, None)
         record["code"] = dict(code if code is not None else unknown(notes[0]))
         record["notes"] += notes
@@ -338,6 +338,7 @@ class Measuring:
                     if self._suspect(item, report, rounds, plan):
                         held = record
                 if notes:
+                    troubles(self.config).extend(notes)
                     self._not_recorded(report, notes[0])
                 if held is None:
                     fail_if_predicted(item, report)

@@ -220,13 +220,15 @@ class File:
         return ("function" if function else "statement"), found
 
 
-def read(path: Path) -> File | None:
-    """What is in a source file; ``None`` where it is gone or is no Python."""
+def read(path: Path, content: bytes | None = None) -> File | None:
+    """What is in a source file, or was when ``content`` was read; ``None`` where it is gone or is no Python."""
     # A syntax tree has no cycles: looking for them while it grows takes longer than reading it.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return File(path.read_bytes()) if path.is_file() else None
+        if content is None and not path.is_file():
+            return None  # a pipe or a device, which a history may name
+        return File(path.read_bytes() if content is None else content)
     except (OSError, SyntaxError, ValueError, RecursionError):
         return None
     finally:

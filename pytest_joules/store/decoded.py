@@ -5,11 +5,11 @@ Every cell passes here. What does not fit is :class:`Bad`: its row is left out, 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from json import loads
 from typing import Any, NoReturn, TypeVar
 
 from pytest_joules.model import OTHER, Record
@@ -145,7 +145,7 @@ def parsed(value: object, what: str, kind: type[T]) -> T:
     """JSON of this kind."""
     found = text(value, what)
     try:
-        made = json.loads(found, parse_constant=_no_number)
+        made = loads(found, parse_constant=_no_number)
     except Bad:
         raise
     except (ValueError, RecursionError):  # numbers of thousands of digits, brackets in brackets

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
+from json import dumps
+from math import isfinite
 from typing import Any
 
 from pytest_joules import stats
@@ -135,16 +135,14 @@ def _columnar(samples: Iterable[Record]) -> str:
     samples = list(samples)
     domains = dict.fromkeys(name for sample in samples for name in sample["domains"])
     parts = [f'"{key}":{_numbers([sample[key] for sample in samples])}' for key in _QUANTITIES]
-    inner = ",".join(
-        [f"{json.dumps(safe(name))}:{_numbers([sample['domains'].get(name) for sample in samples])}" for name in domains]
-    )
+    inner = ",".join([f"{dumps(safe(name))}:{_numbers([sample['domains'].get(name) for sample in samples])}" for name in domains])
     if any(sample["block"] != 1 for sample in samples):
-        parts.append(f'"block":{json.dumps([sample["block"] for sample in samples])}')
+        parts.append(f'"block":{dumps([sample["block"] for sample in samples])}')
     return "{" + ",".join(parts) + ',"domains":{' + inner + "}}"
 
 
 def _numbers(values: Iterable[float | None]) -> str:
-    texts = ["null" if value is None or not math.isfinite(value) else f"{value:.9g}" for value in values]
+    texts = ["null" if value is None or not isfinite(value) else f"{value:.9g}" for value in values]
     return f"[{','.join(texts)}]"
 
 
@@ -172,4 +170,4 @@ def _says_something(value: object) -> bool:
 
 
 def _finite(value: float | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+    return float(value) if value is not None and isfinite(value) else None

@@ -230,6 +230,29 @@ def test_a_broken_spool_is_set_aside(server):
     assert list(server.folder.glob("spool-*.corrupt-*"))
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE measurements SET samples = '{' WHERE number = 1",
+        "UPDATE measurements SET energy_median = 'x' WHERE number = 1",
+        "UPDATE measurements SET session_id = 77 WHERE number = 1",
+        "UPDATE tests SET nodeid = X'ff' WHERE nodeid = 't.py::a'",
+    ],
+)
+def test_a_damaged_row_in_the_spool_holds_up_no_other(server, damage):
+    server.up = False
+    server.run("t.py::a", "t.py::b")
+    (file,) = server.folder.glob("spool-*.db")
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(damage)
+        connection.commit()
+    server.up = True
+    said = server.run("t.py::c")
+    assert server.kept() == ["t.py::b", "t.py::c"]
+    assert sum("left out 1 damaged row" in line for line in said) == 1
+    assert server.run("t.py::d") == []
+
+
 def test_asking_needs_the_server(server):
     server.run("t.py::a")
     opened = open_for_run(SERVER, lambda: server.folder)

@@ -376,3 +376,15 @@ def account(value: object) -> Record:
     for name in ("joules", "saved", "suite", "seconds"):
         quantity(found.get(name), name)
     return found
+
+
+def session(row: Mapping[str, Any]) -> None:
+    """All that a session holds."""
+    created(row["created"])
+    for name, kind in (("machine", dict), ("settings", dict), ("sources", list)):
+        parsed(row[name], name, kind)
+    text_or_none(row["machine_id"], "machine's number")
+    if row["files"] is not None:
+        files(row["files"])
+    if row["predicting"] is not None:
+        account(row["predicting"])

@@ -293,7 +293,7 @@ class _Pruning:
             *(known.measurements, known.sessions, known.tests),
             *(known.codes, known.functions),
         )
-        self._bad(sessions, _session, *sessions.c)
+        self._bad(sessions, lambda row: decoded.session(row._asdict()), *sessions.c)
         self._bad(tests, lambda row: nodeid_of(row._asdict()), tests.c.id, tests.c.id.label("test_id"), tests.c.nodeid)
         self._bad(
             functions, lambda row: decoded.function(row.place, row.hash), functions.c.id, functions.c.place, functions.c.hash
@@ -357,17 +357,6 @@ class _Pruning:
             yield from rows
             after, done = rows[-1].id, done + len(rows)
             told(done, total)
-
-
-def _session(row: Row[Any]) -> None:
-    decoded.created(row.created)
-    for name, kind in (("machine", dict), ("settings", dict), ("sources", list)):
-        decoded.parsed(getattr(row, name), name, kind)
-    decoded.text_or_none(row.machine_id, "machine's number")
-    if row.files is not None:
-        decoded.files(row.files)
-    if row.predicting is not None:
-        decoded.account(row.predicting)
 
 
 def _place(number: int, created: str) -> str:

@@ -328,12 +328,20 @@ class _Pruning:
         *columns: Any,  # noqa: ANN401 - columns
         told: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
+        known = tables()
+        measurements = known.measurements
         found = decoded.LeftOut()
         for _ in found.sound(table.name, self._all(table, columns, told), lambda row: row.id, check):
             pass
         bad = found.keys()
         with self._store.transaction() as connection:
             for part in chunks(bad):
+                # A server keeps what is referred to.
+                if table is known.codes:
+                    connection.execute(measurements.update().where(measurements.c.code_id.in_(part)).values(code_id=None))
+                elif table in (known.sessions, known.tests):
+                    column = measurements.c.session_id if table is known.sessions else measurements.c.test_id
+                    self.removed.damaged += connection.execute(measurements.delete().where(column.in_(part))).rowcount
                 connection.execute(table.delete().where(table.c.id.in_(part)))
         self.removed.damaged += len(bad)
 

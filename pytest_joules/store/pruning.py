@@ -43,17 +43,17 @@ class Removed:
 
     def sentence(self) -> str:
         parts = [
-            f"{count:,} {name}{'' if count == 1 else 's'}"
-            for count, name in (
-                (self.sessions, "session"),
-                (self.measurements, "measurement"),
-                (self.damaged, "damaged row"),
-                (self.codes, "version"),
-                (self.functions, "function"),
+            f"{count:,} {name if count == 1 else many}"
+            for count, name, many in (
+                (self.sessions, "session", "sessions"),
+                (self.measurements, "measurement", "measurements"),
+                (self.damaged, "damaged row", "damaged rows"),
+                (self.codes, "version of a test's code", "versions of tests' code"),
+                (self.functions, "function", "functions"),
             )
             if count
         ]
-        return ", ".join(parts).replace("version", "version of what tests execute") if parts else "nothing"
+        return ", ".join(parts) or "nothing"
 
 
 def step(store: Store, machine_id: str, keep: int, seconds: float) -> Removed:

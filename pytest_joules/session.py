@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_joules.companion import scratch
 from pytest_joules.measuring import Measuring
 from pytest_joules.quiet import Deaf
 from pytest_joules.reporting import Reporting
@@ -41,6 +42,7 @@ def start(config: pytest.Config) -> None:
     ticks = open_counter()
     reporting: Reporting | None = None
     if not worker and stepper is None:
+        scratch.sweep()
         reporting = Reporting(config, settings, choice, ticks, turns=controller)
         config.pluginmanager.register(reporting, "joules-reporting")
         if not controller:

@@ -221,8 +221,7 @@ class Companion:
             raise CompanionError(f"{self.label}: {self._how.odd}")
         self.kill()
         self._known = frozenset()
-        for path in scratch.left_behind("companion"):
-            scratch.remove(path)
+        scratch.sweep()
         try:
             self._temp = scratch.folder("companion")
             with (self._temp / "output.txt").open("wb") as output:

@@ -21,6 +21,7 @@ from pytest_joules.sources import choose
 from pytest_joules.sources.base import Source, Unavailable
 from pytest_joules.sources.offered import guarded
 from pytest_joules.sources.tsc import open_counter
+from pytest_joules.stopping import Stopping, StoppingWorker
 from pytest_joules.turns import Turns, machine_lock, turn
 from pytest_joules.unmatched import Unmatched
 from pytest_joules.waiting import Waiting
@@ -38,6 +39,8 @@ def start(config: pytest.Config) -> None:
     worker = hasattr(config, "workerinput")
     # With --collect-only xdist starts no workers.
     controller = not worker and getattr(config.option, "dist", "no") != "no" and not config.option.collectonly
+    if stepper is None:
+        config.pluginmanager.register(StoppingWorker(config) if worker else Stopping(config), "joules-stopping")
     choice = _choose(config, settings)
     ticks = open_counter()
     reporting: Reporting | None = None

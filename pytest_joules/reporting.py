@@ -284,6 +284,8 @@ class Reporting:
             raise pytest.UsageError(output["joules_misuse"])
         if "joules" in output:
             self.add_totals(output["joules"])
+        if (said := output.get("joules_turns")) and said not in self.messages:
+            self.messages.append(said)
         self.add_unmatched(output.get("joules_unmatched", {}))
         if "joules_not_cached" in output:
             self.all_measured(output["joules_not_cached"])

@@ -91,7 +91,7 @@ def _remove(path: Path, descriptor: int) -> None:
         locks.release(descriptor)
     if not left:
         with contextlib.suppress(OSError):
-            (path / _LOCK).unlink(missing_ok=True)
+            remove_all(path / _LOCK)
             path.rmdir()
     locks.release(descriptor)
 

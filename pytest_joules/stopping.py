@@ -42,7 +42,7 @@ class Stopping:
         self._handler.act = self._told
         self._session: pytest.Session | None = None
         self._received = 0
-        self._finishing = False
+        self._ending = False
         self._workers: list[subprocess.Popen[bytes] | None] = []
         self._take()
         config.add_cleanup(self._end)
@@ -57,7 +57,7 @@ class Stopping:
     def _told(self, number: int) -> None:
         first, self._received = not self._received, self._received or number
         # While it is ending already, on Ctrl-C perhaps, nothing more is needed.
-        if first and not self._finishing and not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+        if first and not self._ending and not isinstance(sys.exc_info()[1], KeyboardInterrupt):
             raise Stopped(signal.Signals(number).name)
 
     @pytest.hookimpl(tryfirst=True)
@@ -76,25 +76,21 @@ class Stopping:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
-        self._finishing = True
+        self._ending = True
         # xdist would leave them up to 10 s, which is what a CI system gives us.
         for worker in self._workers if self._received else ():
             if worker is not None:
                 with contextlib.suppress(OSError):
                     worker.send_signal(self._received)
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self) -> Any:  # noqa: ANN401 - a generator
-        self._finishing = True
-        return (yield)
-
     def _end(self) -> None:
         """The exit status is that of a process that the signal has ended."""
-        _give_back()
+        _forget()
         if self._received and self._session is not None:
             self._session.exitstatus = 128 + self._received
-        elif self._received:
-            raise SystemExit(128 + self._received)
+        # Where pytest itself is on its way out, nobody reads that.
+        if self._received and (self._session is None or isinstance(sys.exc_info()[1], Stopped)):
+            raise SystemExit(128 + self._received) from None
 
 
 class StoppingWorker(Stopping):
@@ -103,15 +99,31 @@ class StoppingWorker(Stopping):
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
         if self._received:
-            _give_back()
+            _forget()
             os.kill(os.getpid(), self._received)
 
 
 def _give_back() -> None:
     for number in _NUMBERS:
-        if type(_signal.getsignal(number)) is _Handler:
-            _signal.signal(number, _DEFAULT)
+        handler = _signal.getsignal(number)
+        if type(handler) is _Handler:
+            with contextlib.suppress(ValueError):  # not the main thread
+                _signal.signal(number, _DEFAULT)
+                _given_back.append((number, handler))
 
 
-if hasattr(os, "register_at_fork"):  # what a test forks has the default action
-    os.register_at_fork(after_in_child=_give_back)
+def _forget() -> None:
+    """The default action for good."""
+    _give_back()  # not yet, where another thread forked
+    _given_back.clear()
+
+
+def _take_back() -> None:
+    while _given_back:
+        _signal.signal(*_given_back.pop())
+
+
+_given_back: list[tuple[int, _Handler]] = []
+# What a test forks has the default action, and that from its first moment on: a signal that comes then is not lost.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_give_back, after_in_parent=_take_back, after_in_child=_forget)

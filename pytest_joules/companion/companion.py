@@ -283,13 +283,12 @@ class Companion:
         """End it at once, and what it has started with it, and remove what it left."""
         process, self._process = self._process, None
         if process is not None:
-            if process.poll() is None:
-                with contextlib.suppress(OSError):
-                    if os.name == "posix":
-                        os.killpg(process.pid, signal.SIGKILL)
-                    else:
-                        process.kill()
-                process.wait()
+            with contextlib.suppress(OSError):
+                if os.name == "posix":
+                    os.killpg(process.pid, signal.SIGKILL)  # ended or not: what it has started may be left
+                else:
+                    process.kill()
+            process.wait()
             if process.stdin is not None:
                 with contextlib.suppress(OSError):
                     process.stdin.close()
@@ -467,6 +466,8 @@ _PROGRAM = """
 import sys
 if sys.path[:1] == [""]:
     del sys.path[0]
+from pytest_joules.companion import guard
+guard.stand(0)
 from pytest_joules.companion.stepping import main
 main()
 """

@@ -21,7 +21,7 @@ from pytest_joules.sources.base import Source, Unavailable
 from pytest_joules.sources.offered import guarded
 from pytest_joules.sources.tsc import open_counter
 from pytest_joules.stopping import Stopping, StoppingWorker
-from pytest_joules.turns import Ordering, Turns, turn_of
+from pytest_joules.turns import Ordering, Turns, remove_lock, turn_of
 from pytest_joules.unmatched import Unmatched
 from pytest_joules.waiting import Waiting
 
@@ -44,6 +44,7 @@ def start(config: pytest.Config) -> None:
     if not worker and stepper is None:
         config.pluginmanager.register(Stopping(config), "joules-stopping")
         scratch.sweep()
+        remove_lock()
         reporting = Reporting(config, settings, choice, ticks, turns=controller)
         config.pluginmanager.register(reporting, "joules-reporting")
         if not controller:

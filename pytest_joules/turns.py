@@ -77,11 +77,7 @@ class Turns:
         self._config.workeroutput[_SENT] = self.said  # type: ignore[attr-defined]  # xdist's
 
     def pytest_unconfigure(self) -> None:
-        """The shared file stays for nobody: whoever waits at it looks whether it is the one that is there."""
-        with contextlib.suppress(OSError):
-            if (descriptor := locks.take(self._path)) is not None:
-                self._path.unlink()
-                locks.release(descriptor)
+        remove_lock()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -166,6 +162,17 @@ def beside_others(config: pytest.Config) -> bool:
     """Whether this process measures though it is another one's turn."""
     turns: Turns | None = config.pluginmanager.get_plugin(_NAME)
     return turns is not None and not turns.alone
+
+
+def remove_lock() -> None:
+    """Where nobody holds it. Whoever waits at it looks whether it is the one that is there."""
+    path = machine_lock()
+    with contextlib.suppress(OSError):
+        if (descriptor := locks.take(path)) is not None:
+            try:
+                path.unlink()
+            finally:
+                locks.release(descriptor)
 
 
 def _since(begun: int) -> float:

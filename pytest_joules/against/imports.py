@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pytest_joules.against.worktree import RevisionError, Worktree, files_of
+from pytest_joules.companion import scratch
 from pytest_joules.dependencies.copies import Installed, find
 
 
@@ -198,19 +200,28 @@ def _install(source: Path, target: Path, names: Sequence[str]) -> str:
     # With what is installed first: that needs no network.
     for isolation in (["--no-build-isolation"], []):
         shutil.rmtree(target, ignore_errors=True)
-        done = subprocess.run(
+        with subprocess.Popen(
             [*command, *isolation, "--target", str(target), str(source)],
             env=env,
-            check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-        )
-        if done.returncode == 0:
+            pass_fds=scratch.shared_with_children(target.parent),  # killed now, pip goes on without us for a while
+            start_new_session=os.name == "posix",
+        ) as process:
+            try:
+                output = process.communicate()[0]
+            except BaseException:
+                if os.name == "posix":
+                    os.killpg(process.pid, signal.SIGKILL)  # a build that pip has started, too
+                else:
+                    process.kill()
+                raise
+        if process.returncode == 0:
             return str(target)
-        said = said or done.stdout
+        said = said or output
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     raise RevisionError(
         f"{', '.join(names)} is an installed copy, and pip could not build another from {source}: "

@@ -190,6 +190,7 @@ class Companion:
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._temp: Path | None = None
+        self._stopping = False
 
     def __enter__(self) -> Companion:
         try:
@@ -221,6 +222,7 @@ class Companion:
             raise CompanionError(f"{self.label}: {self._how.odd}")
         self.kill()
         self._known = frozenset()
+        self._stopping = False
         scratch.sweep()
         try:
             self._temp = scratch.folder("companion")
@@ -271,11 +273,17 @@ class Companion:
             self._wait(_PATIENCE)
         self.kill()
 
-    def interrupt(self) -> None:
-        """End it as Ctrl-C would."""
-        if self._process is not None and self.running:
+    def tell_to_stop(self) -> None:
+        """What comes before :meth:`interrupt` where several are interrupted."""
+        if self._process is not None and self.running and not self._stopping:
+            self._stopping = True
             with contextlib.suppress(OSError, ValueError):
                 self._process.send_signal(signal.SIGINT if os.name == "posix" else signal.CTRL_BREAK_EVENT)  # type: ignore[attr-defined,unused-ignore]  # Windows'
+
+    def interrupt(self) -> None:
+        """End it as Ctrl-C would."""
+        self.tell_to_stop()
+        if self.running:
             self._wait(_IMPATIENCE)
         self.kill()
 

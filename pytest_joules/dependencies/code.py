@@ -220,13 +220,13 @@ class File:
         return ("function" if function else "statement"), found
 
 
-def read(path: Path) -> File | None:
-    """What is in a source file; ``None`` where it is gone or is no Python."""
+def read(path: Path, content: bytes | None = None) -> File | None:
+    """What is in a source file, or was when ``content`` was read; ``None`` where it is gone or is no Python."""
     # A syntax tree has no cycles: looking for them while it grows takes longer than reading it.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return File(path.read_bytes())
+        return File(path.read_bytes() if content is None else content)
     except (OSError, SyntaxError, ValueError, RecursionError):
         return None
     finally:

@@ -45,6 +45,7 @@ class Ordering:
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist's
         if self._folder is None:
             self._folder = scratch.folder("turns")
+            (self._folder / "lock").touch()
         node.workerinput[_SENT] = str(self._folder)
 
     def pytest_unconfigure(self) -> None:
@@ -104,7 +105,7 @@ class Turns:
         path = self._folder / "lock"
         with contextlib.suppress(OSError):
             while True:
-                descriptor = locks.take(path, shared=True)
+                descriptor = locks.take(path)
                 if descriptor is not None or _since(begun) > _LONGEST:
                     return descriptor
                 CLOCKS.sleep(_STEP)

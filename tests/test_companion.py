@@ -324,6 +324,7 @@ def test_it(request):
     child = wait_for(inner.path / "child")
     parent.send_signal(getattr(signal, how))
     parent.wait()
+    assert parent.returncode == (-signal.SIGKILL if how == "SIGKILL" else 128 + signal.SIGTERM)
     wait_until(lambda: ended(pid) and ended(child))
 
 

@@ -9,8 +9,10 @@ import time
 
 import pytest
 from processes import wait_for
+from test_against import git
 
 from pytest_joules import locks
+from pytest_joules.against.worktree import _prune
 from pytest_joules.companion import scratch
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs fork and flock")
@@ -146,3 +148,49 @@ def test_without_locks(temp, monkeypatch):
     os.utime(path / ".lock", (0, 0))
     scratch.sweep()
     assert not path.exists()
+
+
+WORKTREE = """
+import os, sys, time
+from pathlib import Path
+from pytest_joules.against.worktree import Worktree, resolve
+root = Path(sys.argv[2])
+tree = Worktree(root, resolve(root, "HEAD"))
+with open(sys.argv[1], "w") as file:
+    file.write(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+def test_a_worktree_in_a_folder_that_others_do_not_see(start, temp, tmp_path, monkeypatch):
+    """Two containers with one repository, each with its own folder for temporary files."""
+    root, running = tmp_path / "project", tmp_path / "running"
+    root.mkdir()
+    (root / "file").touch()
+    git(root, "init", "-q")
+    git(root, "add", "file")
+    git(root, "commit", "-qm", "one")
+    process = start("-c", WORKTREE, str(running), str(root))
+    wait_for(running, process)
+    (folder,) = temp.iterdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    hidden = temp.rename(tmp_path / "hidden")
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+
+    def known():
+        return [path.name for path in (root / ".git").glob("worktrees/*")] + [p.name for p in (root / ".git").glob("pytest-*")]
+
+    _prune(root / ".git")
+    assert known() == ["project", f"{folder.name}.lock"]
+    end(process)
+    half = root / ".git" / "worktrees" / "project1"  # git was killed before it had noted where
+    half.mkdir()
+    os.utime(half, (time.time() + 5, time.time() - 5))
+    os.utime(root / ".git" / f"{folder.name}.lock", (0, 0))
+    _prune(root / ".git")
+    assert known() == []
+    hidden.rename(temp)
+    monkeypatch.setattr(tempfile, "tempdir", str(temp))
+    scratch.sweep()
+    assert list(temp.iterdir()) == []

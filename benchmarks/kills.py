@@ -101,7 +101,7 @@ class Place:
     def start(self, wrapper: list[str]) -> subprocess.Popen[bytes]:
         env = {**os.environ, "TMPDIR": str(self.temp), "FINISHED": str(self.finished), MARK: self.token}
         plugins = [word for name in ("randomly", "asyncio", "hypothesispytest") for word in ("-p", f"no:{name}")]
-        command = [sys.executable, "-m", "pytest", *plugins, *MODES[self.mode], "--energy-rounds=4", "--energy-threshold=900%"]
+        command = [sys.executable, "-m", "pytest", *plugins, *MODES[self.mode], "--energy-rounds=2", "--energy-threshold=900%"]
         with (self.temp.parent / "said").open("wb") as said:
             return subprocess.Popen(
                 [*wrapper, *command], cwd=self.project, env=env, stdout=said, stderr=said, start_new_session=True

@@ -378,7 +378,7 @@ def tried(path, text):
         assert str(path) in str(error) and "\n" not in str(error)
         return
     again = dataclasses.replace(found, path=path.with_name("again.json"))
-    baselines.put(again)
+    baselines.put(again, path.parent)
     back = baselines.load(again.path)
     assert (back.tests, back.machine, back.created) == (found.tests, found.machine, found.created)
 

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from level_data import projects, rows
 
+from pytest_joules.files import reading
 from pytest_joules.predict import model_file
 from pytest_joules.predict.level.conformal import Conformal
 from pytest_joules.predict.level.fitting import Table, fit
@@ -182,9 +183,9 @@ def test_a_folder(tmp_path: Path):
 def test_too_large_a_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "model.npz"
     with path.open("wb") as file:
-        file.truncate(65 * 2**20)
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("read"))
-    with pytest.raises(ModelError, match="65 MiB"):
+        file.truncate(model_file.MOST_PACKED + 1)
+    monkeypatch.setattr(reading._System, "read", lambda *_: pytest.fail("read"))
+    with pytest.raises(ModelError, match="more than 32 MiB"):
         load(path)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,12 @@ from typing import Any, NoReturn, TypeVar
 from pytest_joules.model import Record
 
 T = TypeVar("T")
+
+#: Of JSON, about so many bytes of memory may be taken.
+MOST_MEMORY = 400 * 2**20
+
+#: What the objects come to that such characters stand for: values of lists, texts, containers, entries.
+_MEMORY = {",": 36, '"': 28, "[": 64, "{": 64, ":": 100}
 
 
 class Bad(ValueError):
@@ -32,6 +39,9 @@ def within(name: object) -> Iterator[None]:
 
 def decode(text: str) -> Record:
     """The object that the text is, without doubled keys and without what is no number."""
+    needed = sys.getsizeof(text) + sum(each * text.count(character) for character, each in _MEMORY.items())
+    if needed > MOST_MEMORY:
+        raise Bad(f"would take {needed / 2**20:.0f} MiB of memory, and no more than {MOST_MEMORY // 2**20} are given to it")
     try:
         data = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_no_number)
     except Bad:

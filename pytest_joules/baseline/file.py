@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 from pytest_joules import __version__
 from pytest_joules.baseline import checked
 from pytest_joules.baseline.checked import Bad, within
+from pytest_joules.files import reading
 from pytest_joules.model import SCHEMA as REPORT_SCHEMA
 from pytest_joules.model import Record
 from pytest_joules.report import json_file
@@ -243,15 +244,12 @@ def load(path: Path) -> Baseline:
 def read_text(path: Path) -> str:
     """The text of a file that is not too large. Raises :class:`BaselineError`."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = reading.read_bytes(path, MOST_BYTES)
     except FileNotFoundError:
         raise BaselineError(f"{path}: there is no such file. Save a baseline with pytest --energy --energy-save=NAME.") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise BaselineError(f"{path}: {reason}. Name a file that you may read.") from None
-    if len(data) > MOST_BYTES:
-        _refuse(path, f"has more than {MOST_BYTES // 2**20} MiB, which no baseline has")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -8,7 +8,7 @@ import os
 from typing import TextIO
 
 from pytest_joules.model import Report
-from pytest_joules.report import write as report_file
+from pytest_joules.files import writing
 
 
 def write(report: Report, path: str | os.PathLike[str]) -> None:
@@ -19,9 +19,9 @@ def write(report: Report, path: str | os.PathLike[str]) -> None:
     sample was measured: of a cached test that is another session, whose commit is not known here.
 
     Raises:
-        pytest_joules.report.write.ReportPathError: the file cannot be written.
+        pytest_joules.files.writing.ReportPathError: the file cannot be written.
     """
-    report_file.atomically(path, lambda file: _write(report, file))
+    writing.atomically(path, lambda file: _write(report, file))
 
 
 def _write(report: Report, file: TextIO) -> None:

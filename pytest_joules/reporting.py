@@ -15,8 +15,8 @@ from pytest_joules import fingerprint
 from pytest_joules.breach import status
 from pytest_joules.clock import CLOCKS
 from pytest_joules.closing import Closing
-from pytest_joules.model import LATE_NOTE, Record, Report, SourceFacts, empty_record
 from pytest_joules.files import cache, writing
+from pytest_joules.model import LATE_NOTE, Record, Report, SourceFacts, empty_record
 from pytest_joules.report import csv_file, json_file
 from pytest_joules.settings import Settings
 from pytest_joules.sources import choose

@@ -9,6 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -99,10 +100,8 @@ def entries(folder: Path) -> list[Entry]:
         if not (BASELINE_NAME.fullmatch(path.stem) and BASELINE_NAME.fullmatch(path.parent.name)):
             continue  # somebody else's
         head = ""
-        try:
+        with suppress(OSError):  # there, but unreadable: whoever asks for it is told why
             head = reading.head(path, 8192).decode("utf-8", "replace")
-        except OSError:
-            pass  # there, but unreadable: whoever asks for it is told why
         created, cpu = (re.search(rf'"{key}": *"([^"\x00-\x1f\x7f-\x9f]*)"', head) for key in ("created", "cpu"))
         found.append(Entry(path.parent.name, path.stem, path, created[1] if created else "", cpu[1] if cpu else "unknown"))
     return sorted(found, key=lambda entry: (entry.machine_id, entry.created, entry.name))
@@ -218,8 +217,11 @@ def _test(record: Record, functions: Functions) -> BaselineTest:
 
 
 def put(baseline: Baseline, inside: Path) -> None:
-    """Write a baseline where it says it stands, if that is in a folder. Raises :class:`BaselineError`; an older file is then as it
-    was."""
+    """Write a baseline where it says it stands, which is to be in a folder.
+
+    Raises:
+        BaselineError: it is not, or cannot be written; an older file is as it was.
+    """
     _put(baseline.path, lambda file: write(baseline, file), inside)
 
 

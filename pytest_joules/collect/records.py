@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pytest_joules.collect.failure import Failed
-from pytest_joules.model import OTHER
 from pytest_joules.files import writing
+from pytest_joules.model import OTHER
 from pytest_joules.report import json_file
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pytest_joules.collect.package import Outcome
-from pytest_joules.files import writing
+from pytest_joules.files import reading, writing
 
 SCHEMA = "pytest-joules-dataset/1"
 
@@ -33,7 +33,7 @@ class State:
     def finished(self, key: str) -> Outcome | None:
         """What came of a package in this or an earlier run; ``None`` for one that is still to be collected."""
         try:
-            found = json.loads(self.note(key).read_text("utf-8"))
+            found = json.loads(reading.read_text(self.note(key), 16 * 2**20))
             return Outcome(**found)
         except (OSError, ValueError, TypeError):
             return None

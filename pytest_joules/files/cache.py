@@ -30,11 +30,11 @@ def folder(config: pytest.Config) -> Path:
         found = Path(cache.mkdir("joules"))
     except OSError as error:
         raise NoCache(f"pytest's cache directory cannot be written: {error}; set cache_dir, or {_REMEDY}") from None
-    for path in (found, found / "history.db"):
-        try:
+    try:
+        for path in (found, found / "history.db"):
             writing.stay(path, (Path(cache._cachedir),), "pytest's cache cannot be used")
-        except writing.ReportPathError as error:
-            raise NoCache(str(error)) from None
+    except writing.ReportPathError as error:
+        raise NoCache(str(error)) from None
     return found
 
 

@@ -60,6 +60,22 @@ def read_text(path: str | os.PathLike[str], most: int, encoding: str = "utf-8", 
     return read_bytes(path, most).decode(encoding, errors)
 
 
+def lines(path: str | os.PathLike[str], most: int, longest: int) -> Iterator[str]:
+    """The lines of a text without their ends, a file of ``most`` bytes and lines of ``longest`` at most.
+
+    Raises ``OSError`` as :func:`chunks`, and ``UnicodeDecodeError``.
+    """
+    rest = b""
+    for chunk in chunks(path, most):
+        *whole, rest = (rest + chunk).split(b"\n")
+        if len(rest) > longest:
+            raise OSError(errno.EFBIG, f"it has a line of more than {_size(longest)}, and no more is read")
+        for line in whole:
+            yield line.decode()
+    if rest:
+        yield rest.decode()
+
+
 def head(path: str | os.PathLike[str], size: int) -> bytes:
     """The first bytes of a file, however large. Raises ``OSError`` as :func:`chunks`."""
     with _opened(path) as (descriptor, _):

@@ -68,7 +68,8 @@ def _check(text: str) -> None:
 
 
 def stay(path: str | os.PathLike[str], inside: Sequence[Path], what: str) -> None:
-    """Raises :class:`ReportPathError` where a path, with the links on its way, leads out of all of these folders. ``what`` has it."""
+    """Raises :class:`ReportPathError` where a path, with the links on its way, leads out of all of these folders; ``what`` is the
+    subject of the message."""
     text, real = Path(os.path.abspath(path)), Path(os.path.realpath(path))  # noqa: PTH100 - with the links as they are
     if any(real.is_relative_to(os.path.realpath(folder)) for folder in inside):
         return

@@ -96,8 +96,8 @@ def save(path: str | os.PathLike[str], model: Model, inside: Sequence[Path] = ()
     Raises:
         ModelError: it cannot be written.
     """
-    from pytest_joules.predict.code.features import SCHEMA as FEATURES
     from pytest_joules.files import writing
+    from pytest_joules.predict.code.features import SCHEMA as FEATURES
 
     arrays = _arrays(model)
     manifest = {
@@ -150,7 +150,7 @@ def _hash(manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
     found.update(json.dumps(given, sort_keys=True, separators=(",", ":")).encode())
     for name, array in sorted(arrays.items()):
         found.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        found.update(array.ravel().view(np.uint8))
+        found.update(array.ravel().view(np.uint8).data)
     return found.hexdigest()
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence, Set
 from numbers import Integral, Real
 from typing import TextIO
 
-from pytest_joules.model import Report
 from pytest_joules.files import writing
+from pytest_joules.model import Report
 
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 

@@ -162,9 +162,9 @@ class Saying:
     def _finish_alone(self) -> bool:
         """The report and the account of a run that measured nothing; whether the report could not be written."""
         from pytest_joules import fingerprint
+        from pytest_joules.files import writing
         from pytest_joules.predict.ask.choosing import NoPredictor
         from pytest_joules.predict.ask.reading import history_url, keep
-        from pytest_joules.files import writing
         from pytest_joules.report import json_file
         from pytest_joules.store import StoreError
 

@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_joules import stats
-from pytest_joules.model import Measurement, Report, Sample, SourceFacts, empty_record
 from pytest_joules.files import writing
+from pytest_joules.model import Measurement, Report, Sample, SourceFacts, empty_record
 from pytest_joules.report import csv_file, json_file
 
 #: Shared machines are slow at times, and Hypothesis' own tables take a second to make on a fresh checkout.

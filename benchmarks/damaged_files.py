@@ -2,10 +2,10 @@
 
     python benchmarks/damaged_files.py [--kinds model baseline report bundle] [--mutants 500] [--seconds 600] [--seed 1]
 
-Each mutant has bytes changed, an end cut off, values of another type or size, or is made to take much memory; half of the models have
+Each mutant has bytes changed, an end cut off, values of another type or size, or is made to take much memory; most models have
 the hash that fits. All go through ``joules predict``, ``compare``, ``import`` in a process that is kept warm, every 25th through
-``pytest`` too. A mutant is made of the seed and its number alone: ``--first N --mutants 1`` makes one again. Bars: no traceback, exit
-status 3, wait of 20 s, peak of 500 MB or complaint of several lines; exit code 1 where one is missed. ``--keep DIR`` keeps what misses.
+``pytest`` too. A mutant is made of the seed and its number alone: ``--first N --mutants 1`` makes one again. Bars: no traceback,
+no exit status 3, nothing that takes 20 s or 500 MB, no complaint without an end; exit code 1 where one is missed.
 """
 
 from __future__ import annotations
@@ -151,8 +151,9 @@ def of_sizes(text: str, draw: random.Random) -> Mutant:
 
 def of_json(data: bytes, draw: random.Random) -> Mutant:
     """A baseline, report or bundle."""
-    kind = draw.choices((of_types, of_sizes, of_bytes), (12, 1, 7))[0]
-    return of_bytes(data, draw) if kind is of_bytes else kind(data.decode(), draw)
+    if draw.random() < 0.35:
+        return of_bytes(data, draw)
+    return draw.choices((of_types, of_sizes), (12, 1))[0](data.decode(), draw)
 
 
 def of_model(data: bytes, draw: random.Random) -> Mutant:
@@ -293,17 +294,16 @@ def cold(folder: Path, *arguments: str) -> tuple[int, str, float, float]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", *arguments]
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
-        code = None
-        while code is None and time.monotonic() < begun + PATIENCE:
-            number, status, used = os.wait4(process.pid, os.WNOHANG)
-            code = os.waitstatus_to_exitcode(status) if number else None
-            time.sleep(0.01)
-        if code is None:
-            process.kill()
-            number, status, used = os.wait4(process.pid, 0)
-        process.returncode = -9 if code is None else code
+        peak = 0.0
+        while process.poll() is None and time.monotonic() < begun + PATIENCE:
+            # What wait4 says of the peak is this process's own, from before the other became pytest.
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                peak = float(Path(f"/proc/{process.pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
         out.seek(0)
-        return process.returncode, out.read().decode("utf-8", "replace"), time.monotonic() - begun, used.ru_maxrss * 1024.0
+        return process.returncode, out.read().decode("utf-8", "replace"), time.monotonic() - begun, peak
 
 
 def project(folder: Path) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -352,6 +353,29 @@ class TestBadFiles:
             functions={f"t.py::{name}": {f"m.py::{n}": "x" for n in (*range(3), name)} for name in "abc"},
         )
         with pytest.raises(BaselineError, match="more functions than there can be"):
+            baselines.load(path)
+
+    def test_functions_of_many_tests_take_no_memory(self, tmp_path):
+        path = saved(tmp_path, record_of("t.py::a", 1.0), functions={"t.py::a": {"m.py::f": "x"}})
+        data = json.loads(path.read_text())
+        data["functions"] = [[f"m.py::f{number}", "x"] for number in range(50_000)]
+        line = data["tests"].pop("t.py::a")
+        data["tests"] = {f"t.py::{number}": {**line, "functions": f"{number}-49999"} for number in range(300)}
+        path.write_text(json.dumps(data))
+        tracemalloc.start()
+        try:
+            tests = baselines.load(path).tests
+            assert tracemalloc.get_traced_memory()[1] < 60e6  # of 15 million there would be 600 MB
+        finally:
+            tracemalloc.stop()
+        assert len(tests["t.py::299"].functions) == 49_701
+        assert tests["t.py::299"].functions == {f"m.py::f{number}": "x" for number in range(299, 50_000)}
+
+    @pytest.mark.parametrize("text", ["[]", '""', '{"":0}'])
+    def test_little_text_that_comes_to_much(self, tmp_path, text):
+        path = tmp_path / "much.json"
+        path.write_text(f'{{"a": [{",".join([text] * 5_000_000)}]}}')
+        with pytest.raises(BaselineError, match=r"would take \d+ MiB of memory, and no more than 400 are given to it"):
             baselines.load(path)
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
@@ -326,7 +328,7 @@ def _texts(data: Record) -> Inventory:
 
 def _tests(data: Record, functions: Sequence[tuple[str, str]]) -> dict[str, BaselineTest]:
     usual = checked.required(data, "usual", dict)
-    paths: dict[str, Mapping[str, str]] = {}
+    paths: dict[str, _Executed] = {}
     room = MOST_FUNCTIONS
     tests = {}
     for nodeid, line in checked.required(data, "tests", dict).items():
@@ -337,7 +339,7 @@ def _tests(data: Record, functions: Sequence[tuple[str, str]]) -> dict[str, Base
             if ranges not in paths:
                 # Parameters of one test share theirs.
                 paths[ranges] = _chosen(ranges, functions, room)
-                room -= len(paths[ranges])
+                room -= paths[ranges].count
             tests[nodeid] = _test({**usual, **line}, paths[ranges])
     return tests
 
@@ -372,17 +374,51 @@ def _usual_of(line: Record) -> dict[str, Any]:
     }
 
 
-def _chosen(ranges: str, functions: Sequence[tuple[str, str]], room: int) -> Mapping[str, str]:
-    chosen: list[tuple[str, str]] = []
-    for span in ranges.split():
-        match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", span, re.ASCII)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+class _Executed(Mapping[str, str]):
+    """The functions of a test by their numbers, looked up when they are asked for: of all tests they would fill the memory."""
+
+    def __init__(self, functions: Sequence[tuple[str, str]]) -> None:
+        self.count = 0
+        self._functions = functions
+        self._spans = array("I")
+        """First and last, in turn."""
+
+    def add(self, first: int, last: int) -> None:
+        self._spans.extend((first, last))
+        self.count += last + 1 - first
+
+    def _whole(self) -> dict[str, str]:
+        ends = iter(self._spans)
+        spans = (self._functions[first : last + 1] for first, last in zip(ends, ends, strict=True))
+        return dict(chain.from_iterable(spans))
+
+    def items(self) -> ItemsView[str, str]:
+        return self._whole().items()
+
+    def __getitem__(self, place: str) -> str:
+        return self._whole()[place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._whole())
+
+    def __len__(self) -> int:
+        return len(self._whole())
+
+    def __bool__(self) -> bool:
+        return bool(self.count)
+
+
+def _chosen(ranges: str, functions: Sequence[tuple[str, str]], room: int) -> _Executed:
+    chosen = _Executed(functions)
+    for match in re.finditer(r"\S+", ranges):
+        span = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", match[0], re.ASCII)
+        first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
         if not first <= last < len(functions):
-            raise Bad(f"its functions {checked.shown(span)} are not in the list of {len(functions)}")
-        chosen += functions[first : last + 1]
-        if len(chosen) > min(len(functions), room):
+            raise Bad(f"its functions {checked.shown(match[0])} are not in the list of {len(functions)}")
+        chosen.add(first, last)
+        if chosen.count > min(len(functions), room):
             raise Bad("names more functions than there can be")
-    return dict(chosen)
+    return chosen
 
 
 def _tests_of_report(data: Record) -> dict[str, BaselineTest]:

@@ -1,7 +1,7 @@
 """Runs a command and ends with it whatever descends from it: ``python keeper.py FILE_SIZE MEMORY PROCESSES COMMAND...`` (Linux).
 
-A program of its own, of the standard library alone, as each sandbox needs one. A process whose parent ends becomes this one's child
-(it is their "subreaper"), whatever session, environment or name it has taken; so when no child is left, nothing is.
+A program of its own, of the standard library alone, as each sandbox needs one. A process whose parent ends becomes this one's
+child (it is their "subreaper"), whatever session, environment or name it has taken; so when no child is left, nothing is.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     found = _end_all(child)
     status = found if status is None else status
     if os.WIFSIGNALED(status):
-        signal.signal(os.WTERMSIG(status), signal.SIG_DFL) if os.WTERMSIG(status) != signal.SIGKILL else None
+        with contextlib.suppress(OSError):  # of SIGKILL nothing is to be set
+            signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
         os.kill(os.getpid(), os.WTERMSIG(status))
     return os.waitstatus_to_exitcode(status)
 

@@ -1,8 +1,8 @@
-"""Running code of others: a home of its own, a cleaned environment, no input, bounds in time, disk, memory and processes, and an end
-of all that it started.
+"""Running code of others: a home of its own, a cleaned environment, no input, bounds in time, disk, memory and processes, and an
+end of all that it started.
 
-On Linux a :mod:`~pytest_joules.collect.keeper` runs each command, and nothing that descends from it outlives it. Elsewhere that is
-the process group, and what left it but carries a mark in its environment.
+On Linux a :mod:`~pytest_joules.collect.keeper` runs each command, and nothing that descends from it outlives it. Elsewhere that
+is so of the process group, and of what left it but carries a mark in its environment.
 
 This keeps honest packages from harming each other and the user's files by accident. It is no prison: who collects packages that
 nobody has looked at does so in a container or a virtual machine.
@@ -157,8 +157,7 @@ class Sandbox:
         return Done(process.returncode, output)
 
     def _keeper(self) -> list[str]:
-        """What a command is run by. A file may be twice as large as all of them together: that they are too large is seen earlier,
-        unless one is written at once."""
+        """What a command is run by. A file may have twice the limit of all together, which is seen before, if it grows slowly."""
         if sys.platform != "linux":
             return []
         threads = MOST_PROCESSES + _threads()

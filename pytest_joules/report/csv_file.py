@@ -49,8 +49,8 @@ def _write(report: Report, file: TextIO) -> None:
 
 
 def _cell(value: object) -> object:
-    """Numbers as they are. A text that a spreadsheet would compute gets an apostrophe in front; what a terminal, or who reads line
-    by line, would obey is escaped as in Python."""
+    """Numbers as they are. A text that a spreadsheet would compute gets an apostrophe in front; what a terminal, or whoever reads
+    line by line, would obey is escaped as in Python."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if not isinstance(value, str):

@@ -183,7 +183,7 @@ def _stay_at_home(config: pytest.Config, settings: Settings) -> None:
         return
     for name, path in (("json", settings.json), ("csv", settings.csv), ("store", _history_file(settings.store))):
         given = config.getoption(f"energy_{name}", None)
-        if path is not None and not (given is not None and _typed(config, f"--energy-{name}", given)):
+        if path is not None and not _typed(config, name, str(ini(config, f"energy_{name}") if given is None else given)):
             origin = f"ini energy_{name}" if given is None else f"--energy-{name} in addopts"
             try:
                 writing.stay(path, places_of(config), origin)
@@ -205,12 +205,13 @@ def _history_file(url: str | None) -> Path | None:
     return Path(name) if name not in ("", ":memory:") else None
 
 
-def _typed(config: pytest.Config, option: str, value: str) -> bool:
-    """Whether the user gave an option: on the command line or in the environment, not in a file of the repository."""
+def _typed(config: pytest.Config, name: str, value: str) -> bool:
+    """Whether the user gave an option: on the command line (also as ``-o``) or in the environment, not in a repository."""
     words = list(map(str, config.invocation_params.args))
     with contextlib.suppress(ValueError):  # then pytest has not got here
         words += shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
-    return f"{option}={value}" in words or (option, value) in pairwise(words)
+    given = (f"energy-{name}={value}", f"energy_{name}={value}")
+    return (f"--energy-{name}", value) in pairwise(words) or any(word.endswith(given) for word in words)
 
 
 #: What ``--energy-quick`` comes to.

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from inner import Inner, sentences
 
+from pytest_joules.against.worktree import Worktree, resolve
 from pytest_joules.baseline import baselines
 from pytest_joules.baseline.baselines import BaselineError
 from pytest_joules.collect import popularity, requirements
@@ -283,6 +284,10 @@ def test_a_person_may_also_name_it_in_the_environment(inner: Inner, tmp_path_fac
     inner.file(test_a=PASSING)
     monkeypatch.setenv("PYTEST_ADDOPTS", f"'--energy-csv={away}'")
     assert inner.run().ret == 0 and away.exists()
+    monkeypatch.delenv("PYTEST_ADDOPTS")
+    for arguments in (("-o", f"energy_csv={away}"), ("--energy-csv", str(away))):
+        away.unlink()
+        assert inner.run(*arguments).ret == 0 and away.exists()
 
 
 def test_a_history_url_of_an_ini_file(inner: Inner, tmp_path_factory):
@@ -303,6 +308,50 @@ def test_the_history_in_the_cache_is_no_link_out(inner: Inner, tmp_path_factory)
     result = inner.run()
     assert result.ret == 0 and not away.exists()
     assert "history is not kept: pytest's cache cannot be used: " in " ".join(sentences(result.outlines))
+
+
+def git(folder: Path, *arguments: str) -> None:
+    command = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org", "-C", str(folder), *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("what", ["folder", "file", "dangling"])
+def test_what_git_ignores_is_taken_below_the_worktree_only(tmp_path: Path, what: str):
+    """The other revision has a link where this tree has a folder, or a file."""
+    root, away = tmp_path / "root", tmp_path / "away"
+    (root / "pkg").mkdir(parents=True)
+    away.mkdir()
+    git(root, "init", "-q")
+    (root / ".gitignore").write_text("_version.py\n")
+    if what == "folder":
+        (root / "pkg").rmdir()
+        (root / "pkg").symlink_to(away)
+    else:
+        (root / "pkg" / "_version.py").symlink_to(away / "_version.py")
+    if what == "file":
+        (away / "_version.py").write_text("not yours")
+    git(root, "add", "-A", "-f")
+    git(root, "commit", "-qm", "links")
+    git(root, "rm", "-q", "pkg" if what == "folder" else "pkg/_version.py")
+    (root / "pkg").mkdir(exist_ok=True)
+    (root / "pkg" / "__init__.py").write_text("")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "no links")
+    (root / "pkg" / "_version.py").write_text("version = 1")
+    (root / "_version.py").symlink_to("/dev/zero")
+    before = {path: path.read_text() for path in away.iterdir()}
+    worktree = Worktree(root.resolve(), resolve(root, "HEAD~1"))
+    try:
+        assert {path: path.read_text() for path in away.iterdir()} == before
+        assert worktree.notes == []
+        assert not (worktree.path / "_version.py").exists()
+    finally:
+        worktree.remove()
+    worktree = Worktree(root.resolve(), resolve(root, "HEAD"))
+    try:
+        assert (worktree.path / "pkg" / "_version.py").read_text() == "version = 1"
+    finally:
+        worktree.remove()
 
 
 # A cache that cannot be had
@@ -346,7 +395,8 @@ def test_a_cell_is_no_formula_and_no_command(inner: Inner):
         (inner.path / folder).mkdir()
         (inner.path / folder / f"test_{number}.py").write_text("def test_in(): sum(range(1000))\n")
     (inner.path / "a.lines").write_text("")
-    assert inner.run("--energy-csv=r.csv", "--energy-source=estimate", ".").ret == 0
+    result = inner.run("--energy-csv=r.csv", "--energy-source=estimate", ".")
+    assert result.ret == 0 and "\x1b" not in result.stdout.str()
     with (inner.path / "r.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
     names = {row[0] for row in rows}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from pytest_joules import __version__
+from pytest_joules.baseline.checked import shown
 from pytest_joules.baseline.file import (
     Baseline,
     BaselineError,
@@ -89,7 +90,7 @@ class Entry:
 def path_of(folder: Path, machine_id: str | None, name: str) -> Path:
     """Where the baseline of this name stands. Raises :class:`BaselineError` for what is no name."""
     if not BASELINE_NAME.fullmatch(name):
-        raise BaselineError(f"{name!r} is not the name of a baseline: write letters, digits, '.', '_' and '-', such as main")
+        raise BaselineError(f"{shown(name)} is not the name of a baseline: write letters, digits, '.', '_' and '-', such as main")
     return folder / (machine_id or "unknown") / f"{name}.json"
 
 

@@ -85,7 +85,7 @@ def required(data: Record, key: str, kind: type[T]) -> T:
         raise Bad(f"{key!r} is missing")
     value = data[key]
     if not isinstance(value, kind):
-        raise Bad(f"{key!r} is {shown(value)}")
+        raise Bad(f"{shown(key)} is {shown(value)}")
     return value
 
 
@@ -93,6 +93,14 @@ def optional(data: Record, key: str, kind: type[Any], default: Any = None) -> An
     """The value under ``key``; ``default`` where there is none, or null."""
     value = data.get(key)
     return default if value is None else required(data, key, kind)
+
+
+def words(data: Record, key: str) -> str | None:
+    """The text under ``key``, where there is one, short enough to be said in a sentence."""
+    value: str | None = optional(data, key, str)
+    if value is not None and len(value) > 1000:
+        raise Bad(f"{shown(key)} has {len(value)} characters: {shown(value)}")
+    return value
 
 
 def list_of(data: Record, key: str, kind: type[T]) -> list[T]:

@@ -281,17 +281,17 @@ def baseline_of(data: Record, name: str, path: Path) -> Baseline:
     else:
         raise Bad(f"is not a baseline: its schema is {checked.shown(schema)}, not {SCHEMA}")
     machine = checked.required(data, "machine", dict)
-    checked.optional(machine, "id", str)
-    for fact, value in checked.optional(machine, "facts", dict, {}).items():
-        if value is not None and not isinstance(value, str):
-            raise Bad(f"the machine's {checked.shown(fact)} is {checked.shown(value)}, not a text")
+    facts = checked.optional(machine, "facts", dict, {})
+    for about, keys in ((data, ("created",)), (machine, ("id", "cpu", "os", "python")), (facts, facts)):
+        for key in keys:
+            checked.words(about, key)
     commit = checked.optional(data, "commit", dict)
     if commit is not None:
-        checked.optional(commit, "id", str)
+        checked.words(commit, "id")
     sources = checked.list_of(data, "sources", dict)
     for source in sources:
-        checked.optional(source, "name", str)
-        checked.optional(source, "why", str)
+        checked.words(source, "name")
+        checked.words(source, "why")
     return Baseline(
         name=name,
         path=path,

@@ -74,7 +74,7 @@ def _of_package(lines: Iterator[dict[str, Any]]) -> Iterator[Row]:
 def _row(line: Mapping[str, Any], functions: Mapping[int, tuple[str, str]], sources: Mapping[tuple[str, str], str]) -> Row:
     numbers: list[int] = []
     for first, last in list_of(dict(line), "functions", list):
-        if not 0 <= first <= last < len(functions) or len(numbers) + last - first >= len(functions):
+        if not 0 <= last - first < len(functions) - len(numbers):
             raise Bad(f"names functions ({shown([first, last])}) that are not there")
         numbers += range(first, last + 1)
     counts = {functions[int(number)][0]: [float(count) for count in counted] for number, counted in line["counts"].items()}

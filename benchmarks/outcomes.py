@@ -55,7 +55,7 @@ WAYS = {
     "-n 2": ("-p", "no:randomly", "-n", "2"),
     "random order": ("-p", "randomly", "-p", "no:xdist"),
 }
-SEED = "-prandomly_seed=7"
+SEED = "--randomly-seed=7"
 #: Of names of tests, what differs between any two runs: marshmallow has the time of collection as a parameter.
 TIMES = re.compile(r"\d{2}:\d{2}:\d{2}|\d{4}-\d{2}-\d{2}|\d{2}-\d{2}-\d{4}")
 
@@ -119,6 +119,8 @@ def compare(suite: str, python: str, home: Path, rounds: int, ways: list[str]) -
                 "--energy-compare": ("--energy-compare=outcomes",),
                 "--energy-against": ("--energy-against=HEAD",),
             }
+            if "-n" in options:
+                del modes["--energy-against"]  # it takes no workers, and says so
             for mode, more in modes.items():
                 measured = run(suite, folder, python, *effort, *options, *more)
                 gone, come = plain.cases - measured.cases, measured.cases - plain.cases

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
+from functools import wraps
+from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any, Literal
 
 import pytest
@@ -22,7 +22,7 @@ def watched(function: Callable[..., Any], enter: Callable[[], None], leave: Call
 
     ``None`` for an asynchronous function, which must keep its face for the plugin that awaits it, or for pytest to refuse.
     """
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if iscoroutinefunction(function) or isasyncgenfunction(function):
         return None
 
     def body(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the test takes
@@ -49,9 +49,9 @@ def can_iterate(item: pytest.Item) -> bool:
 def iterate(item: pytest.Function, times: int) -> Callable[[], None]:
     """Make one call of ``item``'s body call it ``times`` times; the returned function undoes it."""
     function = item.obj
-    if inspect.iscoroutinefunction(function):
+    if iscoroutinefunction(function):
 
-        @functools.wraps(function)
+        @wraps(function)
         async def looped(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - whatever the test takes
             for _ in range(times):
                 await function(*args, **kwargs)
@@ -62,7 +62,7 @@ def iterate(item: pytest.Function, times: int) -> Callable[[], None]:
             setattr(item.instance, item.name, looped)
     else:
 
-        @functools.wraps(function)
+        @wraps(function)
         def looped_sync(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - whatever the test takes
             for _ in range(times):
                 function(*args, **kwargs)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_joules.net import guarded
 from pytest_joules.report import brief, terminal
 from pytest_joules.report.paint import painted
 from pytest_joules.report.text import sentence
@@ -24,6 +25,7 @@ class Closing:
         self.reporting = reporting
         self._said = False
 
+    @guarded
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - pytest's private type
         self._said = True
         reporting = self.reporting
@@ -38,6 +40,7 @@ class Closing:
             terminalreporter.write_line(painted(line, writer.markup))
         self._write(terminalreporter, [*reporting.troubles, *reporting.messages])
 
+    @guarded
     def pytest_unconfigure(self) -> None:
         if not self._said:
             self._say_briefly(self.config.pluginmanager.get_plugin("terminalreporter"))

@@ -8,8 +8,8 @@ if that costs less than the round itself.
 
 from __future__ import annotations
 
-import gc
 import sys
+from gc import collect, get_stats, isenabled
 
 from pytest_joules.clock import CLOCKS
 
@@ -31,14 +31,14 @@ class Collector:
 
     def settle(self, body_ns: int) -> None:
         """Before a round; ``body_ns`` is how long the last body took (0: not known)."""
-        if not gc.isenabled():
+        if not isenabled():
             return  # somebody switched it off: leave it alone
         if self._full and Collector.full_cost <= body_ns:
             begun = CLOCKS.wall()
-            gc.collect()
+            collect()
             Collector.full_cost = CLOCKS.wall() - begun
         else:
-            gc.collect(YOUNG)
+            collect(YOUNG)
         self._seen = _full_collections() if body_ns > _SHORTEST_FULL // 2 else None
 
     def look(self, body_ns: int) -> None:
@@ -48,4 +48,4 @@ class Collector:
 
 
 def _full_collections() -> int:
-    return int(gc.get_stats()[2]["collections"])
+    return int(get_stats()[2]["collections"])

@@ -9,8 +9,10 @@ Which way a test is measured follows from how long its body lasts and how its co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from math import sqrt
 from typing import Literal, Protocol
 
 from pytest_joules import stats
@@ -19,6 +21,7 @@ from pytest_joules.foreign import LIMIT, ForeignLoad
 from pytest_joules.markers import Effort
 from pytest_joules.meter import ALIGNED_TICKS, Edge, Meter, Window
 from pytest_joules.model import Measurement, Reading
+from pytest_joules.net import described
 from pytest_joules.repeat import Phase
 from pytest_joules.tally import LEAST, MOST, Round, Tally
 
@@ -59,6 +62,20 @@ class Progress:
     target: int
 
 
+def _apart(step: Callable[[Course, Phase], None]) -> Callable[[Course, Phase], None]:
+    """The test is not to notice what goes wrong beside it: that ends the measuring, and is a note."""
+
+    @wraps(step)
+    def safe(self: Course, phase: Phase) -> None:
+        if not self.broken:
+            try:
+                step(self, phase)
+            except Exception as error:
+                self.broken = described(error)
+
+    return safe
+
+
 class Course:
     """Goes with the rounds of one test (see :class:`pytest_joules.repeat.Course`) and turns them into a measurement."""
 
@@ -75,14 +92,18 @@ class Course:
         around_runtest: bool = False,
         recording: Recording | None = None,
         limit: float | None = None,
+        worth: Callable[[float], bool] | None = None,
     ) -> None:
-        """``limit``: seconds that somebody else (pytest-timeout) allows a round."""
+        """``limit``: seconds that somebody else (pytest-timeout) allows a round. ``worth``: whether a body of so many seconds is
+        worth rounds that will not reach the precision; without, every one is."""
         self.meter = meter
         self.effort = effort
         self.foreign = foreign
         self.tally = Tally(meter, effort, idle_watts)
         self.around_runtest = around_runtest
         """The body is what ``pytest_runtest_call`` surrounds; else, closer, what ``pytest_pyfunc_call`` does."""
+        self.broken = ""
+        """What went wrong with measuring: nothing more is."""
         self._quiesce = quiesce
         self._progress = progress
         self._wall = meter.clocks.wall
@@ -95,6 +116,7 @@ class Course:
         """In the second one, what runs is counted anew."""
         self._recorded = 0
         self._limit = limit
+        self._worth = worth
         self._repeatable = repeatable
         self._number = 0
         self._traced = False
@@ -123,6 +145,7 @@ class Course:
 
     # What the rounds tell
 
+    @_apart
     def begin(self, phase: Phase) -> None:
         if phase == "setup":
             self._number += 1
@@ -140,6 +163,7 @@ class Course:
         if phase != "call" and not self._warmups_left and len(self._rounds) < PHASES:
             self._phase_begun = self.meter.glance_before() if self._block is not None else self.meter.read()
 
+    @_apart
     def end(self, phase: Phase) -> None:
         if self._recording is not None and phase == "teardown":
             self._recording.end()
@@ -157,26 +181,32 @@ class Course:
 
     def enter(self) -> None:
         """The body begins."""
-        if self._recording is not None:
-            self._recording.enter()
-        if self._block is not None:
-            self._before, self._start = self.meter.glance_before(), None
-        else:
-            self._before, self._start = self.meter.open(align=self._mode == "aligned" and not self._warmups_left)
+        try:
+            if self._recording is not None:
+                self._recording.enter()
+            if self._block is not None:
+                self._before, self._start = self.meter.glance_before(), None
+            else:
+                self._before, self._start = self.meter.open(align=self._mode == "aligned" and not self._warmups_left)
+        except Exception as error:
+            self.broken = self.broken or described(error)
 
     def leave(self) -> None:
         """The body has ended."""
         if self._before is None:
             return
-        if self._recording is not None:
-            self._recording.leave()
-        if self._quiesce is not None:
-            self._quiesce()
-        if self._block is not None:
-            self._current.body = Window(self._before, self.meter.glance_after())
-        else:
-            self._current.body = self.meter.close(self._before, self._start)
-        self._collector.look(self._current.body.after.wall - self._before.wall)
+        try:
+            if self._recording is not None:
+                self._recording.leave()
+            if self._quiesce is not None:
+                self._quiesce()
+            if self._block is not None:
+                self._current.body = Window(self._before, self.meter.glance_after())
+            else:
+                self._current.body = self.meter.close(self._before, self._start)
+            self._collector.look(self._current.body.after.wall - self._before.wall)
+        except Exception as error:
+            self.broken = self.broken or described(error)
         self._before = None
 
     @property
@@ -186,6 +216,14 @@ class Course:
 
     def another(self) -> bool:
         """After a call that passed: whether another round is to follow."""
+        if not self.broken:
+            try:
+                return self._goes_on()
+            except Exception as error:
+                self.broken = described(error)
+        return False
+
+    def _goes_on(self) -> bool:
         self._note_length()
         if self._current.body is None:
             # A plugin that runs the function itself: take the wider view from now on.
@@ -286,7 +324,17 @@ class Course:
             return number >= self.effort.rounds
         if clean >= MOST or number >= 2 * MOST:
             return True
-        return clean >= LEAST and stats.relative_half_width(self._energies) <= PRECISION
+        return clean >= LEAST and self._as_precise_as_it_gets(self._energies)
+
+    def _as_precise_as_it_gets(self, values: Sequence[float]) -> bool:
+        """Whether the precision is reached; or, of a test that is not worth more, whether the rounds that are left cannot reach
+        it: the interval shrinks with the square root of their number."""
+        width = stats.relative_half_width(values)
+        if width <= PRECISION:
+            return True
+        body = self._rounds[-1].body
+        foreseen = width * sqrt(len(values) / MOST)
+        return self._worth is not None and body is not None and foreseen > PRECISION and not self._worth(body.seconds)
 
     def _block_is_enough(self) -> bool:
         assert self._block is not None
@@ -300,7 +348,7 @@ class Course:
             return False
         elif number < MOST:
             shares = [entry.body.cpu_seconds for entry in self._rounds if entry.body is not None]
-            if stats.relative_half_width(shares) > PRECISION:
+            if not self._as_precise_as_it_gets(shares):
                 return False
         if not self._missing and self._time_left() and self._disturbed(self._block[0].wall):
             # One more block, if time allows.
@@ -323,6 +371,8 @@ class Course:
 
     def measurement(self, nodeid: str) -> Measurement | None:
         """The measurement of the rounds so far; ``None`` where none of them can be one, see :attr:`why_not`."""
+        if self.broken:
+            return None
         if self._rounds and self._mode != "block":
             self._say_how_many(len(self._rounds))
             return self.tally.of_rounds(nodeid, self._rounds)
@@ -354,6 +404,8 @@ class Course:
     @property
     def why_not(self) -> str:
         """Why there is no measurement."""
+        if self.broken:
+            return self.broken
         if not self._recorded:
             return "its body was not seen"
         return "no round but the one in which its code was recorded (--energy-warmup=0 records none)"

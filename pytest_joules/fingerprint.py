@@ -17,7 +17,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 ROOT = Path("/")
 
@@ -276,10 +279,17 @@ def versions() -> dict[str, Any]:
     installed: dict[str, str] = {}
     for found in metadata.distributions():
         with contextlib.suppress(Exception):  # what is broken has no version
-            installed.setdefault(str(found.metadata["Name"]), str(found.version))
+            installed.setdefault(*_name_and_version(found))
     return {
         "pytest-joules": __version__,
         "pytest": installed.get("pytest"),
         "python": platform.python_version(),
         "installed": dict(sorted(installed.items(), key=lambda entry: entry[0].lower())),
     }
+
+
+def _name_and_version(found: Distribution) -> tuple[str, str]:
+    # What Python parses for it is the whole description, as a mail: most of the time that a short run takes to end.
+    head = (found.read_text("METADATA") or found.read_text("PKG-INFO") or "").partition("\n\n")[0]
+    name, version = (re.search(rf"^{key}: *(.*\S)", head, re.MULTILINE) for key in ("Name", "Version"))
+    return (name[1], version[1]) if name and version else (str(found.metadata["Name"]), str(found.version))

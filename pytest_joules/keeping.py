@@ -4,7 +4,6 @@ anything in its own (count, connect, compare by parts), and copying it is none o
 from __future__ import annotations
 
 import array
-import copy
 import datetime
 import decimal
 import enum
@@ -22,6 +21,7 @@ import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,7 @@ def copy_of(iterator: object) -> object | None:
         return itertools.count(int(found[1]), int(found[2] or 1)) if found else None
     if kind in _COPIED:
         with suppress(RuntimeError):  # what it goes through has changed
-            copied: object = copy.copy(iterator)
+            copied: object = copy(iterator)
             return copied
     return None
 

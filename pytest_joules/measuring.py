@@ -14,12 +14,14 @@ from pytest_joules import bodies, quiet, repeat
 from pytest_joules.breach import fail
 from pytest_joules.clock import CLOCKS
 from pytest_joules.course import Course, Progress
-from pytest_joules.dependencies.tracking import Tracking
+from pytest_joules.dearest import Dearest
+from pytest_joules.dependencies.tracking import Tracking, unknown
 from pytest_joules.foreign import ForeignLoad
 from pytest_joules.limits import Limits
 from pytest_joules.markers import ItemSettings, item_settings
 from pytest_joules.meter import Meter
-from pytest_joules.model import Measurement, Reading, Record, empty_record, measured
+from pytest_joules.model import LATE_NOTE, Measurement, Reading, Record, empty_record, measured
+from pytest_joules.net import guarded, in_short, net, troubles
 from pytest_joules.plans import Plan
 from pytest_joules.plans import plan as plan_of
 from pytest_joules.predict.ask.failing import fail_if_predicted
@@ -58,6 +60,7 @@ class Measuring:
         self.idle_watts: float | None = None
         self.judging: Judging | None = None
         self.tracking = Tracking(config, settings)
+        self._dearest = Dearest()
         if settings.quick:
             self.tracking.recorder.close()  # nothing is recorded
         self.cached: Cached | None = None
@@ -75,6 +78,8 @@ class Measuring:
         self._rounds: repeat.Rounds | None = None
         self._unjudged: dict[str, Record] = {}
         """Budgets of tests that are not measured."""
+        self._unusable: list[str] = []
+        """What is wrong with the meter: nothing is measured."""
         self._quiesce: Callable[[], object] | None = None
         if any(source.name == "nvml" for source in sources):
             from pytest_joules.sources import nvml
@@ -127,7 +132,7 @@ class Measuring:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         if session.items and not session.config.option.collectonly and not session.testsfailed:
-            with turn(machine_lock()) if self._turns else nullcontext():
+            with turn(machine_lock()) if self._turns else nullcontext(), net(self._unusable):
                 self._calibrate()
         return (yield)
 
@@ -152,6 +157,7 @@ class Measuring:
                 self._course.tally.notes.append(note)
 
     @pytest.hookimpl(tryfirst=True)
+    @guarded
     def pytest_sessionfinish(self) -> None:
         if not self._turns:
             self._account(final=True)
@@ -164,6 +170,7 @@ class Measuring:
         if output is not None:
             output["joules"] = totals
             output["joules_judged"] = json.dumps(judged)
+            output["joules_troubles"] = in_short(troubles(self.config))
         if (reporting := self._reporting()) is not None:
             reporting.add_totals(totals)
             reporting.add_judged(judged)
@@ -172,6 +179,7 @@ class Measuring:
         """Where measurements go in this process; ``None`` in a worker, whose controller has it."""
         return cast("Reporting | None", self.config.pluginmanager.get_plugin("joules-reporting"))
 
+    @guarded
     def pytest_unconfigure(self) -> None:
         quiet.hand_on(self.config)
         for source in self.sources:
@@ -181,27 +189,42 @@ class Measuring:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        plan = plan_of(item)
-        own = item.stash.get(SETTINGS, None) or self._settings_of(item)
-        if own.skip or not plan.measure:
-            why = f"not measured: {'marked skip' if own.skip else plan.why}"
+        notes: list[str] = []
+        measured_by_us = False
+        with net(notes):
+            measured_by_us = self._is_to_be_measured(item)
+        if measured_by_us:
+            note = ("energy_note", "not measured: another plugin runs it")
+            item.user_properties.append(note)
+            result = repeat.run_by_others(item, nextitem, self)
+            if result is not None:
+                return True
+            item.user_properties.remove(note)
+            with net(notes):
+                plan, own = plan_of(item), self._own(item)
+                course, rounds = self._rounds_of(item, nextitem, own, plan)
+        if notes:
+            item.user_properties.append(("energy_note", f"not measured: {notes[0]}"))
+        if notes or not measured_by_us:
+            return None  # it runs as without us
+        hook = item.ihook
+        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        if not self._run(item, course, rounds, own, plan):
+            hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def _own(self, item: pytest.Item) -> ItemSettings:
+        return item.stash.get(SETTINGS, None) or self._settings_of(item)
+
+    def _is_to_be_measured(self, item: pytest.Item) -> bool:
+        plan, own = plan_of(item), self._own(item)
+        if own.skip or not plan.measure or self._unusable:
+            why = f"not measured: {'marked skip' if own.skip else plan.why or self._unusable[0]}"
             item.user_properties.append(("energy_note", why))
             if own.budget is not None:
                 self._unjudged[item.nodeid] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": why}
-            return None
-        if self.cached is not None and self.cached.stands_for(item):
-            return None
-        note = ("energy_note", "not measured: another plugin runs it")
-        item.user_properties.append(note)
-        result = repeat.run_by_others(item, nextitem, self)
-        if result is not None:
-            return True
-        item.user_properties.remove(note)
-        hook = item.ihook
-        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        if not self._run(item, nextitem, own, plan):
-            hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-        return True
+            return False
+        return self.cached is None or not self.cached.stands_for(item)
 
     def _rounds_of(
         self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: Plan, *, silent: bool = False
@@ -223,6 +246,7 @@ class Measuring:
             around_runtest=bodies.body_hook(item) == "runtest",
             recording=self._recording(item, limits),
             limit=limits.seconds if limits.restart else None,
+            worth=None if self.settings.keeps or own.budget is not None else self._dearest,
         )
         if plan.why:
             course.tally.notes.append(plan.why)
@@ -246,14 +270,27 @@ class Measuring:
             return None
         return self.tracking
 
-    def _add_code(self, item: pytest.Item, record: Record, plan: Plan) -> None:
+    def _add_code(self, item: pytest.Item, report: pytest.TestReport, record: Record, plan: Plan) -> None:
+        """What the test executes, once its own fixtures are down: what they patch is none of our business.
+
+        The call report has gone; to other processes it goes with the teardown's.
+        """
         if self.settings.quick:
             return
+        notes: list[str] = []
         if _CODE not in item.stash:
-            item.stash[_CODE] = self.tracking.code(item, plan)
-            record["notes"] += self.tracking.remarks
-        code: Record = item.stash[_CODE]
-        record["code"] = dict(code)
+            with net(notes):
+                item.stash[_CODE] = self.tracking.code(item, plan)
+            troubles(self.config).extend(notes)
+            notes += self.tracking.remarks
+        code: Record | None = item.stash.get(_CODE, None)
+        record["code"] = dict(code if code is not None else unknown(notes[0]))
+        record["notes"] += notes
+        if self.judging is not None:
+            self.judging.comparing.add_code(record)
+        if self._reporting() is None:
+            report.joules_code = record["code"]  # type: ignore[attr-defined]  # a report takes attributes and xdist carries them
+            report.user_properties += [(LATE_NOTE, note) for note in notes]
 
     def measure_again(self, item: pytest.Item) -> Record | None:
         """One more block of rounds of a test that has run already; nobody is told of it. ``None`` where it did not pass."""
@@ -274,29 +311,36 @@ class Measuring:
         try:
             rounds.run(decide)
         finally:
-            self.tracking.end()
+            with net(troubles(self.config)):
+                self.tracking.end()
             self._course = self._rounds = None
             item.user_properties[:] = properties
         return found[0] if found else None
 
-    def _run(self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: Plan) -> bool:
+    def _run(self, item: pytest.Item, course: Course, rounds: repeat.Rounds, own: ItemSettings, plan: Plan) -> bool:
         """Run a test in rounds; whether its reports are held back for now."""
-        course, rounds = self._rounds_of(item, nextitem, own, plan)
         if self._turns:
-            self._mark = self.meter.read()
+            with net(troubles(self.config)):
+                self._mark = self.meter.read()
         self.energy.new_test()
         self._course, self._rounds = course, rounds
         decided = False
         held: Record | None = None
+        record: Record | None = None
 
         def decide(report: pytest.TestReport) -> bool:
-            nonlocal decided, held
+            nonlocal decided, held, record
             decided = True
             if not report.skipped and not rounds.expected_failure:
-                self._decide(item, report, course, own, plan)
-                if self._suspect(item, report, rounds, plan):
-                    held = report.joules
-                else:
+                notes: list[str] = []
+                with net(notes):
+                    record = self._decide(item, report, course, own, plan)
+                    if self._suspect(item, report, rounds, plan):
+                        held = record
+                if notes:
+                    troubles(self.config).extend(notes)
+                    self._not_recorded(report, notes[0])
+                if held is None:
                     fail_if_predicted(item, report)
             elif not report.skipped:
                 note = ("energy_note", "not measured: marked xfail")
@@ -304,8 +348,13 @@ class Measuring:
                 report.user_properties.append(note)
             return held is not None
 
+        def down(report: pytest.TestReport) -> None:
+            if record is not None:
+                with net(record["notes"]):
+                    self._add_code(item, report, record, plan)
+
         try:
-            rounds.run(decide)
+            rounds.run(decide, down)
         except BaseException:
             # Interrupted: what was measured until now is reported all the same.
             reporting = self._reporting()
@@ -314,12 +363,23 @@ class Measuring:
                 reporting.add_interrupted(measurement.as_record())
             raise
         finally:
-            self.tracking.end()
             self._course = self._rounds = None
-            self._account(final=self._turns)
+            with net(troubles(self.config)):
+                self.tracking.end()
+                self._account(final=self._turns)
         if held is not None and (reporting := self._reporting()) is not None:
-            reporting.keep_early(held, "passed" if rounds.passed else "error")
+            with net(troubles(self.config)):
+                reporting.keep_early(held, "passed" if rounds.passed else "error")
         return held is not None
+
+    @staticmethod
+    def _not_recorded(report: pytest.TestReport, why: str) -> None:
+        """Of a test whose measurement could not be made."""
+        report.user_properties.append(("energy_note", f"not measured: {why}"))
+        if getattr(report, "joules", None) is None:
+            record = empty_record(report.nodeid)
+            record["notes"] = [why]
+            report.joules = record  # type: ignore[attr-defined]  # as in send()
 
     def _suspect(self, item: pytest.Item, report: pytest.TestReport, rounds: repeat.Rounds, plan: Plan) -> bool:
         """Whether a test looks dearer than before: then it is reported when it was measured again."""
@@ -339,8 +399,10 @@ class Measuring:
         self.judging.hold(report, record, release)
         return True
 
-    def _decide(self, item: pytest.Item, report: pytest.TestReport, course: Course, own: ItemSettings, plan: Plan) -> None:
-        """Measure, judge, and send it off with the call report."""
+    def _decide(
+        self, item: pytest.Item, report: pytest.TestReport, course: Course, own: ItemSettings, plan: Plan
+    ) -> Record | None:
+        """Measure, judge, and send it off with the call report. The record, where there is a measurement."""
         rounds = self._rounds
         assert rounds is not None
         if rounds.reported and not plan.why:
@@ -351,14 +413,16 @@ class Measuring:
         measurement = course.measurement(item.nodeid)
         if measurement is None:
             self._not_measured(item, report, course, own)
-            return
+            return None
         if rounds.cut_off:
             self.energy.cut_off()
         self.energy.add_to(measurement, counted=report.passed and course.measuring and not rounds.cut_off)
+        if measurement.duration is not None:
+            self._dearest.add(measurement.duration["median"] * measurement.iterations)
         record = measurement.as_record()
-        self._add_code(item, record, plan)
         hold_to_budget(measurement, record, report, own, random=plan.random, settings=self.settings)
         send(item, report, record)
+        return record
 
     def _not_measured(self, item: pytest.Item, report: pytest.TestReport, course: Course, own: ItemSettings) -> None:
         """A test that ran, and of which no round is a sample."""
@@ -412,6 +476,7 @@ class Measuring:
     # The body
 
     @pytest.hookimpl(tryfirst=True)
+    @guarded
     def pytest_runtest_setup(self) -> None:
         # Fixtures may measure regions too.
         if self._course is not None:
@@ -446,11 +511,18 @@ class Measuring:
                 pyfuncitem.obj = function
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_call(self) -> Generator[None, object, object]:
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         course = self._course
         if course is None or not course.around_runtest:
             return (yield)
-        return (yield from self._around(course))
+        watched = bodies.watched(item.runtest, course.enter, course.leave) if "runtest" not in vars(item) else None
+        if watched is None:
+            return (yield from self._around(course))
+        item.runtest = watched  # type: ignore[method-assign]  # for this call only
+        try:
+            return (yield)
+        finally:
+            del item.runtest
 
     @staticmethod
     def _around(course: Course) -> Generator[None, object, object]:

@@ -7,9 +7,9 @@ consumption for short code paths using RAPL").
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from pytest_joules.clock import CLOCKS, Clocks
 from pytest_joules.model import Counters, Reading
@@ -21,6 +21,8 @@ ALIGNED_TICKS = 3
 PLAIN_TICKS = 50
 #: For counters that tick slowly (GPUs: 20 to 100 ms) a block of rounds spans this many ticks at least.
 SLOW_TICKS = 10
+#: So many pairs of readings tell what reading costs.
+_PAIRS = 15
 #: A counter that has not moved for this many of its ticks (and 20 ms) stands still.
 STILL_TICKS = 10
 
@@ -80,6 +82,8 @@ class Meter:
         )
         self.tick = 0.0
         """The slowest tick of a counter that adds to the total, seconds."""
+        self.own_joules = self.own_cpu = 0.0
+        """What of a body that does nothing is read, joules and CPU seconds: what reading itself costs."""
 
     @property
     def counts(self) -> bool:
@@ -136,13 +140,23 @@ class Meter:
     # Calibration
 
     def calibrate(self) -> None:
-        """Learn which counters tick, how fast, and the power of spinning and of idling (0.1 s for RAPL, 1 s with a GPU)."""
+        """Learn what reading costs, which counters tick, how fast, and the power of spinning and of idling (0.1 s for RAPL, 1 s
+        with a GPU)."""
+        self._learn_own()
         nominal = max((source.tick for source in self.sources if source.domains), default=0.0)
         if not nominal:
             return
         self._learn_ticks(max(0.03, min(5 * nominal, 0.5)))
         if self.tick:
             self._learn_idle(max(0.06, 5 * self.tick))
+
+    def _learn_own(self) -> None:
+        """Medians over some pairs of readings with nothing between them."""
+        joules, seconds = [], []
+        for _ in range(_PAIRS):
+            joules.append(self.total(self.joules(self.close(*self.open(align=False)))) or 0.0)
+            seconds.append(Window(self.glance_before(), self.glance_after()).cpu_seconds)
+        self.own_joules, self.own_cpu = sorted(joules)[_PAIRS // 2], sorted(seconds)[_PAIRS // 2]
 
     def _learn_ticks(self, seconds: float) -> None:
         deadline = self.clocks.wall() + int(seconds * 1e9)
@@ -162,11 +176,11 @@ class Meter:
         source = self.sources[channel.source]
         if len(steps) < 3 or not source.tick:
             return replace(channel, tick=0.0, spin_watts=0.0, idle_watts=0.0)
-        gaps = sorted(later - earlier for (earlier, _), (later, _) in itertools.pairwise(steps))
+        gaps = sorted(later - earlier for (earlier, _), (later, _) in pairwise(steps))
         tick = gaps[len(gaps) // 2] / 1e9
         # Step by step, so that one that cannot be told costs only itself.
         joules = seconds = 0.0
-        for (earlier, before), (later, after) in itertools.pairwise(steps):
+        for (earlier, before), (later, after) in pairwise(steps):
             step = (later - earlier) / 1e9
             value = source.between(before[channel.source], after[channel.source], step)[channel.index]
             if value is not None:

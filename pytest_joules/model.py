@@ -102,6 +102,8 @@ class Measurement:
     phases: Phases = field(default_factory=Phases)
     net_energy: float | None = None
     """Median joules above idle, where the idle power was measured."""
+    own_share: float | None = None
+    """What reading itself costs, relative to the median; ``None`` where that is not known."""
     regions: Record = field(default_factory=dict)
     work: Record = field(default_factory=dict)
     scores: Record = field(default_factory=dict)
@@ -125,6 +127,7 @@ class Measurement:
             samples=[sample.as_record() for sample in self.samples],
             phases={"setup": self.phases.setup, "call": self.phases.call, "teardown": self.phases.teardown},
             net_energy=self.net_energy,
+            own_share=self.own_share,
             regions=self.regions,
             work=self.work,
             scores=self.scores,
@@ -151,6 +154,7 @@ def empty_record(nodeid: str) -> Record:
         "samples": [],
         "phases": {"setup": None, "call": None, "teardown": None},
         "net_energy": None,
+        "own_share": None,
         "regions": {},
         "work": {},
         "scores": {},

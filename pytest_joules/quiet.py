@@ -3,11 +3,11 @@ nobody can catch."""
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from gc import collect
 from typing import Any
 
 import pytest
@@ -53,7 +53,7 @@ class Unheard:
     def forget(self) -> None:
         """After the last of several rounds: the next test is not to be blamed for what they have left."""
         with self.collecting(keep=False):
-            gc.collect(YOUNG)
+            collect(YOUNG)
 
 
 class NotHeard(Exception):
@@ -91,10 +91,11 @@ def forget_failed_subtest(item: pytest.Item) -> None:
     """Pytest counts them, to fail the test in the end: one that nobody heard of does not count."""
     from _pytest.subtests import failed_subtests_key
 
-    counts: dict[object, int] = item.config.stash[failed_subtests_key]  # by node id: its text in pytest 9.0, an object since
-    for key in (item.nodeid, getattr(item, "id", None)):
-        if counts.get(key):
-            counts[key] -= 1
+    key: Any = failed_subtests_key
+    counts = item.config.stash[key]  # by node id: its text in pytest 9.0, an object since
+    for test in (item.nodeid, getattr(item, "id", None)):
+        if counts.get(test):
+            counts[test] -= 1
 
 
 def hand_on(config: pytest.Config) -> None:

@@ -6,14 +6,15 @@ rounds because each teardown but the last names the item once more (a copy of it
 
 from __future__ import annotations
 
-import copy
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from copy import copy
 from functools import partial
+from traceback import format_exception_only
 from typing import Any, Literal, Protocol, cast
+from warnings import catch_warnings
 
 import pytest
 from _pytest.doctest import DoctestItem
@@ -25,6 +26,7 @@ from pytest_joules.bodies import iterate
 from pytest_joules.leftovers import Leftovers
 from pytest_joules.limits import Limits
 from pytest_joules.model import LATE_NOTE
+from pytest_joules.net import described
 from pytest_joules.plans import one_round
 from pytest_joules.quiet import Unheard, forget_failed_subtest, only_pytest_reports
 
@@ -97,6 +99,7 @@ def run_by_others(item: pytest.Item, nextitem: pytest.Item | None, own: object) 
 
 #: The remedy for a test whose repeats do not pass.
 ONCE = "if it is meant to run once only, mark it @pytest.mark.energy(rounds=1, warmup=0)"
+
 
 class _Phase:
     """One phase of one round. Its report is made at once; but where only pytest's own plugins take part and nothing was
@@ -173,23 +176,25 @@ class Rounds:
         self._subtest = ""
         """What failed last of the subtests."""
         self._unheard = Unheard(item.config)
-        self._state: Leftovers
+        self._state = Leftovers.of(item)
+        self._down: Callable[[pytest.TestReport], None] | None = None
         self._now: Phase | None = None
         self._first: _Phase | None = None
         self._rest: pytest.CallInfo[None] | None = None
         self._held: list[_Phase] = []
         # Hooks are promised an item as what comes next; of this one only the chain of parents is asked.
-        self._again = copy.copy(item)
+        self._again = copy(item)
 
-    def run(self, decide: Callable[[pytest.TestReport], bool]) -> None:
+    def run(self, decide: Callable[[pytest.TestReport], bool], down: Callable[[pytest.TestReport], None] | None = None) -> None:
         """Run rounds until the course has enough or one does not pass.
 
         ``decide`` is given the call report before it is logged and, where that is known to be the last one, before the teardown.
         It may change it. Where it returns true, this report and the last teardown's are held back until :meth:`release`.
+        ``down`` is given the last teardown's report before it is logged: the test's own fixtures are down.
         A round is known to be the last one *before* its teardown, so wider fixtures are torn down exactly when they should be.
         """
         item = self.item
-        self._state = Leftovers.of(item)
+        self._down = down
         try:
             while True:
                 self.number += 1
@@ -197,9 +202,16 @@ class Rounds:
                     going_on = self._round(decide)
                 if not going_on:
                     return
-                self._state.restore()
+                try:
+                    self._state.restore()
+                except Exception as error:
+                    self.stop(f"it cannot be run again: {described(error)}")
+                    self._decide(cast(_Phase, self._first), decide)
+                    self._end(_Phase(item, self._tear_down_the_rest(), self._hook, sure=False))
+                    return
         finally:
-            self._state.given.done()
+            with suppress(Exception):
+                self._state.given.done()
             if hasattr(item, "_request"):
                 # As pytest's own protocol leaves it.
                 vars(item).update(_request=False, funcargs=None)
@@ -214,7 +226,10 @@ class Rounds:
     def wider_fixture_came(self) -> None:
         """A fixture that stays up between the rounds was set up: what it has done to the test's values is to stay too."""
         if self._now == "setup" and self.number == 1 and not self._state.rounds:
-            self._state.given.keep()
+            try:
+                self._state.given.keep()
+            except Exception as error:
+                self.stop(f"it cannot be run again: {described(error)}")
 
     def hears(self, report: pytest.TestReport) -> bool:
         """Of a report that the test logs itself, such as a subtest's: whether others are to hear of it."""
@@ -235,7 +250,7 @@ class Rounds:
         What a plain run warns of, the first round's setup and call and the last teardown do: the repeats would only multiply it.
         A fixture may hold a warnings filter from its setup to its teardown, so the whole round is in one context.
         """
-        with warnings.catch_warnings(record=True) as heard:
+        with catch_warnings(record=True) as heard:
             going_on, torn_down = self._phases(decide, heard)
         for number, entry in enumerate(heard):
             if (number < torn_down and self.number == 1) or (number >= torn_down and not going_on):
@@ -325,7 +340,9 @@ class Rounds:
     def _give_up(self, phase: _Phase) -> None:
         """A repeat did not pass: it is as if it had not been, but for a remark."""
         self.expected_failure = False
-        self.stop(f"round {self._state.rounds + 1} did not pass ({phase.call.when}: {self._subtest or cause(phase.report)}): {ONCE}")
+        self.stop(
+            f"round {self._state.rounds + 1} did not pass ({phase.call.when}: {self._subtest or cause(phase.report)}): {ONCE}"
+        )
         self.item.stash.setdefault(tmppath_result_key, {}).update(setup=True, call=True)
         for name in ("last_type", "last_value", "last_traceback", "last_exc"):
             vars(sys).pop(name, None)  # as after a test that passed
@@ -337,6 +354,8 @@ class Rounds:
             self._log(verdict)
 
     def _end(self, teardown: _Phase) -> None:
+        if self._down is not None:
+            self._down(teardown.report)
         if self._held:
             assert teardown.report  # made now, while the item has what it tells
             self._held.append(teardown)
@@ -452,7 +471,7 @@ def cause(report: pytest.TestReport) -> str:
 def one_line(text: object, most: int = 100) -> str:
     """The first line of ``text``, or of an exception as Python names it, cut to ``most`` characters."""
     if isinstance(text, BaseException):
-        text = "".join(traceback.format_exception_only(type(text), text))
+        text = "".join(format_exception_only(type(text), text))
     line = next(iter(str(text).strip().splitlines()), "")
     return line if len(line) <= most else f"{line[: most - 1]}…"
 

@@ -17,6 +17,7 @@ from pytest_joules.clock import CLOCKS
 from pytest_joules.closing import Closing
 from pytest_joules.files import cache, writing
 from pytest_joules.model import LATE_NOTE, Record, Report, SourceFacts, empty_record
+from pytest_joules.net import described, guarded, in_short, net, troubles
 from pytest_joules.report import csv_file, json_file
 from pytest_joules.settings import Settings
 from pytest_joules.sources import choose
@@ -204,11 +205,14 @@ class Reporting:
     def pytest_report_header(self) -> list[str]:
         return self._header
 
+    @guarded
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         record = self._open.get(report.nodeid)
         if record is None:
             record = self._open[report.nodeid] = empty_record(report.nodeid)
         record["notes"] += late_notes(report)
+        if (code := getattr(report, "joules_code", None)) is not None:
+            record["code"] = code
         if report.when != "call" and report.passed:
             return  # a passed setup or teardown says nothing
         measured = getattr(report, "joules", None)
@@ -224,6 +228,7 @@ class Reporting:
             notes = [str(text) for name, text in report.user_properties if name == "energy_note"]
             record["notes"] += [note.removeprefix("not measured: ") for note in notes[:1]]
 
+    @guarded
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         record = self._open.pop(nodeid, None)
         if record is not None:
@@ -268,6 +273,7 @@ class Reporting:
         self.troubles += [text for text in judged.get("troubles", ()) if text not in self.troubles]
 
     @pytest.hookimpl(tryfirst=True)
+    @guarded
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         # Before others deselect some: those are not gone.
         self._collected.update(item.nodeid for item in items)
@@ -288,6 +294,7 @@ class Reporting:
             self.all_measured(output["joules_not_cached"])
         if "joules_judged" in output:
             self.add_judged(json.loads(output["joules_judged"]))
+        troubles(self.config).extend(output.get("joules_troubles", ()))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(
@@ -311,19 +318,25 @@ class Reporting:
         self.report.sources.append(
             SourceFacts("tsc", "measured", (), 1 / self.ticks.frequency(), None, self.ticks.describe()).as_record()
         )
-        self._compare()
-        if self.saying is not None and (account := self.saying.account(self.report)) is not None:
-            self.report.session["predicting"] = account
-            self._keep_account(account)
-        if self.settings.json is not None or self.config.hook.pytest_joules_update_report.get_hookimpls():
-            self.report.versions = fingerprint.versions()
-        self._accept(exitstatus)
-        self._let_others_change_it()
+        with net(troubles(self.config)):
+            self._compare()
+            if self.saying is not None and (account := self.saying.account(self.report)) is not None:
+                self.report.session["predicting"] = account
+                self._keep_account(account)
+            if self.settings.json is not None or self.config.hook.pytest_joules_update_report.get_hookimpls():
+                self.report.versions = fingerprint.versions()
+        with net(self._unwritten):
+            self._accept(exitstatus)
+        with net(troubles(self.config)):
+            self._let_others_change_it()
         self._write_files()
         if self.store is not None:
-            self._keep_code()
-            self.store.close()
-            self.troubles += self.store.notices
+            with net(troubles(self.config)):
+                self._keep_code()
+            with net(troubles(self.config)):
+                self.store.close()
+                self.troubles += self.store.notices
+        self.troubles += in_short(troubles(self.config))
         if self._unkept:
             self.troubles.append(f"history: {self._unkept} of {len(self.report.tests)} tests could not be kept: {self._trouble}")
         self.troubles += self._unwritten
@@ -397,6 +410,8 @@ class Reporting:
                 writer(self.report, path)
             except writing.ReportPathError as error:
                 self._unwritten.append(f"{option}: {error}")
+            except Exception as error:
+                self._unwritten.append(f"{option}: {described(error)}")
             else:
                 self.messages.append(f"written: {path}")
 

@@ -89,6 +89,11 @@ class Settings:
     watch_others: bool = False
     """Note what other processes do also where only estimates are made, since they are to be compared."""
 
+    @property
+    def keeps(self) -> bool:
+        """Whether what is measured is held against other measurements, now or later: then every test is worth its precision."""
+        return self.watch_others or self.update or self.changed_only or self.against is not None
+
     def as_record(self) -> Record:
         """For the report."""
         return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from math import comb, exp, floor, fsum, hypot, log, sqrt
 
 from pytest_joules.model import Record
 
@@ -22,7 +23,7 @@ def median(values: Sequence[float]) -> float:
 def quantile(ordered: Sequence[float], share: float) -> float:
     """The quantile of sorted values, linearly interpolated (Hyndman and Fan 1996, type 7)."""
     place = share * (len(ordered) - 1)
-    low = math.floor(place)
+    low = floor(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
@@ -32,7 +33,7 @@ def _rank95(n: int) -> int:
     """The largest k for which [x(k), x(n+1-k)] covers the median with at least 95 %; 0 where none does (n < 6)."""
     k, below = 0, 0.0
     while True:
-        below += math.comb(n, k) / 2**n
+        below += comb(n, k) / 2**n
         if 2 * below > 0.05:
             return k
         k += 1
@@ -52,20 +53,20 @@ def _interval(ordered: Sequence[float]) -> tuple[float, float] | None:
     n = len(ordered)
     if n < 2:
         return None
-    k = _rank95(n) if n <= 1000 else max(1, math.floor((n - 1.96 * math.sqrt(n)) / 2))
+    k = _rank95(n) if n <= 1000 else max(1, floor((n - 1.96 * sqrt(n)) / 2))
     if k:
         return ordered[k - 1], ordered[n - k]
     if ordered[0] <= 0:
         centre, half = _middle(ordered), _half_width(ordered)
         return centre - half, centre + half
-    logarithms = [math.log(value) for value in ordered]
-    centre, factor = _middle(ordered), math.exp(_half_width(logarithms))
+    logarithms = [log(value) for value in ordered]
+    centre, factor = _middle(ordered), exp(_half_width(logarithms))
     return centre / factor, centre * factor
 
 
 def _half_width(ordered: Sequence[float]) -> float:
     n = len(ordered)
-    return _T95[n - 1] * 1.2533 * _moments(ordered)[1] / math.sqrt(n)
+    return _T95[n - 1] * 1.2533 * _moments(ordered)[1] / sqrt(n)
 
 
 def _middle(ordered: Sequence[float]) -> float:
@@ -76,8 +77,8 @@ def _middle(ordered: Sequence[float]) -> float:
 def _moments(values: Sequence[float]) -> tuple[float, float]:
     """Mean and standard deviation of two values or more."""
     n = len(values)
-    mean = math.fsum(values) / n
-    return mean, math.sqrt(math.fsum([(value - mean) ** 2 for value in values]) / (n - 1))
+    mean = fsum(values) / n
+    return mean, sqrt(fsum([(value - mean) ** 2 for value in values]) / (n - 1))
 
 
 def relative_half_width(values: Sequence[float]) -> float:
@@ -105,7 +106,7 @@ def summarise(values: Sequence[float], uncertainty: float = 0.0) -> Record | Non
     interval = _interval(ordered)
     if interval is not None and uncertainty:
         common = uncertainty * abs(centre)
-        interval = (centre - math.hypot(centre - interval[0], common), centre + math.hypot(interval[1] - centre, common))
+        interval = (centre - hypot(centre - interval[0], common), centre + hypot(interval[1] - centre, common))
     return {
         "median": centre,
         "mean": mean,

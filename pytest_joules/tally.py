@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from pytest_joules import stats
 from pytest_joules.markers import Effort
@@ -100,7 +100,11 @@ class Tally:
         )
         if self.meter.total(block) is not None:
             self.notes.append(f"apportioned, ±{100 * uncertainty:.2g} %")
-        return self._measurement(nodeid, samples, "apportioned", len(bodies), uncertainty=uncertainty, phases=phases)
+        cpu = stats.median([body.cpu_seconds for body in bodies])
+        own = self.meter.own_cpu / cpu if cpu > 0 else None
+        return self._measurement(
+            nodeid, samples, "apportioned", len(bodies), uncertainty=uncertainty, phases=phases, own_share=own
+        )
 
     def _below(self, nodeid: str, bodies: Sequence[Window]) -> Measurement:
         self.notes.append(
@@ -196,6 +200,7 @@ class Tally:
         *,
         uncertainty: float = 0.0,
         phases: Phases | None = None,
+        own_share: float | None = None,
     ) -> Measurement:
         phases = phases or Phases()
         energies = [sample.energy for sample in samples if sample.energy is not None]
@@ -212,6 +217,8 @@ class Tally:
         if provenance == "estimated" and sum(sample.shared for sample in samples) > len(samples) / 4:
             # Fewer hardly move the median.
             self.notes.append(DISTURBED)
+        if own_share is None and summary is not None:
+            own_share = self.meter.own_joules / self.effort.iterations / summary["median"]
         missing = len(samples) - len(energies)
         if missing and resolution != "below" and self.meter.counts:
             counting = {channel.domain.name for channel in self.meter.channels if self.meter.in_total(channel)}
@@ -234,6 +241,7 @@ class Tally:
                 phases.setup, phases.call / self.effort.iterations if phases.call is not None else None, phases.teardown
             ),
             net_energy=self._net(samples),
+            own_share=own_share,
             notes=self.notes,
         )
 
@@ -278,7 +286,7 @@ def _groups(rounds: int, samples: int) -> list[tuple[int, int]]:
     """Borders of at most ``samples`` groups of consecutive rounds, alike in size to within one."""
     count = min(rounds, samples)
     borders = [round(rounds * number / count) for number in range(count + 1)]
-    return list(itertools.pairwise(borders))
+    return list(pairwise(borders))
 
 
 def _together(windows: Sequence[Window]) -> Window:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_joules.budgets import BudgetRule
+from pytest_joules.net import guarded
 from pytest_joules.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Unmatched:
         self._reporting = reporting
 
     @pytest.hookimpl(tryfirst=True)
+    @guarded
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         nodeids = [item.nodeid for item in items]
         found = {rule.pattern: nearest(rule.pattern, nodeids) for rule in unmatched(self._rules, nodeids)}

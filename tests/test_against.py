@@ -64,7 +64,10 @@ def shop(inner, monkeypatch):
     temp = inner.path.parent / f"{inner.path.name}-temp"
     temp.mkdir()
     monkeypatch.setenv("TMPDIR", str(temp))
+    monkeypatch.setattr("tempfile.tempdir", None)  # which knows the one before
     inner.temp = temp
+    # The two sides are processes of their own in any case.
+    inner.subprocess = False
     (inner.path / ".gitignore").write_text(
         "/.powercap*\n__pycache__/\n.pytest_cache/\n/report.json\n/runpytest-*\n/stdout\n/stderr\n"
     )
@@ -81,7 +84,7 @@ def dearer(inner, total=1_300_000, rate=2_000_000):
 
 def against(inner, *args, ref="main", **kwargs):
     # A number of rounds that does not depend on how quick this machine is.
-    return inner.run(f"--energy-against={ref}", "-o", "energy_rounds=20", *args, subprocess=True, **kwargs)
+    return inner.run(f"--energy-against={ref}", "-o", "energy_rounds=20", *args, subprocess=inner.subprocess, **kwargs)
 
 
 def left_behind(inner):
@@ -92,6 +95,7 @@ def left_behind(inner):
 
 def test_tells_the_two_apart(shop):
     """With counters that tick, whose joules are shared out to bodies that are too short for them."""
+    shop.subprocess = True
     shop.conftest()
     commit(shop)
     dearer(shop)

@@ -29,6 +29,7 @@ def site(shop, monkeypatch):
     start.mkdir()
     (start / "sitecustomize.py").write_text(f"import site\nsite.addsitedir({str(folder)!r})\n")
     monkeypatch.setenv("PYTHONPATH", str(start))
+    shop.subprocess = True
     return folder
 
 
@@ -64,6 +65,7 @@ def test_src_layout_by_ini(shop):
 def test_python_path(shop, monkeypatch):
     module = package(shop, "src")
     monkeypatch.setenv("PYTHONPATH", str(shop.path / "src"))
+    shop.subprocess = True
     finds_it(shop, module)
 
 

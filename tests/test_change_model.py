@@ -234,3 +234,15 @@ def test_pairs_of_the_history():
     found = history_pairs(versions, sources)
     assert [pair.ratio for pair in found] == pytest.approx([math.log10(4)])
     assert found[0].features[0] > 0.3
+
+
+def test_columns_with_very_many_values_are_made_coarser_and_others_stay():
+    from pytest_joules.predict.change.change_training import _coarse
+
+    given = np.stack([np.random.default_rng(0).normal(size=3000), np.arange(3000) % 100], axis=1)
+    made = _coarse(given)
+    values = np.unique(made[:, 0])
+    assert 200 < len(values) <= 255 and set(values) <= set(given[:, 0])
+    # Each the nearest of them: what trees split between two values goes the same way for all that stand for them.
+    assert (np.abs(given[:, :1] - values).argmin(axis=1) == np.searchsorted(values, made[:, 0])).all()
+    assert (made[:, 1] == given[:, 1]).all()

@@ -34,7 +34,7 @@ from pytest_joules import cli, stats
 from pytest_joules.model import Report, empty_record
 from pytest_joules.predict import evaluation
 from pytest_joules.predict.change.change_features import FEATURES
-from pytest_joules.predict.change.change_training import Pair
+from pytest_joules.predict.change.change_training import Pair, shipped_pairs
 from pytest_joules.predict.model_file import Model, load, save
 from pytest_joules.predict.variants.laboratory import ExploringError
 from pytest_joules.store import open_store
@@ -289,7 +289,16 @@ def test_train_misunderstood(argument: str, capsys: pytest.CaptureFixture[str]):
 # Predicting
 
 
-def test_predict_what_a_change_costs(project: Inner, capsys: pytest.CaptureFixture[str]):
+def few_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one project alone: each that is held out is another training."""
+    shipped = shipped_pairs()
+    few = [pair for pair in shipped if pair.project == shipped[0].project]
+    assert len(few) > 80
+    monkeypatch.setattr("pytest_joules.predict.change.change_training.shipped_pairs", lambda: few)
+
+
+def test_predict_what_a_change_costs(project: Inner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    few_shipped(monkeypatch)
     write(project, factor=2)
     project.run("--energy-rounds=3").assert_outcomes(passed=31)
     out = said(capsys, "train", "--target", "joules", "--jobs", "1")
@@ -362,7 +371,10 @@ def test_predict_with_a_model_of_another_machine(project: Inner, capsys: pytest.
     assert "nothing was measured of machine there with source rapl" in refused(capsys, "predict")
 
 
-def test_predict_without_scikit_learn_and_where_a_source_does_not_parse(project: Inner, capsys: pytest.CaptureFixture[str]):
+def test_predict_without_scikit_learn_and_where_a_source_does_not_parse(
+    project: Inner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    few_shipped(monkeypatch)
     said(capsys, "train", "--target=joules", "--jobs=1")
     assert load(MODEL).name == "change"
     assert said(capsys, "predict").startswith("31 other tests of 31")

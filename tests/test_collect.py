@@ -12,9 +12,11 @@ import sysconfig
 import tarfile
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from pytest_joules import __version__, cli
 from pytest_joules.collect import environment, package, run
@@ -75,6 +77,21 @@ def files_of(name="thing", version="1.0", **changed):
     return {path: text.replace("NAME", name).replace("VERSION", version) for path, text in files.items() if text is not None}
 
 
+def needed(root):
+    """Files and folders of a distribution and of those that it requires."""
+    names, found = [root], {}
+    for name in names:  # which grows
+        distribution = metadata.distribution(name)
+        for file in distribution.files or ():
+            if file.parts[0] not in ("..", "__pycache__"):
+                found[file.parts[0]] = Path(distribution.locate_file(file.parts[0]))
+        for requirement in map(Requirement, distribution.requires or ()):
+            asked = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if asked and requirement.name not in names:
+                names.append(requirement.name)
+    return list(found.values())
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     """An environment that sees what this one has: pytest, pytest-joules and what they need."""
@@ -84,8 +101,13 @@ def template(tmp_path_factory):
     made = Environment(sandbox)
     made.create(sys.executable)
     (site,) = made.folder.glob("lib/python*/site-packages")
-    root = Path(environment.__file__).parents[2]
-    (site / "outer.pth").write_text(f"{root}\n{sysconfig.get_path('purelib')}\n")
+    # Each test copies the environment, and pip looks at all that it holds: no more than links to what is needed.
+    apart = site.rename(folder / "apart")
+    site.mkdir()
+    for entry in [*apart.iterdir(), *needed("pytest-joules")]:
+        if not (site / entry.name).is_symlink():
+            (site / entry.name).symlink_to(entry)
+    (site / "outer.pth").write_text(f"{Path(environment.__file__).parents[2]}\n")
     return Own("pytest-joules", __version__, {"id": "c" * 40, "dirty": False}, made.folder)
 
 
@@ -271,10 +293,10 @@ class TestFailures:
 
     def test_too_much_is_written(self, here, capsys):
         writes = (
-            "import os, time\n\ndef test_a(tmp_path):\n    (tmp_path / 'x').write_bytes(os.urandom(1 << 28)); time.sleep(60)\n"
+            "import os, time\n\ndef test_a(tmp_path):\n    (tmp_path / 'x').write_bytes(os.urandom(1 << 25)); time.sleep(60)\n"
         )
         folder(here / "thing", tests__test_thing=writes)
-        collect(capsys, "./thing", "--disk-limit=250M")
+        collect(capsys, "./thing", "--disk-limit=20M")
         assert failures()["./thing"][0] == "disk"
 
     def test_its_tests_ask_for_another_version_of_it(self, here, capsys):

@@ -43,7 +43,7 @@ def driven(inner, script, *args, options="{}", more="", **kwargs):
 
     body = textwrap.indent(textwrap.dedent(script).strip(), "    ")
     inner.conftest(more + DRIVER.format(script=body, options=options))
-    result = inner.run(*args, subprocess=True, **kwargs)
+    result = inner.run(*args, **kwargs)
     path = inner.path / "found.json"
     return result, json.loads(path.read_text()) if path.exists() else None
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from simulated import Continuous, Counter, Machine
 
 from pytest_joules.course import Course, Progress
+from pytest_joules.dearest import Dearest
 from pytest_joules.foreign import ForeignLoad
 from pytest_joules.markers import Effort
 from pytest_joules.meter import Meter
@@ -133,6 +134,37 @@ def test_auto_stops_at_five_rounds_where_nothing_varies_and_at_twenty_where_all_
     draw = random.Random(7)
     machine = Machine()
     assert run(machine, [Counter(machine)], lambda _: machine.work(draw.uniform(0.01, 0.03))).rounds == 20
+
+
+@pytest.mark.parametrize(
+    ("spread", "worth", "rounds"), [(0.5, False, 5), (0.5, True, 20), (0.5, None, 20), (0.015, False, 6), (0.015, None, 6)]
+)
+def test_rounds_that_cannot_reach_the_precision_are_for_the_dearest_tests(spread, worth, rounds):
+    """±50 % over five rounds can be foreseen to be ±25 % over twenty; ±2.5 % come down to the ±2 % that are asked for."""
+    machine, seconds = Machine(), iter(0.02 * (1 + spread * (-1) ** number) for number in range(100))
+    asked = None if worth is None else lambda body: worth
+    found = run(machine, [Counter(machine)], lambda _: machine.work(next(seconds)), worth=asked)
+    assert found.rounds == rounds
+
+
+def test_the_dearest_tests_so_far_are_known():
+    dearest = Dearest(2)
+    for seconds, worth in ((1.0, True), (3.0, True), (2.0, True), (1.5, False), (2.0, True), (5.0, True), (2.9, False)):
+        assert dearest(seconds) is worth
+        dearest.add(seconds)
+
+
+@pytest.mark.parametrize(("seconds", "iterations"), [(5e-7, 1), (5e-7, 50), (0.01, 1)])
+def test_what_reading_itself_costs_is_told(seconds, iterations):
+    machine = Machine()
+
+    def body(_: int) -> None:
+        for _call in range(iterations):
+            machine.work(seconds)
+
+    found = run(machine, [Continuous(machine)], body, Effort(rounds=5, iterations=iterations))
+    assert found.own_share == pytest.approx(1 - 30 * seconds / median(found), abs=1e-6)
+    assert (found.own_share > 0.1) == (seconds * iterations < 1e-6)
 
 
 def test_time_ends_measuring_before_the_round_that_would_pass_it():

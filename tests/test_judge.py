@@ -234,6 +234,21 @@ def test_ok_says_that_no_change_beyond_the_threshold_is_likely(level, noise, ver
         assert ("--energy-against" in found.why) != paired
 
 
+@pytest.mark.parametrize(
+    ("own", "same_code", "level", "verdict"),
+    [(0.3, False, 1.0, "cannot tell"), (0.05, False, 1.0, "ok"), (0.3, True, 1.0, "ok"), (0.3, False, 2.0, "regressed")],
+)
+def test_of_a_test_that_reading_the_meter_is_much_of_nobody_says_that_it_is_as_before(own, same_code, level, verdict):
+    rng = np.random.default_rng(3)
+    case = stored(block(rng, noise=1e-3), block(rng, level, noise=1e-3), block(rng, level, noise=1e-3))
+    found = one(replace(case, own=own, same_code=same_code))
+    assert found.verdict == verdict
+    # Four calls a round: of 4 * 0.7 + 0.3 less than a tenth.
+    assert ("too short: 30 % of it is the reading of the meter; @pytest.mark.energy(iterations=4)" in found.why) == (
+        verdict == "cannot tell"
+    )
+
+
 def test_before_and_now_fit_the_ratio():
     rng = np.random.default_rng(30)
     sessions = [3.0, 3.03, 2.97, 3.0, 3.0, 3.03, 2.97]

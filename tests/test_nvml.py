@@ -266,6 +266,19 @@ def test_no_module(monkeypatch):
     assert caught.value.remedy.endswith("pip install nvidia-ml-py")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, only pynvml knows where the library is")
+def test_without_a_driver_pynvml_is_not_imported(monkeypatch):
+    def absent(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    monkeypatch.setattr("ctypes.CDLL", absent)
+    monkeypatch.setattr(module, "_has_board", lambda: True)
+    with pytest.raises(NoGpu, match=r"no NVIDIA driver here \(libnvidia-ml\.so\.1"):
+        opened()
+    assert "pynvml" not in sys.modules
+
+
 def test_no_board(gpus):
     gpus.count = 0
     with pytest.raises(NoGpu, match="finds no GPU"):
@@ -328,6 +341,7 @@ def old_boards(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "pynvml", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(module, "_WATCH", 0.01)
+    monkeypatch.setattr(module, "_has_driver", lambda: True)
     yield tmp_path
     sys.modules.pop("pynvml", None)
 
@@ -405,7 +419,7 @@ def test_a_sampling_process_that_stopped_is_seen(old_boards, monkeypatch):
 
 def test_it_ends_with_the_process_it_serves(old_boards):
     program = (
-        "import os, sys; sys.path.insert(0, sys.argv[1]); from pytest_joules.sources.nvml import Nvml; "
+        "import os, sys; sys.path.insert(0, sys.argv[1]); import pynvml; from pytest_joules.sources.nvml import Nvml; "
         "s = Nvml(); s.open(); os.fork() or os.execvp('sleep', ['sleep', '1']); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", program, str(old_boards)], check=True, cwd=Path(__file__).parents[1])

@@ -174,18 +174,18 @@ def test_anyio_backends(pytester):
 @pytest.mark.parametrize("where", ["marker", "keyword", "option", "ini", "faulthandler"])
 def test_each_round_has_the_time_limit_anew(pytester, where):
     """A limit that a plain run keeps is kept, whatever all rounds take together."""
-    mark = {"marker": "@pytest.mark.timeout(2)", "keyword": "@pytest.mark.timeout(timeout=2)"}.get(where, "")
-    pytester.makepyfile(f"import pytest, time\n{mark}\ndef test(): time.sleep(0.4)")
+    mark = {"marker": "@pytest.mark.timeout(1.2)", "keyword": "@pytest.mark.timeout(timeout=1.2)"}.get(where, "")
+    pytester.makepyfile(f"import pytest, time\n{mark}\ndef test(): time.sleep(0.25)")
     options = {
-        "option": ["--timeout=2"],
-        "ini": ["-o", "timeout=2"],
-        "faulthandler": ["-o", "faulthandler_timeout=2"],
+        "option": ["--timeout=1.2"],
+        "ini": ["-o", "timeout=1.2"],
+        "faulthandler": ["-o", "faulthandler_timeout=1.2"],
     }.get(where, [])
     more = ("--energy-rounds=6", "--energy-max-time=30", "--energy-json=report.json")
     result = pytester.runpytest_subprocess(*using("timeout"), *options, *ENERGY, *more)
     result.assert_outcomes(passed=1)
     assert "Timeout" not in result.stdout.str() + result.stderr.str()
-    assert report_of(pytester)["test"]["rounds"] == 6  # with the one that is recorded, 2.8 s
+    assert report_of(pytester)["test"]["rounds"] == 6  # with the one that is recorded, 1.75 s
 
 
 @pytest.mark.parametrize("where", ["marker", "ini"])

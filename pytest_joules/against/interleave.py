@@ -28,6 +28,7 @@ from pytest_joules.judge.judging import Judging
 from pytest_joules.markers import ItemSettings, item_settings
 from pytest_joules.measuring import SETTINGS, hold_to_budget, properties_of, send
 from pytest_joules.model import Record, measured
+from pytest_joules.net import net
 from pytest_joules.plans import Plan
 from pytest_joules.plans import plan as plan_of
 from pytest_joules.predict.ask.failing import fail_if_predicted
@@ -199,10 +200,21 @@ class Interleaving:
                 item.session.shouldstop = f"no more tests can be run: {error}"
             return False
         reports = self._reports(turns)
+        notes: list[str] = []
+        held = False
+        with net(notes):
+            held = self._take(item, reports, turns)
+        for report in reports if notes else ():
+            report.user_properties.append(("energy_note", f"not measured: {notes[0]}"))
+        if not held:
+            self._log(item, reports)
+        return held
+
+    def _take(self, item: pytest.Item, reports: list[pytest.TestReport], turns: Turns) -> bool:
+        """What both sides came to; whether the reports are held back for now."""
         call = next((report for report in reports if report.when == "call"), None)
         record = self._record(item.nodeid, turns)
         if call is None or record is None:
-            self._log(item, reports)
             return False
         record["notes"] += [note for note in self._ended(turns) if note not in record["notes"]]
         return self._judge(item, reports, call, record)
@@ -219,7 +231,6 @@ class Interleaving:
         suspect = call.passed and self.judging.suspects(record, random=random)
         if not suspect or any(report.failed for report in reports):
             fail_if_predicted(item, call)
-            self._log(item, reports)
             return False
 
         def release() -> None:

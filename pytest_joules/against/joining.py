@@ -40,6 +40,7 @@ def joined(records: Sequence[Record]) -> Record:
         },
         "phases": {name: _median([record["phases"][name] for record in records]) for name in first["phases"]},
         "net_energy": _median([record["net_energy"] for record in records]),
+        "own_share": _median([record["own_share"] for record in records]),
         "provenance": _worst([record["provenance"] for record in records], ("unavailable", "shared")),
         "resolution": _worst([record["resolution"] for record in records], ("below", "apportioned")),
         "code": next((record["code"] for record in records if record["code"] is not None), None),

@@ -196,10 +196,10 @@ class Environment:
         plain = str(project)
         full = f"{plain}[{','.join(extras)}]" if extras else plain
         # Requirements that do not go together can take pip any time to find out.
-        if self.install("--editable", full, *tests, own.requirement, share=_SHARE) is None:
+        if tests and self.install("--editable", full, *tests, own.requirement, share=_SHARE) is None:
             return
         why: str | None = None
-        for target in (("--editable", full), ("--editable", plain), (plain,)):
+        for target in dict.fromkeys((("--editable", full), ("--editable", plain), (plain,))):
             why = self.install(*target, own.requirement)
             if why is None:
                 self.install_tests(tests, own)
@@ -208,12 +208,11 @@ class Environment:
 
     def install_tests(self, wanted: Sequence[str], own: Own) -> None:
         """What the tests need, as far as it can be had: many tests do without."""
-        if not wanted:
-            return
-        for attempt in (list(wanted), requirements.names(wanted)):
-            if self.install(*attempt, own.requirement, share=_SHARE) is None:
+        names = requirements.names(wanted)
+        for attempt in dict.fromkeys((tuple(wanted), tuple(names))):
+            if not attempt or self.install(*attempt, own.requirement, share=_SHARE) is None:
                 return
-        for name in requirements.names(wanted):
+        for name in names if len(names) > 1 else ():
             self.install(name, own.requirement, share=_SHARE / 2)
 
 

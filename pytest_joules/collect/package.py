@@ -318,7 +318,7 @@ class _Pytest:
         empty = {"collected": 0, "chosen": 0, "outcomes": {}, "current": None, "late": False}
         empty |= {"missing_modules": [], "missing_fixtures": [], "errors": []}
         try:
-            found = json.loads(self._facts.read_text("utf-8"))
+            found = json.loads(reading.read_text(self._facts, 64 * 2**20))
         except (OSError, ValueError):
             return empty
         return empty | found if isinstance(found, dict) else empty

@@ -340,6 +340,9 @@ class Companion:
         reports = self._hear(timeout, f"while it ran {nodeid}")["reports"]
         # That of a test of which nothing was measured says why, and is none here.
         records = [record for report in reports if (record := report.get("joules")) is not None and record["source"] is not None]
+        codes = [code for report in reports if (code := report.pop("joules_code", None)) is not None]
+        if records and codes:
+            records[-1]["code"] = codes[-1]
         return Answer(records[-1] if records else None, reports, _outcome(reports))
 
     def tear_down(self, nodeid: str, following: str | None = None) -> list[Record]:

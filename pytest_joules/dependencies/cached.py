@@ -10,6 +10,7 @@ from pytest_joules import fingerprint
 from pytest_joules.dependencies.tracking import Tracking
 from pytest_joules.files import cache
 from pytest_joules.model import Record, empty_record
+from pytest_joules.net import guarded
 from pytest_joules.settings import Settings
 from pytest_joules.store import StoreError, open_store
 
@@ -43,6 +44,7 @@ class Cached:
         self._items: dict[str, pytest.Item] = {}
 
     @pytest.hookimpl(trylast=True)
+    @guarded
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if self.config.option.collectonly or not session.items:
             return
@@ -84,6 +86,7 @@ class Cached:
         return True
 
     @pytest.hookimpl(tryfirst=True)
+    @guarded
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         item = self._items.pop(report.nodeid, None) if report.when == "call" else None
         if item is None or not report.passed or hasattr(report, "wasxfail"):
@@ -97,6 +100,7 @@ class Cached:
         self._arrived(item, report, record)
 
     @pytest.hookimpl(tryfirst=True)
+    @guarded
     def pytest_sessionfinish(self) -> None:
         if self.why is None:
             return

@@ -223,13 +223,14 @@ class File:
         return ("function" if function else "statement"), found
 
 
-def read(path: Path) -> File | None:
-    """What is in a source file; ``None`` where it is gone, is no Python, or is larger than anybody writes."""
+def read(path: Path, content: bytes | None = None) -> File | None:
+    """What is in a source file, or was when ``content`` was read; ``None`` where it is gone, is no Python, or is larger than
+    anybody writes."""
     # A syntax tree has no cycles: looking for them while it grows takes longer than reading it.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return File(reading.read_bytes(path, MOST_BYTES))
+        return File(reading.read_bytes(path, MOST_BYTES) if content is None else content)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     finally:

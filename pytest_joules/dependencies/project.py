@@ -61,6 +61,8 @@ class Project:
         self._relative: dict[str, str | None] = {}
         self._folders: dict[str, str] = {}
         self._files: dict[str, File | None] = {}
+        self._early: dict[str, bytes] = {}
+        """What stands in files that were read before tests ran, until it is asked for."""
         self._listed: dict[Path, frozenset[str]] = {}
         self._modules: dict[tuple[str, str], str | None] = {}
         found = copies.find((self.root, *around))
@@ -177,8 +179,14 @@ class Project:
     def file(self, relative: str) -> File | None:
         """What is in a source file; ``None`` where it is gone or is no Python."""
         if relative not in self._files:
-            self._files[relative] = code.read(self.path(relative))
+            self._files[relative] = code.read(self.path(relative), self._early.pop(relative, None))
         return self._files[relative]
+
+    def read_early(self, files: Iterable[str]) -> None:
+        """Read source files before fixtures can put others in their place, or a file system of their own."""
+        for relative in files:
+            with contextlib.suppress(OSError):
+                self._early[relative] = reading.read_bytes(self.path(relative), code.MOST_BYTES)
 
     # Modules
 

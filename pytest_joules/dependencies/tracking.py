@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import CodeType
@@ -21,6 +22,7 @@ from pytest_joules.dependencies.graph import Graph, Node, fingerprint
 from pytest_joules.dependencies.opened import Seen, Traces
 from pytest_joules.dependencies.reach import Reach
 from pytest_joules.model import Record
+from pytest_joules.net import guarded, net, troubles
 from pytest_joules.plans import Plan
 from pytest_joules.settings import Settings
 
@@ -93,15 +95,19 @@ class Tracking:
     # Recording
 
     @pytest.hookimpl(trylast=True)
+    @guarded
     def pytest_collection_finish(self) -> None:
         if not self.config.option.collectonly:
             self._tell_recorder()
             self.recorder.prepare()
+            self.project.read_early(self.recorder.loaded)
 
+    @guarded
     def pytest_runtest_logstart(self) -> None:
         # What is measured comes next: nobody listens but while a test is recorded.
         self.opened.ignore()
 
+    @guarded
     def pytest_runtest_logfinish(self) -> None:
         self.opened.listen()
 
@@ -146,20 +152,31 @@ class Tracking:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: FixtureDef[object], request: SubRequest) -> Generator[None, object, object]:
+        notes = troubles(self.config)
         if fixturedef.scope == "function":
             if not self._running or fixturedef.func.__module__.startswith("_pytest."):
                 return (yield)
-            self.recorder.enter()
+            with net(notes):
+                self.recorder.enter()
             try:
                 return (yield)
             finally:
-                self.recorder.leave()
+                with net(notes):
+                    self.recorder.leave()
         # It stays up for other tests, which depend on it as much as this one.
-        with self.recorder.apart() as codes, self.opened.apart() as traces:
+        stack, codes, traces = ExitStack(), dict[int, CodeType](), Traces()
+        with net(notes):
+            codes = stack.enter_context(self.recorder.apart())
+            traces = stack.enter_context(self.opened.apart())
+        try:
             result = yield
+        finally:
+            with net(notes):
+                stack.close()
         self._fixtures[id(fixturedef)] = fixturedef, tuple(codes.values()), traces, self.recorder.gap
         return result
 
+    @guarded
     def pytest_unconfigure(self) -> None:
         self.end()
         self.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isclose
 from typing import TYPE_CHECKING
 
 from pytest_joules.judge.judgement import MOST_BLOCKS, WAY_OUT, Case, judge, looks_dearer
@@ -89,12 +90,22 @@ class Comparing:
             return False
         case = self._case(before, record, random=random)
         self._cases[nodeid] = case
-        self._functions[nodeid] = (record["code"] or {}).get("functions", {})
-        self._counts[nodeid] = (record["code"] or {}).get("counts", {})
+        self.add_code(record)
         if case.cached:
             self._cached[nodeid] = record["cached"]
             return False
         return self._dearer(case)
+
+    def add_code(self, record: Record) -> None:
+        """Take what a test executes, which is known only when its fixtures are down."""
+        nodeid, code = record["nodeid"], record["code"]
+        if code is None or nodeid not in self._cases:
+            return
+        self._functions[nodeid] = code.get("functions", {})
+        self._counts[nodeid] = code.get("counts", {})
+        case = self._cases[nodeid]
+        same = not case.cached and _same_code(self.other.tests[nodeid], record)
+        self._cases[nodeid] = replace(case, same_code=same)
 
     def looks_dearer(self, record: Record) -> bool:
         """Whether a measurement, which is not taken, looks dearer than the other side: one to measure again, or not to reuse."""
@@ -113,9 +124,11 @@ class Comparing:
             now=(tuple(joules_of(record)),),
             sessions=_but_for(before.sessions, record) if cached else tuple(before.sessions),
             paired=self.other.paired,
-            same_code=not cached and _same_code(before, record),
+            same_code=False,  # until the code is known
             disturbed=not self.other.paired and (_disturbed(before.record) or _disturbed(record)),
             cached=cached,
+            own=record.get("own_share") or 0.0,
+            iterations=record["iterations"],
             cannot=self.other.why or before.why or refusal(before.record, record, random=random, paired=self.other.paired),
         )
 
@@ -196,7 +209,7 @@ def joules_of(record: Record) -> list[float]:
 def _but_for(sessions: Sequence[float], record: Record) -> tuple[float, ...]:
     """Other sessions than that which a cached record is of: it is ``now``, and not what was before as well."""
     own = (record["energy"] or {}).get("median", math.nan)
-    places = [place for place, value in enumerate(sessions) if math.isclose(value, own, rel_tol=1e-8)]
+    places = [place for place, value in enumerate(sessions) if isclose(value, own, rel_tol=1e-8)]
     return tuple(value for place, value in enumerate(sessions) if place not in places[-1:])
 
 

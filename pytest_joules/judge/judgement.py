@@ -5,9 +5,9 @@ docs/verdicts.md says how a verdict is reached, and what was measured of it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil, comb, exp, expm1, isfinite, log, log1p, prod
 from typing import TYPE_CHECKING, Literal
 
 from pytest_joules.model import Record
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_BLOCKS = 6
 """A suspect is measured again until it is none any more or has this many blocks."""
 
-_TWICE = math.log(2)
+_TWICE = log(2)
 """Two processes on the two threads of a core: each took 1.3 to 2 times as long as alone, where it was tried."""
 
 LEARNT_FROM = 5
@@ -33,6 +33,9 @@ _TRY_BELOW = 0.25
 
 _FAR = 2.0
 """An interval that reaches this many times the threshold (of logarithms: 1.10 for 5 %) reaches far above it."""
+
+_OWN = 0.1
+"""The reading of the meter may be so much of a test of which ``ok`` is said."""
 
 _ORDERS = 100
 """Of two sides' samples, at least: the rarest has p = 1 %."""
@@ -59,6 +62,9 @@ class Case:
     """An estimate, while other processes used the machine: they make the same work take up to twice the CPU time."""
     cached: bool = False
     """``now`` is an earlier session's (``--energy-changed-only``): it tells nothing of this run, and is not measured again."""
+    own: float = 0.0
+    """What of ``now`` reading the meter itself costs, relative: it hides as much of a change."""
+    iterations: int = 1
     cannot: str | None = None
     """Why this test cannot be judged, and what to do, where that is known beforehand."""
 
@@ -117,7 +123,7 @@ def judge(cases: Sequence[Case], threshold: float = 0.05, *, alpha: float = 0.01
     Raises:
         ValueError: a threshold below 0, or an alpha not between 0 and 1.
     """
-    if not (math.isfinite(threshold) and threshold >= 0):
+    if not (isfinite(threshold) and threshold >= 0):
         raise ValueError(f"threshold {threshold}: a relative change of 0 or more is meant")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha {alpha}: between 0 and 1 is meant")
@@ -155,7 +161,7 @@ def _cleaned(case: Case) -> Case:
 
 
 def _is_cost(value: float) -> bool:
-    return math.isfinite(value) and value > 0
+    return isfinite(value) and value > 0
 
 
 def _unfit(case: Case) -> str | None:
@@ -188,7 +194,7 @@ def _may_suffice(case: Case) -> bool:
     grown = MOST_BLOCKS / blocks
     before, now = (sum(map(len, side)) for side in (case.before, case.now))
     if case.paired:
-        orders = math.prod(math.comb(len(a) + len(b), len(a)) for a, b in zip(case.before, case.now, strict=True)) ** grown
+        orders = prod(comb(len(a) + len(b), len(a)) for a, b in zip(case.before, case.now, strict=True)) ** grown
         return min(before, now) * grown >= FEWEST_SAMPLES and orders >= _ORDERS
     return min(before, now * grown) >= FEWEST_SAMPLES
 
@@ -199,20 +205,20 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
     sign = 1 if dearer else -1
     bound = seen.low if dearer else -seen.high
     p, adjusted, p_rank = seen.dearer if dearer else seen.cheaper
-    least = max(math.log1p(threshold), seen.held)
+    least = max(log1p(threshold), seen.held)
     blocks = len(case.now)
     significant = adjusted <= alpha and p_rank <= alpha
     agreed = all(sign * block > 0 for block in seen.blocks[1:])
     # ok says that no change beyond the threshold is likely: not where one is likelier than not, or far greater ones are possible.
     reach = max(seen.high, -seen.low)
-    unlikely = abs(seen.shift) <= least and reach <= _FAR * least and bound <= math.log1p(threshold)
+    unlikely = abs(seen.shift) <= least and reach <= _FAR * least and bound <= log1p(threshold) and not _too_short(case)
     numbers = f"{_times(seen.shift)} (95 % interval {_bare(seen.low)} to {_bare(seen.high)}), {_in_words(p)}"
     suspect = False
     verdict: Literal["ok", "improved", "regressed", "cannot tell"] = "ok" if unlikely else "cannot tell"
     if p_rank > alpha or bound <= least or (case.paired and not significant):
         why = f"{numbers}: {_short_of(threshold, significant=p <= alpha)}"
         if not unlikely:
-            sure = bound > math.log1p(threshold) and max(p, p_rank) <= alpha
+            sure = bound > log1p(threshold) and max(p, p_rank) <= alpha
             why = f"{numbers}: {_open(case, seen, threshold, bound if sure else None, wide=bound <= 0)}"
     elif not agreed:
         back = next(block for block in seen.blocks[1:] if sign * block <= 0)
@@ -243,22 +249,22 @@ def _conclude(case: Case, seen: Evidence, threshold: float, alpha: float, confir
         why = numbers if blocks < 2 else f"{numbers}, in all of {blocks} blocks"
     hopeless = (case.paired and case.same_code) or (case.disturbed and seen.shift <= _TWICE)
     if confirm and verdict != "regressed" and dearer and agreed and blocks < MOST_BLOCKS:
-        suspect = suspect or (not hopeless and _may_become(seen, max(math.log1p(threshold), seen.held_at_most)))
+        suspect = suspect or (not hopeless and _may_become(seen, max(log1p(threshold), seen.held_at_most)))
     if verdict != "ok" and seen.common is not None:
         why += f"; {seen.common}"
     return Comparison(
         verdict,
-        math.exp(seen.shift),
-        (math.exp(seen.low), math.exp(seen.high)),
+        exp(seen.shift),
+        (exp(seen.low), exp(seen.high)),
         p,
         why,
         seen.level,
-        seen.level * math.exp(seen.shift),
-        None if case.paired else math.expm1(seen.floor),
+        seen.level * exp(seen.shift),
+        None if case.paired else expm1(seen.floor),
         len(case.sessions) if seen.learnt else 0,
         blocks,
         suspect,
-        math.expm1(seen.carried) if seen.carried > math.log1p(threshold) else None,
+        expm1(seen.carried) if seen.carried > log1p(threshold) else None,
     )
 
 
@@ -291,13 +297,26 @@ def _open(case: Case, seen: Evidence, threshold: float, sure: float | None, *, w
 
     ``sure``: the bound, where the test alone is surely beyond the threshold.
     """
+    if short := _too_short(case):
+        return short
     if sure is not None:
         if sure <= seen.held:
-            return f"less than this run's noise carries ({100 * math.expm1(seen.held):.2g} %); {_quieter(case)}"
+            return f"less than this run's noise carries ({100 * expm1(seen.held):.2g} %); {_quieter(case)}"
         return _among(seen)
     if wide:
         return f"too noisy to exclude {_times(max(seen.low, seen.high, key=abs))}; {_quieter(case)}"
     return f"perhaps beyond the threshold of {100 * threshold:.3g} %, not surely; {_quieter(case)}"
+
+
+def _too_short(case: Case) -> str:
+    """Why a change may be hidden, where code has changed."""
+    if case.own <= _OWN or case.same_code:
+        return ""
+    needed = ceil(case.iterations * case.own * (1 / _OWN - 1) / (1 - min(case.own, 0.99)))
+    return (
+        f"too short: {100 * min(case.own, 1):.0f} % of it is the reading of the meter; "
+        f"@pytest.mark.energy(iterations={needed}) or more"
+    )
 
 
 def _quieter(case: Case) -> str:
@@ -306,7 +325,7 @@ def _quieter(case: Case) -> str:
 
 
 def _floor_in_words(seen: Evidence, case: Case) -> str:
-    percent = f"noise floor {100 * math.expm1(seen.floor):.2g} %"
+    percent = f"noise floor {100 * expm1(seen.floor):.2g} %"
     if seen.learnt:
         return f"{percent}, learnt from {len(case.sessions)} earlier ones; --energy-against tells smaller changes apart"
     return f"fewer than {LEARNT_FROM} earlier ones: {percent}, assumed; --energy-against tells smaller changes apart"
@@ -314,7 +333,7 @@ def _floor_in_words(seen: Evidence, case: Case) -> str:
 
 def _bare(shift: float) -> str:
     """A logarithm as a ratio with three significant digits, at least two places: ``1.34``, ``0.072``, ``12.3``."""
-    ratio = math.exp(shift)
+    ratio = exp(shift)
     return f"{ratio:.2f}" if 0.095 <= ratio < 9.995 else f"{ratio:.3g}"
 
 

@@ -18,6 +18,7 @@ from pytest_joules.clock import CLOCKS
 from pytest_joules.companion.companion import Companion, CompanionError
 from pytest_joules.judge.comparing import Block, Comparing, joules_of, refusal
 from pytest_joules.model import Record
+from pytest_joules.net import net
 from pytest_joules.plugin import quick_imports
 from pytest_joules.report.comparison import changed, headline, moved, ratio
 from pytest_joules.report.quantity import joules as show
@@ -85,7 +86,7 @@ class Judging:
         with quick_imports(self.config):
             from pytest_joules.judge import evidence, judgement  # noqa: F401 - with what they import: 0.5 s
         try:
-            with self._turn() if again is not None and self._held else nullcontext():
+            with self._turn() if again is not None and self._held else nullcontext(), net(comparing.troubles, "judged"):
                 update = self.settings.update
                 comparing.settle(None if update else again, confirm=not update)
         except BaseException:

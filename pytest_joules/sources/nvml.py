@@ -203,6 +203,8 @@ def visible(library: ModuleType, environment: os._Environ[str] | dict[str, str])
 
 
 def _load() -> ModuleType:
+    if "pynvml" not in sys.modules and not _has_driver():  # it is large: a tenth of what a short run's process takes
+        raise _no_driver()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the deprecated package of that name warns when imported
@@ -221,16 +223,32 @@ def _initialise(library: ModuleType) -> None:
     except library.NVMLError as error:
         code = getattr(error, "value", None)
         if code == _LIBRARY_NOT_FOUND:
-            reason = "no NVIDIA driver here (libnvidia-ml.so.1 was not found)"
-            if not _has_board():
-                raise NoGpu(f"{reason}, and no NVIDIA GPU on this machine's buses") from error
-            raise NoGpu(reason, _GIVEN if in_container() else "install NVIDIA's driver") from error
+            raise _no_driver() from error
         remedy = ""
         if code == _DRIVER_NOT_LOADED:
             remedy = _GIVEN if in_container() else "sudo modprobe nvidia"
         elif code == _NO_PERMISSION and (group := _group_of_boards()):
             remedy = f"sudo usermod -aG {group} $USER\nthen log in again"
         raise Unavailable(f"NVML does not start: {error}", remedy) from error
+
+
+def _has_driver() -> bool:
+    """Whether what pynvml would open is here; elsewhere than on Linux, only itself can tell."""
+    if sys.platform == "linux":
+        import ctypes
+
+        try:
+            ctypes.CDLL("libnvidia-ml.so.1")
+        except OSError:
+            return False
+    return True
+
+
+def _no_driver() -> NoGpu:
+    reason = "no NVIDIA driver here (libnvidia-ml.so.1 was not found)"
+    if not _has_board():
+        return NoGpu(f"{reason}, and no NVIDIA GPU on this machine's buses")
+    return NoGpu(reason, _GIVEN if in_container() else "install NVIDIA's driver")
 
 
 #: Of a container whose host has a GPU.

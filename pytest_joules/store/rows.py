@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
+from json import dumps, loads
+from math import isfinite
 from typing import Any
 
 from pytest_joules import stats
@@ -55,13 +55,13 @@ def entry_of(values: Mapping[str, Any]) -> Record:
     low, high, median = (values.pop(f"energy_{name}") for name in ("low", "high", "median"))
     duration = values.pop("duration_median")
     commit = {"id": values.pop("commit_id"), "dirty": values.pop("commit_dirty")}
-    facts: Record = json.loads(values.pop("facts"))
+    facts: Record = loads(values.pop("facts"))
     for column in ("id", "number", "uuid", "test_id", "code_id", "files", "predicting"):
         del values[column]
     values["session"] = values.pop("session_id")
     values["commit"] = commit if commit["id"] is not None else None
     for key in ("machine", "settings", "sources", "samples"):
-        values[key] = json.loads(values[key])
+        values[key] = loads(values[key])
     values["energy"] = {"median": median, "ci95": [low, high] if low is not None else None} if median is not None else None
     values["duration"] = {"median": duration} if duration is not None else None
     return facts | values
@@ -70,9 +70,9 @@ def entry_of(values: Mapping[str, Any]) -> Record:
 def record_of(values: Mapping[str, Any]) -> Record:
     """A row as a test's record, as near to the one that was written as 9 digits allow."""
     record = empty_record(values["nodeid"])
-    record.update(json.loads(values["facts"]))
+    record.update(loads(values["facts"]))
     record.update({key: values[key] for key in _COLUMNS})
-    samples = json.loads(values["samples"])
+    samples = loads(values["samples"])
     domains: Mapping[str, list[float | None]] = samples["domains"]
     blocks = samples.get("block") or [1] * len(samples["energy"])
     record["samples"] = [
@@ -111,16 +111,14 @@ def _columnar(samples: Iterable[Record]) -> str:
     samples = list(samples)
     domains = dict.fromkeys(name for sample in samples for name in sample["domains"])
     parts = [f'"{key}":{_numbers([sample[key] for sample in samples])}' for key in _QUANTITIES]
-    inner = ",".join(
-        [f"{json.dumps(safe(name))}:{_numbers([sample['domains'].get(name) for sample in samples])}" for name in domains]
-    )
+    inner = ",".join([f"{dumps(safe(name))}:{_numbers([sample['domains'].get(name) for sample in samples])}" for name in domains])
     if any(sample["block"] != 1 for sample in samples):
-        parts.append(f'"block":{json.dumps([sample["block"] for sample in samples])}')
+        parts.append(f'"block":{dumps([sample["block"] for sample in samples])}')
     return "{" + ",".join(parts) + ',"domains":{' + inner + "}}"
 
 
 def _numbers(values: Iterable[float | None]) -> str:
-    texts = ["null" if value is None or not math.isfinite(value) else f"{value:.9g}" for value in values]
+    texts = ["null" if value is None or not isfinite(value) else f"{value:.9g}" for value in values]
     return f"[{','.join(texts)}]"
 
 
@@ -148,4 +146,4 @@ def _says_something(value: object) -> bool:
 
 
 def _finite(value: float | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+    return float(value) if value is not None and isfinite(value) else None

@@ -19,6 +19,7 @@ import pytest
 
 from pytest_joules.markers import budget_of
 from pytest_joules.model import Record
+from pytest_joules.net import described
 from pytest_joules.plugin import quick_imports
 from pytest_joules.predict.ask.choosing import Chosen, NoPredictor, choose
 from pytest_joules.predict.ask.failing import fail_if_predicted
@@ -99,7 +100,12 @@ class Predicting:
         result = yield
         if items:
             with quick_imports(self.config):
-                self.foretold = self._shared(items)
+                try:
+                    self.foretold = self._shared(items)
+                except pytest.UsageError:
+                    raise
+                except Exception as error:
+                    self.foretold = Foretold(trouble=described(error, "predicted"))
             if self._saying is not None:
                 self._saying.take(self.foretold)
             if left_out := frozenset(self.foretold.left_out):

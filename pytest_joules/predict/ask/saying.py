@@ -16,6 +16,7 @@ import pytest
 
 from pytest_joules.breach import status
 from pytest_joules.model import Record, Report, empty_record
+from pytest_joules.net import guarded
 from pytest_joules.plugin import quick_imports
 from pytest_joules.report.text import printable, sentence
 from pytest_joules.settings import Settings
@@ -85,6 +86,7 @@ class Saying:
         node.workerinput["joules_predicting"] = self._folder
 
     @pytest.hookimpl(optionalhook=True)
+    @guarded
     def pytest_xdist_node_collection_finished(self) -> None:
         if self.foretold is None and self._folder is not None and (found := sorted(Path(self._folder).glob("*.json"))):
             self.take(Foretold(**json.loads(found[0].read_text("utf-8"))))
@@ -93,6 +95,7 @@ class Saying:
     # Before tests run
 
     @pytest.hookimpl(trylast=True)
+    @guarded
     def pytest_collection_finish(self) -> None:
         self._say()
 
@@ -122,6 +125,7 @@ class Saying:
 
     # The end
 
+    @guarded
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self.reporting is None and self.settings.json is not None:
             from pytest_joules.reporting import outcome_of

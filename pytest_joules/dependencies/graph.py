@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import compress
 from typing import NamedTuple
 
 from pytest_joules.dependencies.code import Binding, Class, File, Import, Refers, Statement, Unit, digest
@@ -18,9 +19,6 @@ from pytest_joules.dependencies.project import Project
 
 #: Names by which a function reaches what no name shows.
 _DYNAMIC = frozenset(("globals", "eval", "exec", "vars"))
-
-#: So many sets of what tests have in common are kept at a time.
-_MOST_COMMON = 50
 
 
 class Node(NamedTuple):
@@ -47,50 +45,51 @@ class Graph:
         self.project = project
         self._edges: dict[Node, tuple[str, str, frozenset[Node]]] = {}
         """By node: its key, its hash, and what it needs."""
-        self._common: dict[frozenset[Node], tuple[frozenset[Node], dict[str, list[str]], dict[str, str]]] = {}
+        self._numbers: dict[Node, int] = {}
+        self._entries: list[tuple[str, str]] = []
+        """By number: a node's key and hash."""
+        self._reaches: dict[Node, int] = {}
+        """By node: the bits of all numbers that it leads to, its own among them."""
+        self._named: dict[str, Node | None] = {}
 
     def closure(self, roots: Iterable[Node]) -> dict[str, str]:
         """Hashes of ``roots`` and of all that they need, by key; of what does not exist any more, ``"gone"``."""
-        roots = set(roots)
-        first = [self._known(root) for root in roots]
-        reached, hashes, result = self._reached(frozenset().union(*[further for _, _, further in first]))
-        result = dict(result)
-        mine: dict[str, list[str]] = {}
-        for root in roots - reached:
-            key, own, _ = self._known(root)
-            if own:
-                result[key] = own
-                mine.setdefault(key, []).append(own)
-        for key, several in mine.items():
-            if len(several) > 1 or key in hashes:
-                result[key] = _one_of((*several, *hashes.get(key, ())))
+        bits = 0
+        for root in roots:
+            known = self._reaches.get(root)
+            bits |= known if known is not None else self._reach(root)
+        result: dict[str, str] = {}
+        several: dict[str, set[str]] = {}
+        # Hundreds to thousands of nodes for every test: no loop of ours looks at those that are not in it.
+        for key, own in compress(self._entries, map("1".__eq__, reversed(f"{bits:b}"))):
+            if own and result.setdefault(key, own) != own:
+                several.setdefault(key, {result[key]}).add(own)
+        for key, hashes in several.items():
+            result[key] = _one_of(hashes)
         return result
 
     def _known(self, node: Node) -> tuple[str, str, frozenset[Node]]:
         known = self._edges.get(node)
         if known is None:
             known = self._edges[node] = node.key, *self._look(node)
+            self._numbers[node] = len(self._entries)
+            self._entries.append(known[:2])
         return known
 
-    def _reached(self, begin: frozenset[Node]) -> tuple[frozenset[Node], dict[str, list[str]], dict[str, str]]:
-        """``begin`` and all that it needs; its hashes by key, all of them and as one. Tests of a module have the most in common
-        there, so the latest are kept."""
-        known = self._common.pop(begin, None)
-        if known is None:
-            waiting, seen = list(begin), set(begin)
-            hashes: dict[str, list[str]] = {}
-            while waiting:
-                key, own, further = self._known(waiting.pop())
-                if own:
-                    hashes.setdefault(key, []).append(own)
-                new = further - seen
-                seen |= new
-                waiting += new
-            known = frozenset(seen), hashes, {key: _one_of(several) for key, several in hashes.items()}
-            if len(self._common) >= _MOST_COMMON:
-                del self._common[next(iter(self._common))]
-        self._common[begin] = known
-        return known
+    def _reach(self, root: Node) -> int:
+        bits, waiting = 0, [root]
+        while waiting:
+            node = waiting.pop()
+            if (known := self._reaches.get(node)) is not None:
+                bits |= known
+                continue
+            further = self._known(node)[2]
+            one = 1 << self._numbers[node]
+            if not bits & one:
+                bits |= one
+                waiting += further
+        self._reaches[root] = bits
+        return bits
 
     def needs(self, node: Node) -> frozenset[Node]:
         """What a piece needs at once."""
@@ -99,14 +98,12 @@ class Graph:
     def roots(self, keys: Iterable[str]) -> Iterator[Node]:
         """The pieces that a record's keys name."""
         for key in keys:
-            path, separator, name = key.partition("::")
-            if not separator:
-                continue  # of no file: "<python>"
-            if not name.startswith("<module>"):
-                yield Node("function", path, name)
-                continue
-            name = name.removeprefix("<module>").strip()
-            yield Node("effects", path) if not name else Node("name", path, name)
+            try:
+                node = self._named[key]
+            except KeyError:
+                node = self._named[key] = _named_by(key)
+            if node is not None:
+                yield node
 
     def hash_of(self, key: str) -> str:
         """The hash that :meth:`closure` has for one key of a record, without what that needs: its own file and those it imports
@@ -360,6 +357,16 @@ class References:
                 self._module(module, attributes)
             else:
                 self._asked(path, file)
+
+
+def _named_by(key: str) -> Node | None:
+    path, separator, name = key.partition("::")
+    if not separator:
+        return None  # of no file: "<python>"
+    if not name.startswith("<module>"):
+        return Node("function", path, name)
+    name = name.removeprefix("<module>").strip()
+    return Node("effects", path) if not name else Node("name", path, name)
 
 
 def _one_of(hashes: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from types import ModuleType
 from pytest_joules.against.worktree import RevisionError, Worktree, files_of
 from pytest_joules.companion import scratch
 from pytest_joules.dependencies.copies import Installed, find
+from pytest_joules.files import reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def _editable_folders(root: Path) -> Iterator[Path]:
             continue
         for file in sorted(site.glob("*.pth")):
             with contextlib.suppress(OSError, UnicodeDecodeError):
-                for line in file.read_text("utf-8").splitlines():
+                for line in reading.read_text(file, 2**20).splitlines():
                     text = line.strip()
                     if text and not text.startswith(("#", "import ", "import\t")):
                         place = Path(os.path.realpath(site / text))

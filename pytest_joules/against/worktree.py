@@ -15,6 +15,8 @@ from pathlib import Path
 
 from pytest_joules import locks
 from pytest_joules.companion import scratch
+from pytest_joules.dependencies.code import MOST_BYTES
+from pytest_joules.files import reading
 
 #: What git sets for its hooks would point at the hook's repository and index.
 _GIT_VARIABLES = (
@@ -174,9 +176,11 @@ class Worktree:
         listed = _git(self.root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", "*.py").stdout
         for name in listed.split("\0"):
             target = self.path / name
-            if name and _of_the_project(name) and target.parent.is_dir() and not target.exists():
+            # The other revision may have a link in the place of the file or of its folder.
+            inside = target.parent.is_dir() and target.parent.resolve().is_relative_to(self.path.resolve())
+            if name and _of_the_project(name) and inside and not os.path.lexists(target):
                 with contextlib.suppress(OSError):
-                    shutil.copyfile(self.root / name, target)
+                    target.write_bytes(reading.read_bytes(self.root / name, MOST_BYTES))
                     self.notes.append(f"{name} is not in git: {self.revision} is run with this tree's")
 
     def _look_for_what_is_missing(self) -> None:

@@ -21,6 +21,7 @@ from typing import IO, Any
 import pytest
 
 from pytest_joules.companion import scratch, stepping
+from pytest_joules.files import reading
 from pytest_joules.model import Record
 from pytest_joules.settings import read_settings
 
@@ -107,7 +108,7 @@ def expanded(args: Sequence[str], directory: Path) -> list[str]:
             continue
         lines: list[str] = []
         with contextlib.suppress(OSError):  # gone since this run was started
-            lines = os.fsdecode((directory / argument[1:]).read_bytes()).splitlines()
+            lines = os.fsdecode(reading.read_bytes(directory / argument[1:], 2**20)).splitlines()
         result += expanded(lines, directory)
     return result
 

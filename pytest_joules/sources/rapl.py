@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from pytest_joules.clock import CLOCKS
+from pytest_joules.files import reading
 from pytest_joules.model import Counters
 from pytest_joules.sources.base import Domain, Source, Unavailable
 from pytest_joules.sources.dies import Dies
@@ -282,7 +283,7 @@ class Rapl(PowercapSource):
         kept: list[NamedZone] = []
         for each in named:
             try:
-                descriptor = os.open(each.zone.path / "energy_uj", os.O_RDONLY)
+                descriptor = os.open(each.zone.path / "energy_uj", os.O_RDONLY | os.O_NONBLOCK)
             except OSError as error:
                 refused[each.domain.name] = each, error
                 continue
@@ -380,7 +381,7 @@ class Rapl(PowercapSource):
         zone = self._zones[index]
         if _text(zone.path / "name") != zone.label:
             raise OSError(errno.ENODEV, f"no longer the counter of {zone.label}")
-        self._descriptors[index] = os.open(zone.path / "energy_uj", os.O_RDONLY)
+        self._descriptors[index] = os.open(zone.path / "energy_uj", os.O_RDONLY | os.O_NONBLOCK)
         self._identities[index] = _identity(self._descriptors[index])
 
 
@@ -473,7 +474,7 @@ def _directories(root: Path) -> list[str]:
 def _text(path: Path) -> str | None:
     """The file's one word; ``None`` where it cannot be read or is no name."""
     try:
-        text = path.read_text(encoding="ascii").strip()
+        text = reading.read_text(path, 2**20, "ascii").strip()
     except (OSError, ValueError):
         return None
     return text if _PLAIN.fullmatch(text) else None
@@ -481,7 +482,7 @@ def _text(path: Path) -> str | None:
 
 def _number(path: Path) -> int | None:
     try:
-        return int(path.read_bytes())
+        return int(reading.read_bytes(path, 2**20))
     except (OSError, ValueError):
         return None
 

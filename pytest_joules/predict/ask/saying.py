@@ -53,11 +53,11 @@ class Saying:
         self._folder: Path | None = None
         self._records: dict[str, Record] = {}
         if self.writes_json and settings.json is not None:
-            from pytest_joules.report import write
+            from pytest_joules.files import writing
 
             try:
-                write.check(settings.json, "--energy-json")
-            except write.ReportPathError as error:
+                writing.check(settings.json, "--energy-json")
+            except writing.ReportPathError as error:
                 raise pytest.UsageError(str(error)) from None
 
     @property
@@ -165,9 +165,10 @@ class Saying:
     def _finish_alone(self) -> bool:
         """The report and the account of a run that measured nothing; whether the report could not be written."""
         from pytest_joules import fingerprint
+        from pytest_joules.files import writing
         from pytest_joules.predict.ask.choosing import NoPredictor
         from pytest_joules.predict.ask.reading import history_url, keep
-        from pytest_joules.report import json_file, write
+        from pytest_joules.report import json_file
         from pytest_joules.store import StoreError
 
         foretold = self.foretold or Foretold()
@@ -199,7 +200,7 @@ class Saying:
         try:
             if self.settings.json is not None:
                 json_file.write(report, self.settings.json)
-        except write.ReportPathError as error:
+        except writing.ReportPathError as error:
             self._tell(f"--energy-json: {error}")
             return True
         return False

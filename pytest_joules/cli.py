@@ -48,6 +48,14 @@ def _parser() -> argparse.ArgumentParser:
     cli_history.add_options(history)
     history.add_argument("--limit", type=_positive, metavar="N", help="at most N entries")
     history.add_argument("--json", action="store_true", help="as JSON, samples included")
+    history.add_argument(
+        "--prune",
+        nargs="?",
+        type=cli_history.sessions,
+        const=200,
+        metavar="N",
+        help="keep N sessions of each machine (default %(const)s; 0: all) and the newest of each test; remove what is damaged",
+    )
     history.set_defaults(command=_history)
     cli_baselines.add_commands(commands)
     cli_collect.add_commands(commands)
@@ -76,21 +84,20 @@ def _history(given: argparse.Namespace) -> int:
     place = cli_history.place(given)
     if place is None:
         return refuse(cli_history.NO_HISTORY)
+    if given.prune is not None:
+        return cli_history.prune(place, given)
 
     from pytest_joules.report.text import printable
-    from pytest_joules.store import StoreError, open_store
+    from pytest_joules.store import StoreError
 
     try:
-        store = open_store(place, write=False)
-        try:
+        with cli_history.opened(place) as store:
             if given.nodeid is None:
                 return _overview(store.overview()[: given.limit], given.json)
             candidates = store.nodeids(given.nodeid)
             nodeid = given.nodeid if given.nodeid in candidates else candidates[0] if len(candidates) == 1 else None
             if nodeid is not None:
                 return _of_one(nodeid, store.history(nodeid, given.limit), given.json)
-        finally:
-            store.close()
     except StoreError as error:
         return refuse(str(error))
     if not candidates:

@@ -43,7 +43,7 @@ def say(text: str) -> None:
 
 
 def refuse(message: str, code: int = 1) -> int:
-    """Say on the standard error why not, on one line where no terminal shows it; returns the exit code."""
+    """Say on the standard error why not, or what else there is, on one line where no terminal shows it; returns the exit code."""
     from pytest_joules.report.text import printable
 
     sys.stdout.flush()

@@ -85,16 +85,11 @@ class _NoHistoryError(Exception):
 
 @contextlib.contextmanager
 def _opened(given: argparse.Namespace) -> Iterator[Store]:
-    from pytest_joules.store import open_store
-
     place = cli_history.place(given)
     if place is None:
         raise _NoHistoryError(cli_history.NO_HISTORY)
-    store = open_store(place, write=False)
-    try:
+    with cli_history.opened(place) as store:
         yield store
-    finally:
-        store.close()
 
 
 def _beside(given: argparse.Namespace) -> Path:
@@ -367,7 +362,7 @@ def _evaluate(given: argparse.Namespace) -> int:
     from pytest_joules.store import StoreError
 
     try:
-        with _opened(given) as store, Waiting("evaluating: test") as waiting:
+        with _opened(given) as store, Waiting("evaluating: session") as waiting:
             found = evaluation.predictions(store, waiting.of)
             accounts = store.predictings(10)
     except (_NoHistoryError, StoreError) as error:

@@ -94,6 +94,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         group.addoption(f"--energy-{name}", metavar=metavar, help=text)
         parser.addini(f"energy_{name.replace('-', '_')}", f"as --energy-{name}", default=None)
     parser.addini("energy", "as --energy", type="bool", default=False)
+    parser.addini("energy_history_sessions", "sessions that the history keeps (default 200; 0: all)", default=None)
     parser.addini("energy_budgets", "budgets, one PATTERN = JOULES a line", type="linelist", default=[])
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from time import time
@@ -186,6 +187,18 @@ class Reporting:
         except StoreError as error:
             self.troubles.append(f"history: the source of what was measured could not be kept: {error}")
 
+    def _compact(self) -> None:
+        """Of a file; a server is others' as well, and is compacted by hand."""
+        from pytest_joules.store import pruning
+
+        keep, machine = self.settings.history_sessions, self.report.machine.get("id")
+        if not isinstance(self.store, Store) or machine is None:
+            return
+        with suppress(StoreError):  # the next run does it
+            removed = pruning.step(self.store, machine, keep, self.report.session["seconds"])
+            if removed.sessions > 1:  # one goes with each that comes
+                self.messages.append(f"history: {removed.sentence()} removed: {keep} sessions are kept (energy_history_sessions)")
+
     def _project(self) -> Project:
         from pytest_joules.dependencies import project
 
@@ -255,11 +268,16 @@ class Reporting:
         if totals["idle_watts"] is not None:
             session["idle_watts"] = totals["idle_watts"]
 
-    def all_measured(self, why: str) -> None:
-        """Why ``--energy-changed-only`` left no test out."""
-        message = f"--energy-changed-only: every test was measured: {why}"
-        if message not in self.messages:
+    def add_not_cached(self, said: Record) -> None:
+        """Why ``--energy-changed-only`` left no test out, and what there is to say of the history that it read."""
+        message = f"--energy-changed-only: every test was measured: {said['why']}"
+        if said["why"] is not None and message not in self.messages:
             self.messages.append(message)
+        self.add_notices(said["notices"])
+
+    def add_notices(self, notices: Iterable[str]) -> None:
+        """What there is to say of the history: each sentence once, whoever read it."""
+        self.troubles += [text for text in notices if text not in self.troubles]
 
     def add_unmatched(self, found: Mapping[str, list[str]]) -> None:
         """Budgets whose pattern matches no test, and the tests that are nearest to it."""
@@ -293,7 +311,7 @@ class Reporting:
             self.messages.append(said)
         self.add_unmatched(output.get("joules_unmatched", {}))
         if "joules_not_cached" in output:
-            self.all_measured(output["joules_not_cached"])
+            self.add_not_cached(output["joules_not_cached"])
         if "joules_judged" in output:
             self.add_judged(json.loads(output["joules_judged"]))
         troubles(self.config).extend(output.get("joules_troubles", ()))
@@ -336,8 +354,10 @@ class Reporting:
             with net(troubles(self.config)):
                 self._keep_code()
             with net(troubles(self.config)):
+                self._compact()
+            with net(troubles(self.config)):
                 self.store.close()
-                self.troubles += self.store.notices
+                self.add_notices(self.store.notices)
         self.troubles += in_short(troubles(self.config))
         if self._unkept:
             self.troubles.append(f"history: {self._unkept} of {len(self.report.tests)} tests could not be kept: {self._trouble}")

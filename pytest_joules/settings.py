@@ -67,6 +67,8 @@ class Settings:
     json: Path | None = None
     csv: Path | None = None
     store: str | None = None
+    history_sessions: int = 200
+    """Of this machine, that a history keeps; 0: all."""
     top: int | None = 20
     save: str | None = None
     """Name of the baseline to write; an empty one: to be made up."""
@@ -159,6 +161,7 @@ def read_settings(config: pytest.Config) -> Settings:
         json=value("json", lambda path: here / file_name(path), None),
         csv=value("csv", lambda path: here / file_name(path), None),
         store=value("store", text_of, None),
+        history_sessions=value("history_sessions", whole(0, "sessions"), 200),
         top=value("top", whole(0, "rows"), 20) or None,
         save=_name(config, "save"),
         compare=_name(config, "compare"),

@@ -292,6 +292,34 @@ def test_the_password_from_the_environment(inner, server, database, monkeypatch)
     assert server.ask(database, COUNT) == [(f"test_x.py::test_{name}", 2) for name in "abc"]
 
 
+def test_pruned_by_hand(server, database, url, capsys):
+    for day, name in enumerate("abcdd"):
+        record = coded(f"t.py::{name}", {"p.py::f": str(day)}, str(day))
+        fill(url, record, coded("t.py::all", {"p.py::f": str(day)}, str(day)), created=f"2026-01-0{day + 1}T00:00:00+00:00")
+    with server.connect(database) as connection:
+        connection.execute("UPDATE sessions SET created = 'never' WHERE created LIKE '2026-01-01%'")
+        connection.execute("UPDATE codes SET functions = '1-9999999999' WHERE fingerprint = '1'")
+    assert cli.main(["history", "--prune=1", "--store", url]) == 0
+    # Of session 1 nothing dates; what test b executed is not known any more, so nobody asks for it.
+    assert server.ask(database, COUNT) == [("t.py::all", 1), ("t.py::c", 1), ("t.py::d", 1)]
+    assert server.ask(database, "SELECT count(*) FROM sessions") == [(2,)]
+    assert [row[0] for row in server.ask(database, "SELECT fingerprint FROM codes ORDER BY 1")] == ["2", "4"]
+    assert "removed: " in capsys.readouterr().out
+    opened = open_store(url)
+    assert sorted(opened.latest("0a1b", "rapl")) == ["t.py::all", "t.py::c", "t.py::d"]
+    opened.close()
+    assert opened.notices == []
+
+
+def test_what_may_be_asked_of_us_is_said_in_the_environment(inner, server, database, monkeypatch):
+    """The server asks by SCRAM: who demands md5 is not let in."""
+    inner.file(test_x=PASSING)
+    monkeypatch.setenv("PGREQUIREAUTH", "md5")
+    inner.refused(f"--energy-store={server.url(database)}", says=["--energy-store", "PGREQUIREAUTH"])
+    monkeypatch.setenv("PGREQUIREAUTH", "scram-sha-256")
+    inner.run(f"--energy-store={server.url(database)}").assert_outcomes(passed=3)
+
+
 def test_a_database_that_cannot_hold_a_name_holds_the_others(inner, server):
     """LATIN1 knows no Greek: that one test waits, and is told of."""
     database = server.database(encoding="LATIN1")

@@ -3,8 +3,10 @@
 The server is a SQLite file here, which is there or is not; ``test_postgresql.py`` has a real one.
 """
 
+import socket
 import sqlite3
 import string
+import threading
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +26,8 @@ class Server:
     """A file in the place of a server; ``fails`` says how the next pushes go: ``no``, ``before`` or ``after`` they are kept."""
 
     def __init__(self, folder, patch):
-        self.folder = folder
+        self.folder = folder / "d" / "joules"
+        self.folder.mkdir(parents=True)
         self.file = folder / "server.db"
         self.up = True
         self.fails = []
@@ -227,12 +230,35 @@ def test_a_broken_spool_is_set_aside(server):
     assert list(server.folder.glob("spool-*.corrupt-*"))
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE measurements SET samples = '{' WHERE number = 1",
+        "UPDATE measurements SET energy_median = 'x' WHERE number = 1",
+        "UPDATE measurements SET session_id = 77 WHERE number = 1",
+        "UPDATE tests SET nodeid = X'ff' WHERE nodeid = 't.py::a'",
+    ],
+)
+def test_a_damaged_row_in_the_spool_holds_up_no_other(server, damage):
+    server.up = False
+    server.run("t.py::a", "t.py::b")
+    (file,) = server.folder.glob("spool-*.db")
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(damage)
+        connection.commit()
+    server.up = True
+    said = server.run("t.py::c")
+    assert server.kept() == ["t.py::b", "t.py::c"]
+    assert sum("left out 1 damaged row" in line for line in said) == 1
+    assert server.run("t.py::d") == []
+
+
 def test_asking_needs_the_server(server):
     server.run("t.py::a")
     opened = open_for_run(SERVER, lambda: server.folder)
     opened.begin(report_of())
     assert list(opened.sessions_of(["t.py::a"], "0a1b", "rapl")) == ["t.py::a"]
-    assert opened.latest_code("0a1b", "rapl") == {}
+    assert opened.latest("0a1b", "rapl") == {}
     opened.close()
     server.up = False
     opened = open_for_run(SERVER, lambda: server.folder)
@@ -254,6 +280,41 @@ def test_a_password_is_nowhere(password, name):
     assert there.shown == without.shown
     assert there.key() == without.key(), "a new password must not orphan what waits"
     assert secret not in there.scrub(f'could not connect with "{secret}" (password={secret})')
+
+
+def _ask_for_the_password(server, heard):
+    """A server that wants it in clear (PostgreSQL's protocol: no encryption, then AuthenticationCleartextPassword)."""
+    while True:
+        try:
+            line, _ = server.accept()
+        except OSError:
+            return
+        with line:
+            line.settimeout(10)
+            message = line.recv(4096)
+            while len(message) == 8:  # SSLRequest, GSSENCRequest
+                line.sendall(b"N")
+                message = line.recv(4096)
+            line.sendall(b"R" + (8).to_bytes(4, "big") + (3).to_bytes(4, "big"))
+            heard.append(message + line.recv(4096))
+
+
+@pytest.mark.parametrize("query", ["", "?require_auth=password"])
+def test_a_server_of_the_projects_choice_is_not_sent_the_password(inner, monkeypatch, query):
+    pytest.importorskip("psycopg")
+    heard = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_ask_for_the_password, args=(server, heard), daemon=True).start()
+        monkeypatch.setenv("PGPASSWORD", "of-my-own")
+        inner.file(test_x="def test_a(): draw(1000)\n")
+        url = f"postgresql+psycopg://anna@127.0.0.1:{server.getsockname()[1]}/energy{query}"
+        inner.ini(f"energy_store = {url}")
+        inner.refused(says=["--energy-store", "cleartext password", "PGREQUIREAUTH"])
+        assert heard and not any(b"of-my-own" in message for message in heard)
+        # Who trusts it says so, where the project cannot.
+        monkeypatch.setenv("PGREQUIREAUTH", "password")
+        inner.run()
+        assert any(b"of-my-own" in message for message in heard)
 
 
 def test_one_spool_for_each_database(monkeypatch):

@@ -20,7 +20,7 @@ from sqlalchemy import text
 
 from pytest_joules import stats, store
 from pytest_joules.model import Measurement, Report, Sample, empty_record
-from pytest_joules.store import StoreError, Unreachable, migrations, open_store, tables
+from pytest_joules.store import StoreError, Unreachable, decoded, migrations, open_store, tables
 from pytest_joules.store.place import Place
 
 
@@ -163,20 +163,22 @@ def test_two_runs_may_write_at_once(tmp_path):
 
 @pytest.mark.parametrize("content", [b"this is no database at all" * 100, None])
 def test_a_corrupt_file_is_set_aside(tmp_path, content):
-    path = tmp_path / "history.db"
+    folder = tmp_path / "d" / "joules"  # pytest's cache: all that lies there is ours
+    folder.mkdir(parents=True)
+    path = folder / "history.db"
     if content is None:
         fill(path, *(measured(f"t.py::{n}") for n in range(50)))
         content = path.read_bytes()[: path.stat().st_size // 2]
     path.write_bytes(content)
     with pytest.raises(StoreError, match="cannot be read"):
         open_store(path, write=False)
-    assert names(tmp_path) == ["history.db"]
+    assert names(folder) == ["history.db"]
     opened = open_store(path)
     opened.begin(report_of())
     opened.add(measured())
     opened.close()
     (notice,) = opened.notices
-    (aside,) = tmp_path.glob("history.db.corrupt-*")
+    (aside,) = folder.glob("history.db.corrupt-*")
     assert aside.read_bytes() == content
     assert aside.name in notice and "corrupt" in notice
     again = open_store(path)
@@ -229,7 +231,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
     assert other.read_bytes()[100:] == before
     prose = tmp_path / "README.md"
     prose.write_text("# Hello\n" * 200)
-    with pytest.raises(StoreError, match="left alone"):
+    with pytest.raises(StoreError, match="left as it is"):
         open_store(prose)
     assert prose.read_text() == "# Hello\n" * 200
     assert not [name for name in names(tmp_path) if "corrupt" in name]
@@ -465,7 +467,7 @@ def test_earlier_sessions_of_a_test(tmp_path):
 
 
 def test_the_newest_record_comes_back_as_it_was(tmp_path):
-    record = coded("a", {"p.py::f": "1"}, regions={"load": {"energy": 1.0, "duration": 2.0}}, net_energy=0.5)
+    record = coded("a", {"p.py::f": "1"}, regions={"load": {"energy": None, "duration": stats.summarise([2.0])}}, net_energy=0.5)
     record["energy"]["ci95"] = [0.1, 9.0]  # wider than the samples say
     fill(tmp_path / "history.db", record)
     opened = open_store(tmp_path / "history.db")
@@ -494,7 +496,7 @@ def test_cached_joules_are_not_kept_again(tmp_path):
 @settings(derandomize=True)
 def test_ranges_there_and_back(numbers):
     text = tables.ranges(numbers)
-    assert tables.unranged(text) == sorted(numbers)
+    assert decoded.numbers(text, 300) == sorted(numbers)
     assert len(text.split()) <= len(numbers)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -49,7 +49,13 @@ def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[R
         raise pytest.UsageError(f"{option}: {error}") from None
     differs = fingerprint.differences(baseline.machine, machine) + baselines.other_models(baseline.sources, sources)
     source = "+".join(entry["name"] for entry in sources)
-    sessions = _sessions(config, settings, baseline, machine=machine["id"], source=source, store=store) if not differs else {}
+    sessions: dict[str, list[float]] = {}
+    if not differs:
+
+        def of(nodeids: Sequence[str]) -> dict[str, list[float]]:
+            return _sessions(config, settings, baseline, nodeids, machine=machine["id"], source=source, store=store)
+
+        config.pluginmanager.register(_Asking(of, sessions, baseline.tests.keys()), "joules-earlier-sessions")
     return OtherSide(
         name=baseline.name,
         tests={
@@ -58,7 +64,7 @@ def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[R
                 test.record,
                 functions=test.functions,
                 fingerprint=test.fingerprint,
-                sessions=tuple(sessions.get(nodeid, ())),
+                sessions=_Earlier(sessions, nodeid),
             )
             for nodeid, test in baseline.tests.items()
         },
@@ -70,20 +76,55 @@ def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[R
     )
 
 
+class _Asking:
+    """Asks the history of the tests that are collected, once these are known: the baseline may have thousands more."""
+
+    def __init__(
+        self, of: Callable[[Sequence[str]], dict[str, list[float]]], sessions: dict[str, list[float]], known: Collection[str]
+    ) -> None:
+        self._of, self._sessions, self._known = of, sessions, known
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        wanted = [item.nodeid for item in session.items if item.nodeid in self._known]
+        if wanted and not session.config.option.collectonly:
+            self._sessions.update(self._of(wanted))
+
+
+class _Earlier(Sequence[float]):
+    """The sessions of one test, as far as they have been asked for."""
+
+    def __init__(self, sessions: Mapping[str, list[float]], nodeid: str) -> None:
+        self._sessions, self._nodeid = sessions, nodeid
+
+    def __getitem__(self, place: Any) -> Any:  # noqa: ANN401 - a number or a slice
+        return self._sessions.get(self._nodeid, [])[place]
+
+    def __len__(self) -> int:
+        return len(self._sessions.get(self._nodeid, ()))
+
+
 def _sessions(
-    config: pytest.Config, settings: Settings, baseline: Baseline, *, machine: str, source: str, store: History | None
+    config: pytest.Config,
+    settings: Settings,
+    baseline: Baseline,
+    nodeids: Sequence[str],
+    *,
+    machine: str,
+    source: str,
+    store: History | None,
 ) -> dict[str, list[float]]:
     """By test, what other sessions of the code that the baseline has came to."""
     from pytest_joules.store import StoreError, open_store
 
     try:
         if store is not None:
-            found = store.sessions_of(list(baseline.tests), machine, source)
+            found = store.sessions_of(nodeids, machine, source)
         else:
             place = settings.store or cache.history(config)
             own = open_store(place, write=False)
             try:
-                found = own.sessions_of(list(baseline.tests), machine, source)
+                found = own.sessions_of(nodeids, machine, source)
             finally:
                 own.close()
     except (StoreError, OSError, cache.NoCache):

@@ -62,7 +62,7 @@ def write_lines(path: Path, history: Path, lines: Lines) -> None:
 
 
 def _lines(store: Store, lines: Lines) -> Iterator[dict[str, Any]]:
-    entries = [store.history(nodeid, 1)[0] for nodeid in store.nodeids()]
+    entries = [entry for nodeid in store.nodeids() for entry in store.history(nodeid, 1)]
     codes = [entry["code"] or {} for entry in entries]
     keys = sorted({key for code in codes for key in (code.get("functions") or {}).items()})
     numbers = {key: number for number, key in enumerate(keys)}

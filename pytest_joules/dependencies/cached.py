@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -41,6 +41,8 @@ class Cached:
         self._doubted = doubted
         self._arrived = arrived
         self._records: dict[str, Record] = {}
+        self._notices: list[str] = []
+        """What there is to say of the history."""
         self._items: dict[str, pytest.Item] = {}
 
     @pytest.hookimpl(trylast=True)
@@ -48,7 +50,7 @@ class Cached:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if self.config.option.collectonly or not session.items:
             return
-        known = self._history()
+        known = self._history([item.nodeid for item in session.items])
         self._records = {
             item.nodeid: known[item.nodeid]
             for item in session.items
@@ -59,7 +61,7 @@ class Cached:
         if not known and self.why is None:
             self.why = f"the history has no measurement by this machine and {self.source} whose code was recorded"
 
-    def _history(self) -> dict[str, Record]:
+    def _history(self, nodeids: Sequence[str]) -> dict[str, Record]:
         url = self.settings.store
         if url is None:
             try:
@@ -70,9 +72,10 @@ class Cached:
         try:
             store = open_store(url, write=False)
             try:
-                return store.latest_code(fingerprint.machine()["id"], self.source)
+                return store.latest_code(fingerprint.machine()["id"], self.source, nodeids)
             finally:
                 store.close()
+                self._notices = store.notices
         except StoreError as error:
             self.why = f"the history cannot be read: {error}"
             return {}
@@ -102,10 +105,9 @@ class Cached:
     @pytest.hookimpl(tryfirst=True)
     @guarded
     def pytest_sessionfinish(self) -> None:
-        if self.why is None:
-            return
         output = getattr(self.config, "workeroutput", None)
+        said = {"why": self.why, "notices": self._notices}
         if output is not None:
-            output["joules_not_cached"] = self.why
+            output["joules_not_cached"] = said
         elif (reporting := self.config.pluginmanager.get_plugin("joules-reporting")) is not None:
-            reporting.all_measured(self.why)
+            reporting.add_not_cached(said)

@@ -365,6 +365,8 @@ def content_digest(path: Path) -> str:
     try:
         for chunk in reading.chunks(path, _MOST_HASHED):
             found.update(chunk)
+    except ValueError:
+        return "?"
     except OSError as error:
         if error.errno != errno.EFBIG:
             return "?"

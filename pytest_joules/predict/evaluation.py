@@ -21,20 +21,12 @@ def predictions(
     told: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Record]:
     """Every prediction in the history that was held against a measurement, the oldest first: ``prediction`` as in the report,
-    with ``nodeid``, ``session`` and ``created``. ``told``: of how many tests are done.
+    with ``nodeid``, ``session`` and ``created``. ``told``: of how many sessions are done.
 
     Raises:
         StoreError: it cannot be read.
     """
-    found: list[Record] = []
-    nodeids = store.nodeids()
-    for done, nodeid in enumerate(nodeids):
-        told(done, len(nodeids))
-        found += [
-            entry["prediction"] | {"nodeid": entry["nodeid"], "session": entry["session"], "created": entry["created"]}
-            for entry in store.history(nodeid)
-            if entry.get("prediction") and entry["prediction"].get("measured") is not None
-        ]
+    found = [entry for entry in store.predictions(told) if entry["measured"] is not None]
     return sorted(found, key=lambda entry: (entry["created"], entry["nodeid"]))
 
 

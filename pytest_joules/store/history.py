@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
 from pytest_joules import __version__
 from pytest_joules.model import OTHER, Record, Report
-from pytest_joules.store.for_predictor import ForPredictor, chunks
+from pytest_joules.store import decoded
+from pytest_joules.store.for_predictor import MOST_VALUES, ForPredictor, chunks
 from pytest_joules.store.place import Place, StoreError
-from pytest_joules.store.rows import VALUES, as_json, entry_of, record_of, row_of, safe
-from pytest_joules.store.tables import counts_of, counts_text, number_of, ranges, tables, unranged
+from pytest_joules.store.rows import VALUES, as_json, entry_of, nodeid_of, record_of, row_of, safe
+from pytest_joules.store.sqlite import give_back
+from pytest_joules.store.tables import counts_text, number_of, ranges, tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Executable, Row, Select, Table
 
     from pytest_joules.store.postgresql import PostgreSQL
+
+T = TypeVar("T")
+
+#: More than any row's number.
+_WIDE = 10**18
 
 #: Seconds that a server has for one transaction.
 PATIENCE = 60.0
@@ -52,13 +58,15 @@ class _Prepared:
 class Store(ForPredictor):
     """An open history. Use :func:`pytest_joules.store.open_store`; for one thread.
 
-    ``notices`` are sentences for the user about what opening it did.
+    ``notices`` are sentences for the user, complete after :meth:`close`.
     """
 
     def __init__(self, engine: Engine, connection: Connection, place: Place, server: PostgreSQL | None = None) -> None:
         import sqlalchemy as sa
 
         self.notices: list[str] = []
+        self.left_out = decoded.LeftOut()
+        """Rows that no run wrote; after :meth:`close` a notice tells of them."""
         self.place = place
         self.server = server
         self.uuid: str | None = None
@@ -67,6 +75,9 @@ class Store(ForPredictor):
         """Of the session that is going on, the columns that were filled in later."""
         self._engine = engine
         self._connection = connection
+        self._closed = False
+        self._unsound: list[int] | None = None
+        """Sessions that have no date."""
         self._session: int | None = None
         self._number = 0
         self._known: set[int] = set()
@@ -275,14 +286,20 @@ class Store(ForPredictor):
         known = tables()
         query = (
             self._measurements(known.measurements, *(column for column in known.sessions.c if column.name != "id"))
-            .where(known.measurements.c.test_id == number_of(safe(nodeid)))
+            .where(known.measurements.c.test_id == number_of(safe(nodeid)), self.of_sound_sessions())
             .order_by(known.sessions.c.created.desc(), known.measurements.c.id.desc())
             .limit(limit)
         )
         with self.transaction() as connection:
             rows = connection.execute(query).all()
             codes = self.codes(connection, {row.code_id for row in rows})
-        return [entry_of(row._asdict()) | {"code": codes.get(row.code_id)} for row in rows]
+        return list(
+            self._sound(rows, lambda row: entry_of(row._asdict()) | {"code": codes.get(row.code_id)}),
+        )
+
+    def _sound(self, rows: Iterable[Row[Any]], decode: Callable[[Row[Any]], T]) -> Iterator[T]:
+        """What ``decode`` makes of rows of measurements."""
+        return self.left_out.sound("measurement", rows, lambda row: row.id, decode)
 
     def _measurements(self, *columns: Any) -> Select[Any]:  # noqa: ANN401 - columns and tables
         import sqlalchemy as sa
@@ -306,8 +323,10 @@ class Store(ForPredictor):
         query = sa.select(known.tests.c.nodeid).where(measured)
         if like:
             query = query.where(known.tests.c.nodeid.contains(safe(like), autoescape=True))
+        query = query.add_columns(known.tests.c.id.label("test_id"))
+        found = self.left_out.sound("test", self._rows(query), lambda row: row.test_id, lambda row: nodeid_of(row._asdict()))
         # SQLite's LIKE does not tell the cases of ASCII letters apart.
-        return sorted(row[0] for row in self._rows(query) if safe(like) in row[0])
+        return sorted(nodeid for nodeid in found if safe(like) in nodeid)
 
     def overview(self) -> list[dict[str, Any]]:
         """One entry a test, the most recently measured first: ``nodeid``, ``count``, and of its latest measurement
@@ -319,19 +338,35 @@ class Store(ForPredictor):
         import sqlalchemy as sa
 
         known = tables()
-        measurements = known.measurements
-        newest = (known.sessions.c.created.desc(), measurements.c.id.desc())
-        ranked = self._measurements(
-            sa.func.count().over(partition_by=measurements.c.test_id).label("count"),
-            known.sessions.c.created,
-            measurements.c.energy_median,
-            measurements.c.provenance,
-            measurements.c.id,
-            sa.func.row_number().over(partition_by=measurements.c.test_id, order_by=newest).label("place"),
-        ).subquery()
-        shown = (ranked.c.nodeid, ranked.c.count, ranked.c.created, ranked.c.energy_median, ranked.c.provenance)
-        query = sa.select(*shown).where(ranked.c.place == 1).order_by(ranked.c.created.desc(), ranked.c.id.desc())
-        return [dict(row._mapping) for row in self._rows(query)]
+        measurements, sessions = known.measurements, known.sessions
+        # All of it is in indices; a number of constant width makes the newest the greatest text.
+        key = sessions.c.created.concat(sa.cast(sa.cast(measurements.c.id, sa.BigInteger) + _WIDE, sa.String))
+        query = (
+            sa.select(sa.func.count().label("count_of"), sa.func.max(key).label("newest"))
+            .select_from(measurements.join(sessions, sessions.c.id == measurements.c.session_id))
+            .where(self.of_sound_sessions())
+            .group_by(measurements.c.test_id)
+        )
+        newest = [(row.newest, row.count_of) for row in self._rows(query)]
+        counted = {int(key[-len(str(_WIDE)) :]) - _WIDE: count for key, count in newest}
+        names = ("id", "test_id", "energy_median", "provenance", "energy_low", "energy_high", "duration_median")
+        rows: list[Row[Any]] = []
+        for chunk in chunks(sorted(counted)):
+            columns = (*(measurements.c[name] for name in names), sessions.c.created)
+            rows += self._rows(self._measurements(*columns).where(measurements.c.id.in_(chunk)))
+        rows.sort(key=lambda row: (row.created, row.id), reverse=True)
+
+        def entry(row: Row[Any]) -> Record:
+            values = row._asdict()
+            return {
+                "nodeid": nodeid_of(values),
+                "count": counted[row.id],
+                "created": row.created,
+                "energy_median": decoded.energies(values)[0],
+                "provenance": decoded.provenance(row.provenance),
+            }
+
+        return list(self._sound(rows, entry))
 
     def sessions_of(
         self, nodeids: Collection[str], machine_id: str, source: str, *, before: str | None = None, limit: int | None = 20
@@ -351,41 +386,37 @@ class Store(ForPredictor):
         known = tables()
         wanted = {number_of(safe(nodeid)): nodeid for nodeid in nodeids}
         found: dict[str, list[Record]] = {}
+        self.of_sound_sessions()  # a question of its own
         with self.transaction() as connection:
             for chunk in chunks(sorted(wanted)):
                 ranked = self._comparable(machine_id, source, before, known.measurements.c.test_id.in_(chunk)).subquery()
                 query = (
-                    sa.select(ranked.c.test_id, ranked.c.created, known.codes.c.fingerprint, ranked.c.energy_median)
+                    sa.select(ranked.c.id, ranked.c.test_id, ranked.c.created, known.codes.c.fingerprint, ranked.c.energy_median)
                     .select_from(ranked.outerjoin(known.codes, known.codes.c.id == ranked.c.code_id))
                     .order_by(ranked.c.place.desc())
                 )
                 if limit is not None:
                     query = query.where(ranked.c.place <= limit)
-                for test, created, fingerprint, median in connection.execute(query):
-                    entry = {"created": created, "fingerprint": fingerprint, "median": median}
+                for test, entry in self._sound(connection.execute(query), _comparable_of):
                     found.setdefault(wanted[test], []).append(entry)
         return found
 
-    def latest_code(self, machine_id: str, source: str) -> dict[str, Record]:
-        """The newest measurement of each test by this machine and source whose code is known: its record as it was written,
-        with ``code`` and ``created`` (ISO 8601, UTC).
+    def latest_code(self, machine_id: str, source: str, nodeids: Collection[str] | None = None) -> dict[str, Record]:
+        """The newest measurement of each of these tests (``None``: of all) by this machine and source whose code is known: its
+        record as it was written, with ``code`` and ``created`` (ISO 8601, UTC).
 
         Only tests that passed, with a provenance of ``measured`` or ``estimated``; not those of the session that is going on.
 
         Raises:
             StoreError: it cannot be read.
         """
-        import sqlalchemy as sa
-
         known = tables()
-        coded = known.measurements.c.code_id.is_not(None)
-        ranked = self._comparable(machine_id, source, None, coded).subquery()
-        newest = sa.select(ranked.c.id).where(ranked.c.place == 1)
-        query = self._measurements(known.measurements, known.sessions.c.created).where(known.measurements.c.id.in_(newest))
-        with self.transaction() as connection:
-            rows = connection.execute(query).all()
-            codes = self.codes(connection, {row.code_id for row in rows})
-        return {row.nodeid: record_of(row._asdict()) | {"code": codes[row.code_id], "created": row.created} for row in rows}
+        columns = (known.measurements, known.sessions.c.created)
+
+        def made(row: Row[Any], code: Record, files: Record) -> Record:
+            return record_of(row._asdict()) | {"code": code, "created": row.created}
+
+        return self._newest(machine_id, source, nodeids, columns, made)
 
     def _comparable(self, machine_id: str, source: str | None, before: str | None, condition: Any) -> Select[Any]:  # noqa: ANN401 - a clause
         """Measurements that may be compared; ``place`` counts those of a test from the newest on."""
@@ -406,6 +437,7 @@ class Store(ForPredictor):
                 measurements.c.provenance.in_(("measured", "estimated")),
                 measurements.c.outcome == "passed",
                 measurements.c.energy_median.is_not(None),
+                self.of_sound_sessions(),
             )
         )
         if before is not None:
@@ -417,32 +449,76 @@ class Store(ForPredictor):
         import sqlalchemy as sa
 
         known = tables()
+        wanted = sorted({number for number in numbers if isinstance(number, int)})
         rows: list[Row[Any]] = []
-        for chunk in chunks(sorted({number for number in numbers if number is not None})):
+        for chunk in chunks(wanted):
             rows += connection.execute(sa.select(known.codes).where(known.codes.c.id.in_(chunk)))
-        executed = {row.id: unranged(row.functions) for row in rows}
+        highest = connection.execute(sa.select(sa.func.max(known.functions.c.id))).scalar() or 0
+
+        def numbered(row: Row[Any]) -> tuple[Row[Any], list[int]]:
+            return row, decoded.numbers(row.functions, highest)
+
+        executed = list(self.left_out.sound("code", rows, lambda row: row.id, numbered))
         columns = (known.functions.c.id, known.functions.c.place, known.functions.c.hash)
         functions: dict[int, tuple[str, str]] = {}
-        for part in chunks(sorted(set().union(*executed.values()))):
+        for part in chunks(sorted(set().union(*(numbers for _, numbers in executed)))):
             found = connection.execute(sa.select(*columns).where(known.functions.c.id.in_(part)))
-            functions |= {number: (place, code) for number, place, code in found}
-        return {
-            row.id: {
-                "fingerprint": row.fingerprint,
-                "functions": dict(functions[number] for number in executed[row.id]),
-                "unknown": json.loads(row.unknown),
-                "counts": {
-                    functions[key][0] if key else OTHER: entry for key, entry in counts_of(row.counts, executed[row.id]).items()
-                },
+            functions |= self.left_out.sound(
+                "function", found, lambda row: row.id, lambda row: (row.id, decoded.function(row.place, row.hash))
+            )
+
+        def made(pair: tuple[Row[Any], list[int]]) -> tuple[int, Record]:
+            row, pairs = pair[0], decoded.executed(pair[1], functions)
+            return row.id, {
+                "fingerprint": decoded.text_or_none(row.fingerprint, "fingerprint"),
+                "functions": dict(pairs),
+                "unknown": decoded.unknown(row.unknown),
+                "counts": decoded.counts(decoded.counts_text(row.counts), [place for place, _ in pairs]),
             }
-            for row in rows
-        }
+
+        return dict(self.left_out.sound("code", executed, lambda pair: pair[0].id, made))
+
+    def of_sound_sessions(self, alias: Any = None) -> Any:  # noqa: ANN401 - a clause; an alias of the table
+        """That measurements are of sessions whose date, which orders them, is one. Asks, when it is first called."""
+        import sqlalchemy as sa
+
+        sessions = tables().sessions
+        if self._unsound is None:
+            rows = self._rows(sa.select(sessions.c.id, sessions.c.created))
+            dated = self.left_out.sound("session", rows, lambda row: row.id, lambda row: (row.id, decoded.created(row.created)))
+            sound = dict(dated)
+            self._unsound = [row.id for row in rows if row.id not in sound]
+        if len(self._unsound) > MOST_VALUES:
+            raise StoreError(
+                f"the history {self.place.shown} has {len(self._unsound)} sessions without a date: move it away, "
+                "and the next run begins a new one"
+            )
+        return (sessions if alias is None else alias).c.id.not_in(self._unsound) if self._unsound else sa.true()
 
     def _rows(self, query: Executable) -> list[Row[Any]]:
         with self.transaction() as connection:
             return list(connection.execute(query))
 
     # The end
+
+    @property
+    def number(self) -> int | None:
+        """Of the session that is going on."""
+        return self._session
+
+    @property
+    def dialect(self) -> str:
+        return self._engine.dialect.name
+
+    def give_back(self, goes_on: Callable[[], bool] | None) -> None:
+        """Room that was made, as far as there is time (``None``: all of it).
+
+        Raises:
+            StoreError: another process holds it, or the disk is full.
+        """
+        if self._lite is not None:
+            with self.place.errors():
+                give_back(self._lite, goes_on)
 
     def recover(self) -> None:
         """After an error: end the transaction, so that the next one can begin."""
@@ -451,7 +527,19 @@ class Store(ForPredictor):
 
     def close(self) -> None:
         """Close it; may be called twice, and never fails: all that was added is kept already."""
+        if not self._closed and (sentence := self.left_out.sentence(self.place.shown)) is not None:
+            self.notices.append(sentence)
+        self._closed = True
         with contextlib.suppress(StoreError), self.place.errors():
             self._connection.close()
         with contextlib.suppress(StoreError), self.place.errors():
             self._engine.dispose()
+
+
+def _comparable_of(row: Row[Any]) -> tuple[int, Record]:
+    """The test's number, and an entry of :meth:`Store.sessions_of`."""
+    return row.test_id, {
+        "created": row.created,
+        "fingerprint": decoded.text_or_none(row.fingerprint, "fingerprint"),
+        "median": decoded.quantity(row.energy_median, "joules"),
+    }

@@ -53,6 +53,8 @@ def counts_and_sources(connection: Connection) -> None:
 
     for table, column in (("codes", "counts"), ("functions", "source"), ("sessions", "files"), ("sessions", "predicting")):
         connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {column} TEXT"))
+    for index in schema(3).measurements.indexes:
+        index.create(connection, checkfirst=True)
 
 
 #: ``MIGRATIONS[k - 1]`` brings a database from schema version k to k + 1, inside a transaction that it must not end.

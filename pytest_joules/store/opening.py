@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 def open_store(url: str | os.PathLike[str], *, write: bool = True, timeout: float = 5.0) -> Store:
     """Open the history at a database URL or a path (a SQLite file), make or migrate it where needed.
 
-    A SQLite file that is corrupt, or of a newer schema, is renamed to ``NAME.corrupt-TIME`` or ``NAME.newer-TIME``, and a new
-    one begun; ``notices`` of the store says so. With ``write=False`` nothing is made, changed or renamed. ``timeout`` is how
-    many seconds to wait for another process that holds the file, or for the server.
+    A SQLite file of ours that is corrupt, or of a newer schema, is renamed to ``NAME.corrupt-TIME`` or ``NAME.newer-TIME``, and a
+    new one begun; ``notices`` of the store says so. What is not ours is left as it is, to the byte. With ``write=False`` nothing
+    is made, changed or renamed. ``timeout`` is how many seconds to wait for another process that holds the file, or for the
+    server.
 
     Raises:
         StoreError: it cannot be opened, is no history, belongs to a newer plugin, or a migration failed.
@@ -78,6 +79,8 @@ def _open(place: Place, lite: SQLite | None, *, write: bool, timeout: float) -> 
         # Another run may be migrating a large history.
         with server.within(connection, 2 * PATIENCE) if server else contextlib.nullcontext():
             _prepare(connection, place, write, server)
+        if lite and write:
+            lite.settle(connection, timeout)
         return Store(engine, connection, place, server)
     except BaseException as error:
         if connection is not None:

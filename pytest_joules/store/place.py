@@ -22,6 +22,10 @@ _REMEDIES = (
     ("unable to open", "make its folder, and make it writable, or name another with --energy-store"),
     ("full", "make room on that disk, or name another file with --energy-store"),
     ("malformed", "move the file away: the next run begins a new one"),
+    (
+        "method requirement",
+        "let the server ask by scram-sha-256; where you trust it with the password, set PGREQUIREAUTH=password or md5",
+    ),
     ("password", "mend the user and the password in the URL, or set PGPASSWORD"),
     ("authentication", "mend the user and the password in the URL, or set PGPASSWORD"),
     ("role", "mend the user in the URL, or make it on the server"),

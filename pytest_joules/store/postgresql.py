@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_joules.store.place import Place, StoreError
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 #: Two runs must not make or migrate the tables at once: they take this advisory lock first. Any number of our own.
 _LOCK = 0x6A6F756C6573
+
+#: How a server may ask who we are: in no way that shows it the password, or what stands for it. A project's ini file names the
+#: server, and the password may be the environment's or that of ``~/.pgpass``.
+_METHODS = "scram-sha-256,gss,sspi,none"
+#: The first libpq that knows of this.
+_KNOWS_METHODS = 160000
 
 #: libpq drivers; others have names of their own for these settings.
 _LIBPQ = ("psycopg", "psycopg2")
@@ -44,7 +50,20 @@ class PostgreSQL:
             if "PGCONNECT_TIMEOUT" in os.environ:
                 del settings["connect_timeout"]
             settings = {name: value for name, value in settings.items() if name not in self.place.url.query}
+            if "PGREQUIREAUTH" not in os.environ:
+                # Whatever the URL says: that may be the project's as well.
+                settings["require_auth"] = self._methods()
         return sa.create_engine(self.place.url, poolclass=sa.pool.NullPool, connect_args=settings)
+
+    def _methods(self) -> str:
+        driver: Any = self.place.url.get_dialect().import_dbapi()
+        found = driver.pq.version() if hasattr(driver, "pq") else driver.extensions.libpq_version()
+        if found < _KNOWS_METHODS:
+            raise StoreError(
+                f"the history {self.place.shown} needs libpq 16 or later, with which no password is sent in clear (this is "
+                f"{found // 10000}): pip install -U 'psycopg[binary]'; or say with PGREQUIREAUTH=password that it may be"
+            )
+        return _METHODS
 
     def connect(self, engine: Engine) -> Connection:
         """Raises :class:`StoreError` where the URL asks for what the driver does not know."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from json import dumps, loads
+from json import dumps
 from math import isfinite
 from typing import Any
 
 from pytest_joules import stats
 from pytest_joules.model import Record, empty_record
+from pytest_joules.store import decoded
 from pytest_joules.store.tables import code_number, number_of
 
 #: Entries of a record that have a column of their own.
@@ -49,30 +50,53 @@ def row_of(record: Record, number: int) -> Record:
     }
 
 
+def nodeid_of(values: Mapping[str, Any]) -> str:
+    """The test's, which its number is made of."""
+    nodeid = decoded.text(values["nodeid"], "node id")
+    if number_of(nodeid) != values["test_id"]:
+        raise decoded.Bad(f"its node id {decoded.shown(nodeid)} is not the one that was written")
+    return nodeid
+
+
 def entry_of(values: Mapping[str, Any]) -> Record:
-    """A row with its session's columns as :meth:`pytest_joules.store.Store.history` gives it."""
-    values = dict(values)
-    low, high, median = (values.pop(f"energy_{name}") for name in ("low", "high", "median"))
-    duration = values.pop("duration_median")
-    commit = {"id": values.pop("commit_id"), "dirty": values.pop("commit_dirty")}
-    facts: Record = loads(values.pop("facts"))
-    for column in ("id", "number", "uuid", "test_id", "code_id", "files", "predicting"):
-        del values[column]
-    values["session"] = values.pop("session_id")
-    values["commit"] = commit if commit["id"] is not None else None
-    for key in ("machine", "settings", "sources", "samples"):
-        values[key] = loads(values[key])
-    values["energy"] = {"median": median, "ci95": [low, high] if low is not None else None} if median is not None else None
-    values["duration"] = {"median": duration} if duration is not None else None
-    return facts | values
+    """A row with its session's columns as :meth:`pytest_joules.store.Store.history` gives it.
+
+    Raises:
+        Bad: it holds what no run wrote.
+    """
+    energy, interval, duration = decoded.energies(values)
+    dirty = values["commit_dirty"]
+    commit = {"id": decoded.text_or_none(values["commit_id"], "commit"), "dirty": bool(dirty) if dirty is not None else None}
+    return {
+        **decoded.facts(values["facts"]),
+        "nodeid": nodeid_of(values),
+        **decoded.columns(values),
+        "session": values["session_id"],
+        "created": decoded.created(values["created"]),
+        "machine_id": decoded.text_or_none(values["machine_id"], "machine's number"),
+        **{
+            key: decoded.parsed(values[key], key, kind)
+            for key, kind in (("machine", dict), ("settings", dict), ("sources", list))
+        },
+        "plugin_version": decoded.text(values["plugin_version"], "plugin's version"),
+        "commit": commit if commit["id"] is not None else None,
+        "samples": decoded.samples(values["samples"]),
+        "energy": {"median": energy, "ci95": interval} if energy is not None else None,
+        "duration": {"median": duration} if duration is not None else None,
+    }
 
 
 def record_of(values: Mapping[str, Any]) -> Record:
-    """A row as a test's record, as near to the one that was written as 9 digits allow."""
-    record = empty_record(values["nodeid"])
-    record.update(loads(values["facts"]))
-    record.update({key: values[key] for key in _COLUMNS})
-    samples = loads(values["samples"])
+    """A row as a test's record, as near to the one that was written as 9 digits allow.
+
+    Raises:
+        Bad: it holds what no run wrote.
+    """
+    record = empty_record(nodeid_of(values))
+    record.update((key, value) for key, value in decoded.facts(values["facts"]).items() if key not in _NOT_FACTS)
+    record.update(decoded.columns(values))
+    _, interval, _ = decoded.energies(values)
+    samples = decoded.samples(values["samples"])
     domains: Mapping[str, list[float | None]] = samples["domains"]
     blocks = samples.get("block") or [1] * len(samples["energy"])
     record["samples"] = [
@@ -92,9 +116,9 @@ def record_of(values: Mapping[str, Any]) -> Record:
     for key, column in (*((key, samples[key]) for key in _QUANTITIES), ("power", powers)):
         record[key] = _summary(column)
     record["domains"] = {name: _summary(column) for name, column in domains.items()}
-    if record["energy"] is not None and values["energy_low"] is not None:
+    if record["energy"] is not None and interval is not None:
         # It may be wider than the samples alone say: an apportioned block has an uncertainty of its own.
-        record["energy"]["ci95"] = [values["energy_low"], values["energy_high"]]
+        record["energy"]["ci95"] = interval
     return record
 
 

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_joules.clock import CLOCKS
 from pytest_joules.model import Record, Report
+from pytest_joules.store import decoded
 from pytest_joules.store.history import Store
 from pytest_joules.store.opening import open_store
 from pytest_joules.store.place import Place, StoreError, Unreachable
-from pytest_joules.store.rows import VALUES
+from pytest_joules.store.rows import VALUES, record_of
 from pytest_joules.store.tables import tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from sqlalchemy import Row
 
 #: Measurements in one transaction on the server.
 _BATCH = 200
@@ -115,21 +118,13 @@ class Spooled:
         """
         return self._answering().sessions_of(nodeids, machine_id, source, before=before, limit=limit)
 
-    def latest_code(self, machine_id: str, source: str) -> dict[str, Record]:
-        """As :meth:`Store.latest_code`, from the server.
-
-        Raises:
-            StoreError: the server does not answer, or cannot be read.
-        """
-        return self._answering().latest_code(machine_id, source)
-
-    def latest(self, machine_id: str, source: str | None) -> dict[str, Record]:
+    def latest(self, machine_id: str, source: str | None, nodeids: Collection[str] | None = None) -> dict[str, Record]:
         """As :meth:`Store.latest`, from the server.
 
         Raises:
             StoreError: the server does not answer, or cannot be read.
         """
-        return self._answering().latest(machine_id, source)
+        return self._answering().latest(machine_id, source, nodeids)
 
     def sources(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """As :meth:`Store.sources`, from the server.
@@ -198,9 +193,11 @@ class Spooled:
             self._tidy()
         except StoreError as error:
             self.notices.append(f"history: what was measured could not be pushed to {self._place.shown}: {error}")
-        self._spool.close()
-        if self._server is not None:
-            self._server.close()
+        for store in (self._spool, self._server):
+            if store is not None:
+                said = len(store.notices)
+                store.close()
+                self.notices += store.notices[said:]
 
     def _kept(self, left: int) -> str:
         reason = str(self._trouble or "it did not take them")
@@ -229,6 +226,9 @@ class Spooled:
             if not ids:
                 break
             try:
+                if not rows:
+                    after = ids[-1]
+                    continue
                 self._give(self._server, sessions, rows)
                 self._server.add_sources(self._spool.sources({pair for _, row in rows for pair in _functions(row)}))
             except StoreError as error:
@@ -278,14 +278,29 @@ class Spooled:
             codes = self._spool.codes(connection, {row.code_id for row in found})
             belongs = sa.select(sessions).where(sessions.c.id.in_({row.session_id for row in found}))
             shared = {row.id: row._asdict() for row in connection.execute(belongs)}
-        for values in shared.values():
-            del values["id"]
-        rows: list[tuple[int, Record]] = []
-        for row in found:
+        left_out = self._spool.left_out
+
+        def whole(pair: tuple[int, Record]) -> tuple[int, Record]:
+            decoded.session(pair[1])
+            return pair[0], {name: value for name, value in pair[1].items() if name != "id"}
+
+        def made(row: Row[Any]) -> tuple[int, Record]:
             values = row._asdict()
-            picked: dict[str, Any] = {name: values[name] for name in ("nodeid", "test_id", "code_id", *VALUES)}
-            rows.append((row.session_id, {**picked, "code": codes.get(row.code_id)}))
-        return [row.id for row in found], shared, rows
+            record_of(values)
+            if row.session_id not in sound:
+                raise decoded.Bad("its session is not there, or damaged")
+            code = codes.get(row.code_id)
+            picked: dict[str, Any] = {name: values[name] for name in ("nodeid", "test_id", *VALUES)}
+            return row.session_id, {**picked, "code": code, "code_id": row.code_id if code is not None else None}
+
+        sound = dict(left_out.sound("session", shared.items(), lambda pair: pair[0], whole))
+        rows = list(left_out.sound("measurement", found, lambda row: row.id, made))
+        if len(rows) < len(found):
+            # The others would be kept for ever: no server takes them.
+            kept = {(session, row["number"]) for session, row in rows}
+            bad = [row for row in found if (row.session_id, row.number) not in kept]
+            self._forget([(row.session_id, {"number": row.number}) for row in bad])
+        return [row.id for row in found], sound, rows
 
     @staticmethod
     def _give(server: Store, sessions: dict[int, Record], rows: Sequence[tuple[int, Record]]) -> None:

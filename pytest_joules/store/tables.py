@@ -37,27 +37,10 @@ def ranges(numbers: Iterable[int]) -> str:
     return " ".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
 
 
-def unranged(text: str) -> list[int]:
-    """The inverse of :func:`ranges`."""
-    numbers: list[int] = []
-    for part in text.split():
-        low, _, high = part.partition("-")
-        numbers += range(int(low), int(high or low) + 1)
-    return numbers
-
-
 def counts_text(counts: Mapping[int, Sequence[int]], functions: Sequence[int]) -> str | None:
     """How often functions and their statements ran as ``"1 4 3;;2 2"``: one entry for each of ``functions``, and one for all
     others together (0)."""
     return ";".join(" ".join(map(str, counts.get(number, ()))) for number in (*functions, 0)) if counts else None
-
-
-def counts_of(text: str | None, functions: Sequence[int]) -> dict[int, list[int]]:
-    """The inverse of :func:`counts_text`."""
-    entries = (text or "").split(";")
-    return {
-        number: [int(count) for count in entry.split()] for number, entry in zip((*functions, 0), entries, strict=False) if entry
-    }
 
 
 @lru_cache(maxsize=1)
@@ -144,6 +127,8 @@ def schema(version: int) -> SimpleNamespace:
         sa.Column("duration_median", sa.Float),
         sa.Column("samples", sa.Text, nullable=False),
         sa.Column("facts", sa.Text, nullable=False),
+        # Whether any test has this code still.
+        *([sa.Index("measurements_code", "code_id")] if later else ()),
         sa.Index("measurements_number", "session_id", "number", unique=True),
         # All that a comparison asks for: the rows themselves, with their samples, are not read.
         sa.Index("measurements_compared", "test_id", "session_id", "source", "provenance", "outcome", "code_id", "energy_median"),

@@ -134,17 +134,20 @@ class Predicting:
         from pytest_joules.store import StoreError
 
         spending = Spending(self.settings, self._measuring.sources if self._measuring is not None else ())
+        notices: list[str] = []
         try:
-            predictions, latest, accounts = self._foretell(items)
+            predictions, latest, accounts = self._foretell(items, notices)
         except (NoPredictor, PredictorError, StoreError) as error:
             return Foretold(trouble=f"no predictions: {error}")
         left_out = [nodeid for nodeid, entry in predictions.items() if self.settings.predict_only and not _to_run(entry)]
         account = self._account(predictions, latest, left_out)
         account["seconds"], account["joules"], account["provenance"] = spending.end()
-        return Foretold(predictions, account, accounts, left_out)
+        return Foretold(predictions, account, accounts, left_out, notices=notices)
 
-    def _foretell(self, items: Sequence[pytest.Item]) -> tuple[dict[str, Record], Mapping[str, Record], list[Record]]:
-        """Predictions, the last measurements, and the accounts of earlier sessions."""
+    def _foretell(
+        self, items: Sequence[pytest.Item], notices: list[str]
+    ) -> tuple[dict[str, Record], Mapping[str, Record], list[Record]]:
+        """Predictions, the last measurements, and the accounts of earlier sessions. ``notices``: what to say of the history."""
         from pytest_joules import fingerprint
         from pytest_joules.predict.ask.asking import Changes, foretell, never_measured
         from pytest_joules.predict.ask.outcomes import SESSIONS
@@ -155,7 +158,7 @@ class Predicting:
             raise NoPredictor(chosen)
         reporting = self._saying.reporting if self._saying is not None else None
         url = history_url(self.config, self.settings)
-        with history(url, reporting.store if reporting is not None else None) as known:
+        with history(url, reporting.store if reporting is not None else None, notices) as known:
             latest = known.latest(fingerprint.machine()["id"], self._source, [item.nodeid for item in items])
             if not latest:
                 by = f" and {self._source}" if self._source is not None else ""

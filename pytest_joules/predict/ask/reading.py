@@ -15,6 +15,7 @@ from pytest_joules.predict.ask.choosing import NoPredictor
 from pytest_joules.settings import Settings
 from pytest_joules.store import Spooled, Store, StoreError, open_store
 from pytest_joules.store.glance import Glance, path_of
+from pytest_joules.store.rows import safe
 
 
 class Reading(Protocol):
@@ -34,8 +35,10 @@ class Whole:
         self._store = store
 
     def latest(self, machine_id: str, source: str | None, nodeids: Iterable[str]) -> dict[str, Record]:
-        wanted = set(nodeids)
-        return {nodeid: record for nodeid, record in self._store.latest(machine_id, source).items() if nodeid in wanted}
+        # Under the names that pytest has: a database lacks some characters.
+        names = {safe(nodeid): nodeid for nodeid in nodeids}
+        found = self._store.latest(machine_id, source, list(names.values()))
+        return {names[nodeid]: record | {"nodeid": names[nodeid]} for nodeid, record in found.items()}
 
     def texts(self, records: Sequence[Record]) -> Mapping[tuple[str, str], str]:
         return self._store.sources({pair for record in records for pair in record["code"]["functions"].items()})
@@ -59,8 +62,8 @@ def history_url(config: pytest.Config, settings: Settings) -> str:
 
 
 @contextmanager
-def history(url: str, opened: Store | Spooled | None) -> Iterator[Reading]:
-    """The history to read; ``opened``: the store that this run writes to.
+def history(url: str, opened: Store | Spooled | None, notices: list[str]) -> Iterator[Reading]:
+    """The history to read; ``opened``: the store that this run writes to. In the end ``notices`` has what there is to say of it.
 
     Raises:
         NoPredictor: it is not there, or cannot be read.
@@ -79,6 +82,7 @@ def history(url: str, opened: Store | Spooled | None) -> Iterator[Reading]:
             raise NoPredictor(f"the history {path} cannot be read: {error}") from None
         finally:
             glance.close()
+            notices += filter(None, [glance.notice])
         return
     try:
         if opened is not None:
@@ -89,6 +93,7 @@ def history(url: str, opened: Store | Spooled | None) -> Iterator[Reading]:
             yield Whole(store)
         finally:
             store.close()
+            notices += store.notices
     except StoreError as error:
         raise NoPredictor(str(error)) from None
 

@@ -38,6 +38,8 @@ class Foretold:
     """Node ids that are not run."""
     trouble: str | None = None
     """Why nothing could be predicted."""
+    notices: list[str] = field(default_factory=list)
+    """What there is to say of the history."""
 
 
 class Saying:
@@ -106,6 +108,8 @@ class Saying:
         quiet = self.config.option.verbose < 0
         writer = self.config.get_terminal_writer()
         encoding = getattr(writer._file, "encoding", None) or "utf-8"
+        for notice in self.foretold.notices:
+            self._tell(notice)
         if self.foretold.trouble is not None:
             self._tell(self.foretold.trouble)
         elif self.foretold.account is not None and not quiet:

@@ -226,7 +226,8 @@ def _times(ratio: float | None) -> str:
 def _export(given: argparse.Namespace) -> int:
     from pytest_joules.baseline import baselines
     from pytest_joules.baseline import file as baseline_file
-    from pytest_joules.report import json_file, write
+    from pytest_joules.files import writing
+    from pytest_joules.report import json_file
 
     folder = _folder(given)
     known = baselines.entries(folder) if folder is not None else []
@@ -247,8 +248,8 @@ def _export(given: argparse.Namespace) -> int:
                 file.write("}")
             file.write("\n]\n}\n")
 
-        write.atomically(given.file, writer, "baselines")
-    except (baselines.BaselineError, write.ReportPathError) as error:
+        writing.atomically(given.file, writer, "baselines")
+    except (baselines.BaselineError, writing.ReportPathError) as error:
         return refuse(str(error), 2)
     for entry in chosen:
         say(f"{entry.name} of machine {entry.machine_id} ({entry.cpu})")
@@ -275,6 +276,7 @@ def _import(given: argparse.Namespace) -> int:
     from pytest_joules.baseline.baselines import FOLDER, BaselineError, put
 
     folder = _folder(given) or Path.cwd() / FOLDER
+    inside = folder if given.dir is not None else folder.parent
     try:
         brought = _read_bundle(given.file, folder)
     except BaselineError as error:
@@ -288,7 +290,7 @@ def _import(given: argparse.Namespace) -> int:
             say(f"{what}: " + ("there already" if state == "there already" else f"not taken: {baseline.path} is another one"))
             continue
         try:
-            put(baseline)
+            put(baseline, inside)
         except BaselineError as error:
             return refuse(str(error), 2)
         say(f"{what}: {'replaced' if state == 'another' else 'taken'}, {len(baseline.tests)} tests, {baseline.path}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_joules.cli_output import print_table, refuse, say
 from pytest_joules.cli_progress import Waiting
+from pytest_joules.files import reading
 
 if TYPE_CHECKING:
     from pytest_joules.collect.fetching import Request
@@ -106,7 +107,7 @@ def _requests(given: argparse.Namespace) -> list[Request]:
     texts = list(given.packages)
     if given.list is not None:
         try:
-            lines = given.list.read_text("utf-8").splitlines()
+            lines = reading.read_text(given.list, 16 * 2**20).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"--list={given.list} cannot be read: {error}") from None
         texts += [text for line in lines if (text := line.partition("#")[0].strip())]

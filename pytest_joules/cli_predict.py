@@ -140,7 +140,7 @@ def _train(given: argparse.Namespace) -> int:
                 told=lambda share, what: waiting.step(100 * share, what),
             )
         out = given.out or _beside(given)
-        save(out, model)
+        save(out, model, () if given.out else (out.parents[2],))  # the cache: DIR/d/joules/model.npz
     except (_NoHistoryError, StoreError, TrainingError, ModelError) as error:
         return refuse(str(error))
     if given.json:

@@ -365,7 +365,7 @@ class Course:
 
     def _disturbed(self, begun: int) -> bool:
         """Whether others used the machine since the wall time ``begun``."""
-        return self.foreign is not None and self.foreign.share(begun) > LIMIT
+        return self.foreign is not None and (self.foreign.known or self.foreign.share(begun) > LIMIT)
 
     # The end
 

@@ -35,6 +35,8 @@ class ForeignLoad:
         self._own = own_seconds
         self._busy = busy_seconds or _busy_seconds
         self._processors = processors or _processors()
+        self.known = False
+        """Somebody is known to be measuring too, whatever is seen of him."""
         self._marks: deque[tuple[int, float, float]] = deque(maxlen=64)
         self.mark()
 

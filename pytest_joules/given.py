@@ -8,9 +8,9 @@ values are read and written as the built-in types do it, and what cannot be read
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -135,7 +135,7 @@ class _Walk:
         self._modules = modules
         self._left = _MOST_PARTS
         self._objects = _MOST_OBJECTS
-        self._named: list[FunctionType] = []
+        self._named: dict[int, FunctionType] = {}
         """Functions whose names have been looked up."""
         self._seen: dict[int, object] = {}
         self._waiting: deque[_Visit] = deque()
@@ -152,9 +152,9 @@ class _Walk:
         """The iterators that a function, and what it calls of the same module, find by name."""
         if type(function) is not FunctionType or id(function.__globals__) not in self._modules:
             return
-        if len(self._named) >= _MOST_FUNCTIONS or any(function is known for known in self._named):
+        if len(self._named) >= _MOST_FUNCTIONS or id(function) in self._named:
             return
-        self._named.append(function)
+        self._named[id(function)] = function
         for name in _names(function.__code__):
             value = function.__globals__.get(name)
             if keeping.is_iterator(value):
@@ -269,7 +269,7 @@ def _fixture_functions(item: pytest.Function) -> Iterator[object]:
 
 
 def _modules(item: pytest.Item) -> frozenset[int]:
-    """The namespaces of the test's module, and of its fixtures' modules that are the project's, where they have an iterator."""
+    """The namespaces of the test's module, and of its fixtures' modules that are the project's."""
     if not isinstance(item, pytest.Function) or item.module is None:
         return frozenset()
     namespaces: list[dict[str, Any]] = [vars(item.module)]
@@ -279,12 +279,11 @@ def _modules(item: pytest.Item) -> frozenset[int]:
             path = Path(function.__code__.co_filename)
             if root in path.parents and "site-packages" not in path.parts:
                 namespaces.append(function.__globals__)
-    return frozenset(id(names) for names in namespaces if any(map(keeping.is_iterator, list(names.values()))))
+    return frozenset(map(id, namespaces))
 
 
-def _names(code: CodeType) -> Iterable[str]:
+@lru_cache(maxsize=1024)
+def _names(code: CodeType) -> tuple[str, ...]:
     """The names that a function, and the functions in it, look up."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if type(constant) is CodeType:
-            yield from _names(constant)
+    inside = (name for constant in code.co_consts if type(constant) is CodeType for name in _names(constant))
+    return tuple(dict.fromkeys((*code.co_names, *inside)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -31,7 +30,7 @@ from pytest_joules.settings import Settings
 from pytest_joules.sources.base import Source
 from pytest_joules.sources.process_tree import ProcessTree
 from pytest_joules.sources.tsc import TickCounter
-from pytest_joules.turns import machine_lock, reported_by_worker, turn
+from pytest_joules.turns import beside_others, reported_by_worker, turn_of
 from pytest_joules.verdicts import judge_budget
 
 if TYPE_CHECKING:
@@ -132,7 +131,7 @@ class Measuring:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         if session.items and not session.config.option.collectonly and not session.testsfailed:
-            with turn(machine_lock()) if self._turns else nullcontext(), net(self._unusable):
+            with turn_of(self.config), net(self._unusable):
                 self._calibrate()
         return (yield)
 
@@ -322,6 +321,8 @@ class Measuring:
         if self._turns:
             with net(troubles(self.config)):
                 self._mark = self.meter.read()
+            if self.foreign is not None:
+                self.foreign.known = beside_others(self.config)
         self.energy.new_test()
         self._course, self._rounds = course, rounds
         decided = False

@@ -16,9 +16,10 @@ from pytest_joules import fingerprint
 from pytest_joules.breach import status
 from pytest_joules.clock import CLOCKS
 from pytest_joules.closing import Closing
+from pytest_joules.files import cache, writing
 from pytest_joules.model import LATE_NOTE, Record, Report, SourceFacts, empty_record
 from pytest_joules.net import described, guarded, in_short, net, troubles
-from pytest_joules.report import csv_file, json_file, write
+from pytest_joules.report import csv_file, json_file
 from pytest_joules.settings import Settings
 from pytest_joules.sources import choose
 from pytest_joules.store import Spooled, Store, StoreError, open_for_run
@@ -37,14 +38,19 @@ class Reporting:
     def __init__(
         self, config: pytest.Config, settings: Settings, choice: choose.Choice, ticks: TickCounter, *, turns: bool
     ) -> None:
+        machine = fingerprint.machine()
         baseline = None
         if settings.save is not None:
-            baseline = config.rootpath / ".joules" / (settings.save or "baseline")
-        for path, option in ((settings.json, "--energy-json"), (settings.csv, "--energy-csv"), (baseline, "--energy-save")):
+            baseline = config.rootpath / ".joules" / str(machine["id"] or "unknown") / f"{settings.save or 'baseline'}.json"
+        for path, option, inside in (
+            (settings.json, "--energy-json", ()),
+            (settings.csv, "--energy-csv", ()),
+            (baseline, "--energy-save", (config.rootpath,)),
+        ):
             if path is not None:
                 try:
-                    write.check(path, option)
-                except write.ReportPathError as error:
+                    writing.check(path, option, inside)
+                except writing.ReportPathError as error:
                     raise pytest.UsageError(str(error)) from None
         self.config = config
         self.settings = settings
@@ -85,7 +91,7 @@ class Reporting:
         facts = [source.facts(refused if number == 0 else "") for number, source in enumerate(choice.sources)]
         self.report = Report(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            machine=fingerprint.machine(),
+            machine=machine,
             commit=fingerprint.commit(config.rootpath),
             settings=settings.as_record(),
             sources=[entry.as_record() for entry in facts],
@@ -113,25 +119,18 @@ class Reporting:
     def _store_url(self) -> str | None:
         if self.settings.store is not None:
             return self.settings.store
-        cache = getattr(self.config, "cache", None)
-        if cache is None:
-            self.messages.append(
-                "history is not kept: pytest's cache is switched off (-p no:cacheprovider); name a place with --energy-store=FILE"
-            )
-            return None
         try:
-            return str(cache.mkdir("joules") / "history.db")
-        except OSError as error:
-            raise StoreError(
-                f"pytest's cache directory cannot be written: {error}; set cache_dir or --energy-store=FILE"
-            ) from None
+            return cache.history(self.config)
+        except cache.NoCache as error:
+            said = self.messages if getattr(self.config, "cache", None) is None else self.troubles
+            said.append(f"history is not kept: {error}")
+            return None
 
     def _spool_folder(self) -> Path | None:
         """Where measurements wait for a server that does not answer."""
-        cache = getattr(self.config, "cache", None)
         try:
-            return Path(cache.mkdir("joules")) if cache is not None else None
-        except OSError:
+            return cache.folder(self.config)
+        except cache.NoCache:
             return None
 
     def keep_early(self, record: Record, outcome: str = "passed") -> None:
@@ -308,6 +307,8 @@ class Reporting:
             raise pytest.UsageError(output["joules_misuse"])
         if "joules" in output:
             self.add_totals(output["joules"])
+        if (said := output.get("joules_turns")) and said not in self.messages:
+            self.messages.append(said)
         self.add_unmatched(output.get("joules_unmatched", {}))
         if "joules_not_cached" in output:
             self.add_not_cached(output["joules_not_cached"])
@@ -429,7 +430,7 @@ class Reporting:
                 continue
             try:
                 writer(self.report, path)
-            except write.ReportPathError as error:
+            except writing.ReportPathError as error:
                 self._unwritten.append(f"{option}: {error}")
             except Exception as error:
                 self._unwritten.append(f"{option}: {described(error)}")

@@ -7,11 +7,11 @@ the controller) has a :class:`pytest_joules.reporting.Reporting`. Between them, 
 from __future__ import annotations
 
 import dataclasses
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_joules.companion import scratch
 from pytest_joules.measuring import Measuring
 from pytest_joules.quiet import Deaf
 from pytest_joules.reporting import Reporting
@@ -20,7 +20,8 @@ from pytest_joules.sources import choose
 from pytest_joules.sources.base import Source, Unavailable
 from pytest_joules.sources.offered import guarded
 from pytest_joules.sources.tsc import open_counter
-from pytest_joules.turns import Turns, machine_lock, turn
+from pytest_joules.stopping import Stopping, StoppingWorker
+from pytest_joules.turns import Ordering, Turns, remove_lock, turn_of
 from pytest_joules.unmatched import Unmatched
 from pytest_joules.waiting import Waiting
 
@@ -41,6 +42,9 @@ def start(config: pytest.Config) -> None:
     ticks = open_counter()
     reporting: Reporting | None = None
     if not worker and stepper is None:
+        config.pluginmanager.register(Stopping(config), "joules-stopping")
+        scratch.sweep()
+        remove_lock()
         reporting = Reporting(config, settings, choice, ticks, turns=controller)
         config.pluginmanager.register(reporting, "joules-reporting")
         if not controller:
@@ -60,6 +64,7 @@ def start(config: pytest.Config) -> None:
     if reporting is not None:
         reporting.other = other
     if controller:
+        config.pluginmanager.register(Ordering(), "joules-ordering")
         for source in choice.sources:
             source.close()
         if other is not None:
@@ -74,7 +79,8 @@ def start(config: pytest.Config) -> None:
     if stepper is None:
         _predict(config, settings, choice, measuring, reporting)
     if worker:
-        config.pluginmanager.register(Turns(), "joules-turns")
+        config.pluginmanager.register(StoppingWorker(config), "joules-stopping")
+        config.pluginmanager.register(Turns(config), "joules-turns")
 
 
 def _register(config: pytest.Config, measuring: Measuring, other: OtherSide | None) -> None:
@@ -118,13 +124,12 @@ def _judging(config: pytest.Config, settings: Settings, other: OtherSide, measur
     from pytest_joules.judge.comparing import Comparing
     from pytest_joules.judge.judging import Judging
 
-    lock = machine_lock() if hasattr(config, "workerinput") else None
     return Judging(
         config,
         settings,
         Comparing(other, settings.threshold, OnDisk(measuring.tracking.project.file)),
         here=measuring.measure_again,
-        turn=lambda: turn(lock) if lock is not None else nullcontext(),
+        turn=lambda: turn_of(config),
     )
 
 

@@ -5,15 +5,20 @@ The command line beats the marker (:mod:`pytest_joules.markers`), the marker bea
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from pytest_joules.budgets import BudgetRule, budget_rules
+from pytest_joules.files import writing
 from pytest_joules.model import Record
 from pytest_joules.plugin import NO, YES, ini
 from pytest_joules.values import (
@@ -173,11 +178,48 @@ def read_settings(config: pytest.Config) -> Settings:
     )
     settings = _quick(config, settings)
     _fit_together(settings)
-    if settings.store is not None and config.getoption("energy_store", None) is None:
-        _is_of_the_project(config, settings.store)
+    _stay_at_home(config, settings)
     if settings.predict is None and "predicted" in settings.fail_on and config.getoption("energy_fail_on", None):
         raise pytest.UsageError("--energy-fail-on=predicted needs --energy-predict")
     return settings
+
+
+def _stay_at_home(config: pytest.Config, settings: Settings) -> None:
+    """What an ini file names to be written lies in the project, or in pytest's cache: whoever runs a repository's tests did not
+    choose these places."""
+    if hasattr(config, "workerinput"):  # the controller has looked
+        return
+    for name, path in (("json", settings.json), ("csv", settings.csv), ("store", _history_file(settings.store))):
+        given = config.getoption(f"energy_{name}", None)
+        if path is not None and not _typed(config, name, str(ini(config, f"energy_{name}") if given is None else given)):
+            origin = f"ini energy_{name}" if given is None else f"--energy-{name} in addopts"
+            try:
+                writing.stay(path, places_of(config), origin)
+            except writing.ReportPathError as error:
+                raise pytest.UsageError(str(error)) from None
+
+
+def places_of(config: pytest.Config) -> list[Path]:
+    """Where what belongs to a project is written: its root, and pytest's cache wherever that is."""
+    cache = getattr(getattr(config, "cache", None), "_cachedir", None)
+    return [config.rootpath, *([Path(cache)] if cache is not None else [])]
+
+
+def _history_file(url: str | None) -> Path | None:
+    """The file of a history; ``None``: it is none, or has the default place."""
+    if url is None or re.match(r"postgres(ql)?(\+\w+)?:", url):
+        return None
+    name = re.sub(r"^sqlite(\+\w+)?:(//[^/]*/)?(file:(//[^/]*)?)?", "", url).partition("?")[0]
+    return Path(name) if name not in ("", ":memory:") else None
+
+
+def _typed(config: pytest.Config, name: str, value: str) -> bool:
+    """Whether the user gave an option: on the command line (also as ``-o``) or in the environment, not in a repository."""
+    words = list(map(str, config.invocation_params.args))
+    with contextlib.suppress(ValueError):  # then pytest has not got here
+        words += shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    given = (f"energy-{name}={value}", f"energy_{name}={value}")
+    return (f"--energy-{name}", value) in pairwise(words) or any(word.endswith(given) for word in words)
 
 
 #: What ``--energy-quick`` comes to.
@@ -204,23 +246,6 @@ def _quick(config: pytest.Config, settings: Settings) -> Settings:
     if not typed:
         return replace(settings, rounds=QUICK_ROUNDS)
     return replace(settings, rounds=QUICK_ROUNDS, fixed=settings.fixed | {"rounds"})
-
-
-def _is_of_the_project(config: pytest.Config, store: str) -> None:
-    """The files under test say where the history is: in the project, or on a server, but nowhere else on this machine."""
-    from pytest_joules.store.place import Place, StoreError
-
-    try:
-        place = Place(store)
-    except StoreError:
-        return  # who opens it says what is wrong with it
-    real = Path(str(place.url.database)).resolve() if place.is_file else None
-    if real is not None and not any(
-        real.is_relative_to(folder.resolve()) for folder in (config.rootpath, config.invocation_params.dir)
-    ):
-        raise pytest.UsageError(
-            f"ini energy_store: {place.shown} lies outside of the project: name it with --energy-store on the command line"
-        )
 
 
 def _fit_together(settings: Settings) -> None:

@@ -1,6 +1,10 @@
 """However the project is installed, the other revision imports its own code; where that cannot be, nothing is said of it."""
 
+import os
+import signal
+
 import pytest
+from processes import PATIENCE, ended, wait_for, wait_until
 from test_against import SHOP, against, commit, git, left_behind, shop
 
 assert shop  # a fixture
@@ -214,3 +218,21 @@ def test_submodules(shop):
     assert "1.25× (95 % interval 1.25 to 1.25)" in " ".join(result.stdout.str().split())
     assert "submodules are not checked out: library" in " ".join(result.stdout.str().split())
     assert left_behind(shop) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs process groups")
+def test_ctrl_c_while_it_builds(start, tmp_path):
+    """What pip has started ends with it."""
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").touch()
+    (tmp_path / "pip" / "__main__.py").write_text(
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid))\ntime.sleep(600)\n"
+    )
+    code = "from pathlib import Path; from pytest_joules.against.imports import _install; _install(Path(), Path('built'), ['it'])"
+    process = start("-c", code, cwd=tmp_path)
+    child = wait_for(tmp_path / "child", process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    wait_until(lambda: ended(child))

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -292,6 +293,9 @@ class TestBadFiles:
             ('"provenance": "measured", "resolution"', '"provenance": "guessed", "resolution"', "'guessed'"),
             ('"notes": ["n"]', '"notes": [7]', "'notes' holds 7"),
             ('"created": "2026', '"created": 1, "was": "2026', "'created' is 1"),
+            ('"cpu": "Some CPU"', '"cpu": [1, 2]', r"'cpu' is \[1, 2\]"),
+            ('"python": "', f'"python": "{"x" * 5000}', "'python' has 5014 characters: 'xxx"),
+            ('"why": "read"', f'"why": "{"x" * 5000}"', "'why' has 5000 characters"),
             ('"machine": {', '"machine": null, "was": {', "'machine' is None"),
             ('"governor": "performance"', '"governor": ["performance"]', "'governor' is"),
             ('"tests": {', '"tests": [], "was": {', r"'tests' is \[\]"),
@@ -354,6 +358,29 @@ class TestBadFiles:
         with pytest.raises(BaselineError, match="more functions than there can be"):
             baselines.load(path)
 
+    def test_functions_of_many_tests_take_no_memory(self, tmp_path):
+        path = saved(tmp_path, record_of("t.py::a", 1.0), functions={"t.py::a": {"m.py::f": "x"}})
+        data = json.loads(path.read_text())
+        data["functions"] = [[f"m.py::f{number}", "x"] for number in range(50_000)]
+        line = data["tests"].pop("t.py::a")
+        data["tests"] = {f"t.py::{number}": {**line, "functions": f"{number}-49999"} for number in range(300)}
+        path.write_text(json.dumps(data))
+        tracemalloc.start()
+        try:
+            tests = baselines.load(path).tests
+            assert tracemalloc.get_traced_memory()[1] < 60e6  # of 15 million there would be 600 MB
+        finally:
+            tracemalloc.stop()
+        assert len(tests["t.py::299"].functions) == 49_701
+        assert tests["t.py::299"].functions == {f"m.py::f{number}": "x" for number in range(299, 50_000)}
+
+    @pytest.mark.parametrize("text", ["[]", '""', '{"":0}'])
+    def test_little_text_that_comes_to_much(self, tmp_path, text):
+        path = tmp_path / "much.json"
+        path.write_text(f'{{"a": [{",".join([text] * 5_000_000)}]}}')
+        with pytest.raises(BaselineError, match=r"would take \d+ MiB of memory, and no more than 400 are given to it"):
+            baselines.load(path)
+
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["rapl", "0-4", "ok"]),
@@ -378,7 +405,7 @@ def tried(path, text):
         assert str(path) in str(error) and "\n" not in str(error)
         return
     again = dataclasses.replace(found, path=path.with_name("again.json"))
-    baselines.put(again)
+    baselines.put(again, path.parent)
     back = baselines.load(again.path)
     assert (back.tests, back.machine, back.created) == (found.tests, found.machine, found.created)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -86,11 +87,98 @@ def marker(tmp_path):
     return lambda seconds: python(code, str(path), str(seconds)), numbers
 
 
+#: Starts a program that forgets all that it could be known by: parent, group, session, environment; and says its number.
+RUNAWAY = """
+import os, sys, time
+if not os.fork():
+    os.setsid()
+    if not os.fork():
+        code = "import os, sys, time; open(sys.argv[1] + '.tmp', 'w').write(str(os.getpid())); "
+        code += "os.rename(sys.argv[1] + '.tmp', sys.argv[1]); time.sleep(600)"
+        os.execve(sys.executable, ["python", "-c", code, sys.argv[1]], {})
+    os._exit(0)
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.01)
+time.sleep(float(sys.argv[2]))
+"""
+
+
 def gone(number):
     try:
         return psutil.Process(number).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="subreapers")
+class TestDescendants:
+    def test_one_of_its_own_session_without_environment_does_not_outlive_it(self, sandbox, tmp_path):
+        path = tmp_path / "number"
+        assert sandbox.run(python(RUNAWAY, str(path), "0")).code == 0
+        assert gone(int(path.read_text()))
+
+    def test_nor_the_time_limit(self, sandbox, tmp_path):
+        path = tmp_path / "number"
+        sandbox.deadline = time.monotonic() + 1.5
+        with pytest.raises(Failed, match="time"):
+            sandbox.run(python(RUNAWAY, str(path), "600"))
+        assert gone(int(path.read_text()))
+
+    def test_those_that_start_others_as_they_are_killed(self, sandbox, tmp_path):
+        code = (
+            "import os, time\n"
+            "for _ in range(5):\n"
+            "    if not os.fork():\n"
+            "        os.setsid()\n"
+            "        while True:\n"
+            "            if os.fork(): time.sleep(0.01); os._exit(0)\n"
+            "time.sleep(0.5)"
+        )
+        assert sandbox.run(python(code)).code == 0
+        running = [process.info for process in psutil.process_iter(["pid", "cmdline", "status"])]
+        assert [one["pid"] for one in running if code in (one["cmdline"] or ()) and one["status"] != psutil.STATUS_ZOMBIE] == []
+
+    def test_other_sandboxes_of_this_process_are_left_alone(self, sandbox, tmp_path):
+        other = Sandbox(tmp_path / "other", time.monotonic() + 60, 1 << 26, threading.Event(), tmp_path / "l", tmp_path / "p")
+        other.prepare()
+        path, found = tmp_path / "number", []
+        code = "import sys, time\nwhile not __import__('os').path.exists(sys.argv[1]): time.sleep(0.01)\nprint('through')"
+        thread = threading.Thread(target=lambda: found.append(other.run(python(code, str(tmp_path / "go")))))
+        thread.start()
+        assert sandbox.run(python(RUNAWAY, str(path), "0")).code == 0
+        assert gone(int(path.read_text()))
+        (tmp_path / "go").write_text("")
+        thread.join()
+        assert (found[0].code, found[0].output) == (0, "through\n")
+
+    def test_memory_of_one_process(self, sandbox, monkeypatch):
+        monkeypatch.setattr(module, "_memory", lambda: 200 * 2**20)
+        done = sandbox.run(python("x = bytearray(400 * 2**20)"))
+        assert done.code == 1 and "MemoryError" in done.output
+
+    def test_memory_of_all(self, sandbox, monkeypatch):
+        monkeypatch.setattr(module, "_memory", lambda: 200 * 2**20)
+        monkeypatch.setattr(module, "_COUNT", 0.1)
+        code = "import os, time\nfor _ in range(2): os.fork()\nx = bytearray(os.urandom(2**20) * 100)\ntime.sleep(60)"
+        with pytest.raises(Failed, match="MiB of memory were used, more than the limit of 200 MiB"):
+            sandbox.run(python(code))
+
+    def test_processes(self, sandbox, monkeypatch):
+        monkeypatch.setattr(module, "MOST_PROCESSES", 20)
+        monkeypatch.setattr(module, "_COUNT", 0.1)
+        code = "import os, time\nfor _ in range(30):\n    if not os.fork(): break\ntime.sleep(60)"
+        try:
+            assert sandbox.run(python(code)).code == 1  # not as root: the system refuses
+        except Failed as failed:
+            assert re.fullmatch(r"processes: (2[1-9]|3[01]) processes were started, more than the limit of 20", str(failed))
+
+    def test_a_file_as_large_as_no_disk(self, sandbox):
+        done = sandbox.run(python("open('f', 'wb').truncate(1 << 40)"))
+        assert done.code == 1 and "File too large" in done.output
+
+    def test_a_command_that_is_not_there(self, sandbox):
+        done = sandbox.run(["no-such-program"])
+        assert done.code == 127 and done.output == "no-such-program: No such file or directory\n"
 
 
 class TestBounds:

@@ -305,18 +305,27 @@ def test_the_path_and_the_interpreter_as_they_were(inner, module):
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end while a test runs")
+@pytest.mark.skipif(os.name != "posix", reason="needs process groups")
 def test_ends_with_its_parent(inner, start, how):
+    """And what its tests have started with it."""
     inner.file(
-        test_a="import time\ndef test_it(request):\n    if request.config.pluginmanager.hasplugin('joules-stepping'):\n"
-        "        open('running', 'w').write(str(os.getpid()))\n        time.sleep(120)\n"
+        test_a="""
+import subprocess, time
+def test_it(request):
+    if request.config.pluginmanager.hasplugin('joules-stepping'):
+        open('child', 'w').write(str(subprocess.Popen(['sleep', '600']).pid))
+        open('running', 'w').write(str(os.getpid()))
+        time.sleep(120)
+"""
     )
     inner.conftest(DRIVER.format(script='    companion.measure("test_a.py::test_it")', options="{}"))
     parent = start("-m", "pytest", "--energy", f"--energy-powercap={inner.powercap}", cwd=inner.path)
     pid = wait_for(inner.path / "running", parent)
+    child = wait_for(inner.path / "child")
     parent.send_signal(getattr(signal, how))
     parent.wait()
-    wait_until(lambda: ended(pid))
+    assert parent.returncode == (-signal.SIGKILL if how == "SIGKILL" else 128 + signal.SIGTERM)
+    wait_until(lambda: ended(pid) and ended(child))
 
 
 @pytest.mark.parametrize("whom", ["parent", "group"])

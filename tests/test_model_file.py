@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from level_data import projects, rows
 
+from pytest_joules.files import reading
 from pytest_joules.predict import model_file
 from pytest_joules.predict.level.conformal import Conformal
 from pytest_joules.predict.level.fitting import Table, fit
@@ -90,7 +91,7 @@ def packed(made: bytes, change: Callable[[dict[str, bytes]], object]) -> bytes:
     members = {name: old.read(name) for name in old.namelist()}
     change(members)
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
     return file.getvalue()
@@ -124,6 +125,17 @@ def array(shape: str, data: bytes = b"", kind: str = "<f8") -> bytes:
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + data
 
 
+def names(count: int) -> np.ndarray:
+    return np.frombuffer(json.dumps([str(number) for number in range(count)]).encode(), np.uint8)
+
+
+def with_trees(made: bytes, nodes: int, roots: int = 1) -> bytes:
+    """Little to read: nodes that are all the same, a byte each."""
+    for name in ("feature", "threshold", "left", "right", "value"):
+        made = rehashed(made, f"{PART}.{name}", lambda _: np.zeros(nodes, np.uint8))
+    return rehashed(made, f"{PART}.roots", lambda _: np.zeros(roots, np.uint8))
+
+
 PART = "level.joules-ran.regressor"
 
 
@@ -146,6 +158,15 @@ PART = "level.joules-ran.regressor"
         (lambda made: packed(made, lambda members: members.pop(f"{PART}.value.npy")), "changed after it was written"),
         (lambda made: packed(made, lambda members: members.update({"a.npy": b"nothing"})), "'a.npy': is no array"),
         (lambda made: packed(made, lambda members: members.update({"a.npy": array("(10**9,)")})), "no array"),
+        (lambda made: packed(made, lambda members: members.update({"a.npy": array("(((((")})), "no array"),
+        (lambda made: made.replace(b"PK\x05\x06\0\0\0\0", b"PK\x05\x06\0\0\0\0\xff\xff"), "damaged"),
+        (lambda made: made[:40] + made[41:], "damaged"),
+        (lambda made: packed(made, lambda members: members.update({"manifest.json": b"{" + b" " * 2**20})), "more than 1 MiB"),
+        (lambda made: with_trees(made, nodes=600_000), "has 1 trees of 600000 nodes, more than any of ours"),
+        (lambda made: with_trees(made, nodes=2000, roots=1500), "has 1500 trees of 2000 nodes, more than any of ours"),
+        (lambda made: with_trees(made, nodes=15_000_000), "holds 75[0-9]{6} numbers, and no model of ours more than"),
+        (lambda made: rehashed(made, f"{PART}.names", lambda _: names(600_000)), "more names than any of ours"),
+        (lambda made: rehashed(made, f"{PART}.names", lambda _: np.full(3_000_000, ord("["), np.uint8)), "more names than"),
         (lambda made: packed(made, lambda members: members.update({"a.npy": array("(1000000000000,)")})), "another size"),
         (lambda made: packed(made, lambda members: members.update({"a.npy": array("(-1, -8)", b"8" * 64)})), "is an? "),
         (lambda made: packed(made, lambda members: members.update({"a.npy": array("(1,)", b"8" * 8, "|O")})), "plain numbers"),
@@ -182,9 +203,9 @@ def test_a_folder(tmp_path: Path):
 def test_too_large_a_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "model.npz"
     with path.open("wb") as file:
-        file.truncate(65 * 2**20)
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("read"))
-    with pytest.raises(ModelError, match="65 MiB"):
+        file.truncate(model_file.MOST_PACKED + 1)
+    monkeypatch.setattr(reading._System, "read", lambda *_: pytest.fail("read"))
+    with pytest.raises(ModelError, match="more than 32 MiB"):
         load(path)
 
 

@@ -157,6 +157,21 @@ def test_a_counter_that_fails_or_goes_back(kernel):
     assert os.strerror(errno.EBADF) in source.trouble["package-0"]
 
 
+def test_an_event_whose_driver_was_loaded_anew_is_opened_again(kernel):
+    here = kernel(events=("energy-pkg",))
+    source = here.source()
+    source.open()
+    (old,) = source._descriptors
+    source._read = lambda descriptor, size: b"" if descriptor == old else os.read(descriptor, size)
+    assert source.read() == (None,)
+    assert source._descriptors != [old]
+    here.show(pkg=1.0)
+    before = source.read()
+    here.show(pkg=4.0)
+    assert source.joules(before, source.read(), 1.0) == (pytest.approx(3.0),)
+    source.close()
+
+
 @pytest.mark.parametrize("error", [errno.EACCES, errno.EPERM])
 def test_no_permission(kernel, monkeypatch, tmp_path, error):
     here = kernel({0: (0, 0)})

@@ -328,6 +328,24 @@ def test_a_device_that_comes_back_is_opened_again(tree, source, error):
     os.close(blocker)
 
 
+def test_a_file_that_is_replaced_is_not_read_as_it_was_for_ever(tree, source, monkeypatch):
+    """As when a container mounts another tree there: what is open still has its last value."""
+    monkeypatch.setattr(module, "_AGAIN", 0)
+    before = source.read()
+    path = tree.path("package-0")
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+    tree.advance_all(5_000_000)
+    assert source.joules(before, source.read(), 1.0) == (None, 5.0, 5.0)
+    between = source.read()
+    assert between[0] is None and "replaced" in source.trouble["package-0"]
+    after = source.read()
+    tree.advance_all(2_000_000)
+    assert source.joules(after, source.read(), 1.0) == (2.0, 2.0, 2.0)
+    assert source.trouble == {}
+
+
 def test_a_device_that_comes_back_as_another_is_not_taken_for_the_old(tree, source):
     tree.write("core", "uncore\n", "name")
     source._pread = Faulty(errno.ENODEV, {source._descriptors[1]})

@@ -21,8 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_joules import stats
+from pytest_joules.files import writing
 from pytest_joules.model import Measurement, Report, Sample, SourceFacts, empty_record
-from pytest_joules.report import csv_file, json_file, write
+from pytest_joules.report import csv_file, json_file
 
 #: Shared machines are slow at times, and Hypothesis' own tables take a second to make on a fresh checkout.
 calmly = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -172,7 +173,10 @@ def test_csv_is_the_samples(tmp_path_factory, nodeid, values):
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     mine = rows[: len(values)]
-    assert [row["nodeid"] for row in mine] == [nodeid] * len(values)
+    (cell,) = {row["nodeid"] for row in mine}
+    formula = nodeid.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))
+    assert cell.replace("\u200c", "").replace("\u200d", "").isprintable() and cell.startswith("'") >= formula
+    assert cell == (f"'{nodeid}" if formula else nodeid) or not nodeid.isprintable()
     assert {row["block"] for row in mine} == {"7"}
     assert [row["round"] for row in mine] == [str(n + 1) for n in range(len(values))]
     assert [(float(row["energy_j"]) if row["energy_j"] else None, float(row["duration_s"])) for row in mine] == values
@@ -210,9 +214,9 @@ def put(text):
 def test_check_leaves_nothing_behind(tmp_path):
     old = tmp_path / "old.json"
     old.write_text("old")
-    write.check(old, "--energy-json")
-    write.check(tmp_path / "new.json", "--energy-json")
-    write.check(tmp_path / "a" / "b" / "new.json", "--energy-json")
+    writing.check(old, "--energy-json")
+    writing.check(tmp_path / "new.json", "--energy-json")
+    writing.check(tmp_path / "a" / "b" / "new.json", "--energy-json")
     assert list(tmp_path.iterdir()) == [old] and old.read_text() == "old"
 
 
@@ -230,15 +234,15 @@ def test_check_leaves_nothing_behind(tmp_path):
 def test_bad_paths_are_refused_with_a_remedy(tmp_path, monkeypatch, name, says):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(write.ReportPathError, match=f"--energy-csv=.*({says}).*Name a file"):
-        write.check(name, "--energy-csv")
+    with pytest.raises(writing.ReportPathError, match=f"--energy-csv=.*({says}).*Name a file"):
+        writing.check(name, "--energy-csv")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc")
 def test_a_folder_that_takes_no_files_is_refused():
-    with pytest.raises(write.ReportPathError, match="no file can be made in /proc"):
-        write.check("/proc/r.json", "--energy-json")
+    with pytest.raises(writing.ReportPathError, match="no file can be made in /proc"):
+        writing.check("/proc/r.json", "--energy-json")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -246,8 +250,8 @@ def test_write_protection_is_respected(tmp_path):
     kept = tmp_path / "kept.json"
     kept.write_text("kept")
     kept.chmod(0o444)
-    with pytest.raises(write.ReportPathError, match="may not be written"):
-        write.check(kept, "--energy-json")
+    with pytest.raises(writing.ReportPathError, match="may not be written"):
+        writing.check(kept, "--energy-json")
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -260,11 +264,11 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError):
-        write.atomically(path, failing)
+        writing.atomically(path, failing)
     assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
-    write.atomically(path, put("new"))
+    writing.atomically(path, put("new"))
     assert path.read_text() == "new" and stat.S_IMODE(path.stat().st_mode) == 0o640 and len(list(tmp_path.iterdir())) == 1
-    write.atomically(tmp_path / "a" / "b.json", put("made"))
+    writing.atomically(tmp_path / "a" / "b.json", put("made"))
     assert (tmp_path / "a" / "b.json").read_text() == "made"
 
 
@@ -272,18 +276,18 @@ def test_a_link_keeps_pointing(tmp_path):
     (tmp_path / "real").mkdir()
     link = tmp_path / "link.json"
     link.symlink_to(tmp_path / "real" / "r.json")
-    write.check(link, "--energy-json")
-    write.atomically(link, put("new"))
+    writing.check(link, "--energy-json")
+    writing.atomically(link, put("new"))
     assert link.is_symlink() and (tmp_path / "real" / "r.json").read_text() == "new"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_device_is_named_and_not_replaced():
-    write.check("/dev/full", "--energy-json")
-    with pytest.raises(write.ReportPathError, match=r"/dev/full: No space left on device"):
-        write.atomically("/dev/full", put("x" * 100_000))
+    writing.check("/dev/full", "--energy-json")
+    with pytest.raises(writing.ReportPathError, match=r"/dev/full: No space left on device"):
+        writing.atomically("/dev/full", put("x" * 100_000))
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
-    write.atomically("/dev/null", put("x"))
+    writing.atomically("/dev/null", put("x"))
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
@@ -295,8 +299,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         file.write("x" * 10)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(write.ReportPathError, match=r"r\.json: No space left on device"):
-        write.atomically(path, full)
+    with pytest.raises(writing.ReportPathError, match=r"r\.json: No space left on device"):
+        writing.atomically(path, full)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
@@ -311,10 +315,10 @@ def test_a_real_limit_on_file_size_leaves_the_old_file(tmp_path):
 
     code = """
         import sys
-        from pytest_joules.report import write
+        from pytest_joules.files import writing
         try:
-            write.atomically(sys.argv[1], lambda file: [file.write("x" * 1000) for _ in range(100)] and None)
-        except write.ReportPathError as error:
+            writing.atomically(sys.argv[1], lambda file: [file.write("x" * 1000) for _ in range(100)] and None)
+        except writing.ReportPathError as error:
             sys.exit(3 if "File too large" in str(error) else 4)
     """
     done = subprocess.run([sys.executable, "-B", "-c", textwrap.dedent(code), path], preexec_fn=limit, check=False)
@@ -325,11 +329,11 @@ def test_a_real_limit_on_file_size_leaves_the_old_file(tmp_path):
 def test_a_pipe_is_written_to(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    write.check(fifo, "--energy-json")
+    writing.check(fifo, "--energy-json")
     got = []
     reader = threading.Thread(target=lambda: got.append(fifo.read_text()))
     reader.start()
-    write.atomically(fifo, put("through"))
+    writing.atomically(fifo, put("through"))
     reader.join(10)
     assert got == ["through"] and stat.S_ISFIFO(fifo.stat().st_mode)
 
@@ -337,8 +341,8 @@ def test_a_pipe_is_written_to(tmp_path):
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
 def test_standard_output_is_appended_to(tmp_path):
     code = (
-        "from pytest_joules.report import write; print('before', flush=True); "
-        "write.atomically('/dev/stdout', lambda file: file.write('report'))"
+        "from pytest_joules.files import writing; print('before', flush=True); "
+        "writing.atomically('/dev/stdout', lambda file: file.write('report'))"
     )
     with (tmp_path / "out").open("w") as out:
         subprocess.run([sys.executable, "-c", code], stdout=out, check=True)

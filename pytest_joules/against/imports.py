@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,9 @@ from pathlib import Path
 from types import ModuleType
 
 from pytest_joules.against.worktree import RevisionError, Worktree, files_of
+from pytest_joules.companion import scratch
 from pytest_joules.dependencies.copies import Installed, find
+from pytest_joules.files import reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def _editable_folders(root: Path) -> Iterator[Path]:
             continue
         for file in sorted(site.glob("*.pth")):
             with contextlib.suppress(OSError, UnicodeDecodeError):
-                for line in file.read_text("utf-8").splitlines():
+                for line in reading.read_text(file, 2**20).splitlines():
                     text = line.strip()
                     if text and not text.startswith(("#", "import ", "import\t")):
                         place = Path(os.path.realpath(site / text))
@@ -198,19 +201,28 @@ def _install(source: Path, target: Path, names: Sequence[str]) -> str:
     # With what is installed first: that needs no network.
     for isolation in (["--no-build-isolation"], []):
         shutil.rmtree(target, ignore_errors=True)
-        done = subprocess.run(
+        with subprocess.Popen(
             [*command, *isolation, "--target", str(target), str(source)],
             env=env,
-            check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-        )
-        if done.returncode == 0:
+            pass_fds=scratch.shared_with_children(target.parent),  # killed now, pip goes on without us for a while
+            start_new_session=os.name == "posix",
+        ) as process:
+            try:
+                output = process.communicate()[0]
+            except BaseException:
+                if os.name == "posix":
+                    os.killpg(process.pid, signal.SIGKILL)  # a build that pip has started, too
+                else:
+                    process.kill()
+                raise
+        if process.returncode == 0:
             return str(target)
-        said = said or done.stdout
+        said = said or output
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     raise RevisionError(
         f"{', '.join(names)} is an installed copy, and pip could not build another from {source}: "

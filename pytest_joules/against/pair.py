@@ -137,6 +137,9 @@ class Pair:
         if kind is None:
             self.there.tell_to_end()
             self.here.tell_to_end()
+        elif not issubclass(kind, Exception):
+            self.there.tell_to_stop()
+            self.here.tell_to_stop()
         try:
             self.there.__exit__(kind, error, trace)
         finally:

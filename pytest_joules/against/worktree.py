@@ -8,11 +8,15 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_joules import locks
 from pytest_joules.companion import scratch
+from pytest_joules.dependencies.code import MOST_BYTES
+from pytest_joules.files import reading
 
 #: What git sets for its hooks would point at the hook's repository and index.
 _GIT_VARIABLES = (
@@ -121,11 +125,9 @@ class Worktree:
         self.revision = revision
         self.notes: list[str] = []
         """What is not there as it is in this tree."""
-        prune(root)
-        try:
-            self._folder = scratch.folder(_KIND)
-        except OSError as error:
-            raise RevisionError(f"no temporary folder can be made: {error}") from None
+        self._common = _common(root)
+        _prune(self._common)
+        self._claim, self._folder = self._make_folder()
         # The same name: that of a package, where the root is one.
         self.path = self._folder / root.name
         try:
@@ -136,14 +138,35 @@ class Worktree:
             self.remove()
             raise
 
+    def _make_folder(self) -> tuple[int, Path]:
+        """A folder, and a locked file in the repository that stands for what git notes there of it: the folder itself may be
+        one that others who use the repository do not see."""
+        while True:
+            try:
+                folder = scratch.folder(_KIND)
+            except OSError as error:
+                raise RevisionError(f"no temporary folder can be made: {error}") from None
+            try:
+                claim = locks.make(self._common / f"{folder.name}.lock")
+            except FileExistsError:
+                claim = None
+            except OSError as error:
+                scratch.remove(folder)
+                raise RevisionError(f"git's folder cannot be written: {error}: use a baseline (--energy-compare)") from None
+            if claim is not None:
+                return claim, folder
+            scratch.remove(folder)
+
     def _add(self) -> None:
         # Hooks are the user's, for checkouts of the user's.
         options = ("-c", f"core.hooksPath={os.devnull}", "-c", "submodule.recurse=false")
         add = ("worktree", "add", "--quiet", "--detach", str(self.path), self.revision.id)
-        done = _git(self.root, *options, *add)
+        # Killed now, git goes on without us for a while.
+        handed = (*scratch.shared_with_children(self._folder), *((self._claim,) if os.name == "posix" else ()))
+        done = _git(self.root, *options, *add, handed=handed)
         if done.returncode and re.search(r"\blfs\b|smudge", done.stderr):
             self._drop()
-            done = _git(self.root, *options, *add, GIT_LFS_SKIP_SMUDGE="1")
+            done = _git(self.root, *options, *add, handed=handed, GIT_LFS_SKIP_SMUDGE="1")
             self.notes.append(f"at {self.revision} files in git LFS are pointers only: git lfs could not get them")
         if done.returncode:
             raise RevisionError(f"git cannot check out {self.revision} beside this tree: {_reason(done)}")
@@ -153,9 +176,11 @@ class Worktree:
         listed = _git(self.root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", "*.py").stdout
         for name in listed.split("\0"):
             target = self.path / name
-            if name and _of_the_project(name) and target.parent.is_dir() and not target.exists():
+            # The other revision may have a link in the place of the file or of its folder.
+            inside = target.parent.is_dir() and target.parent.resolve().is_relative_to(self.path.resolve())
+            if name and _of_the_project(name) and inside and not os.path.lexists(target):
                 with contextlib.suppress(OSError):
-                    shutil.copyfile(self.root / name, target)
+                    target.write_bytes(reading.read_bytes(self.root / name, MOST_BYTES))
                     self.notes.append(f"{name} is not in git: {self.revision} is run with this tree's")
 
     def _look_for_what_is_missing(self) -> None:
@@ -175,23 +200,77 @@ class Worktree:
 
     def remove(self) -> None:
         """Leave nothing behind: no folder, no note of it in the repository."""
-        self._drop()
-        scratch.remove(self._folder)
+        if locks.is_held(self._claim):
+            self._drop()
+            _end_claim(self._common / f"{self._folder.name}.lock", self._claim)
+            scratch.remove(self._folder)
 
     def _drop(self) -> None:
-        scratch.remove(self.path)
-        with contextlib.suppress(RevisionError):
-            _git(self.root, "worktree", "remove", "--force", "--force", str(self.path))
+        scratch.remove_all(self.path)
+        _forget(self._common, self._folder.name)
 
 
-def prune(root: Path) -> None:
+def _common(root: Path) -> Path:
+    """Where git keeps what all worktrees of a repository have in common."""
+    done = _git(root, "rev-parse", "--git-common-dir")
+    if done.returncode:
+        raise RevisionError(f"git cannot read the repository of {root}: {_reason(done)}")
+    return (root / done.stdout.strip()).resolve()
+
+
+def _prune(common: Path) -> None:
     """Remove what runs that were killed have left, of this repository; its other worktrees are not touched."""
-    for folder in scratch.left_behind(_KIND):
-        scratch.remove(folder)
-    for line in _git(root, "worktree", "list", "--porcelain").stdout.splitlines():
-        path = Path(line.removeprefix("worktree "))
-        if line.startswith("worktree ") and scratch.is_orphan(path.parent.name, _KIND) and not path.exists():
-            _git(root, "worktree", "remove", "--force", "--force", str(path))
+    scratch.sweep()
+    for claim in common.glob("pytest-joules-*.lock"):
+        if scratch.is_one(claim.stem):
+            with contextlib.suppress(OSError):
+                descriptor = locks.take_left(claim)
+                if descriptor is not None and _forget(common, claim.stem, since=claim.stat().st_mtime):
+                    _end_claim(claim, descriptor)
+                elif descriptor is not None:
+                    locks.release(descriptor)
+    for entry, place in _registered(common):
+        # Whoever uses it has made the file before, and removes it after.
+        if scratch.is_one(place.name) and not (common / f"{place.name}.lock").exists():
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _end_claim(claim: Path, descriptor: int) -> None:
+    if os.name != "posix":  # what is open cannot be removed there
+        locks.release(descriptor)
+    claim.unlink(missing_ok=True)
+    locks.release(descriptor)
+
+
+def _registered(common: Path) -> list[tuple[Path, Path]]:
+    """What git notes of worktrees (gitrepository-layout(5)): for each a folder of notes, and the folder that it is in."""
+    found = []
+    for entry in (common / "worktrees").glob("*"):
+        try:
+            text = (entry / "gitdir").read_text("utf-8", "surrogateescape").strip()
+        except OSError:
+            text = ""
+        found.append((entry, Path(text).parent.parent if text else Path()))
+    return found
+
+
+def _forget(common: Path, name: str, since: float | None = None) -> bool:
+    """Remove what git notes of the worktree in the folder of this name; whether all is gone.
+
+    ``since``: when a git that was killed may have begun to note it, and not have come to the folder's name.
+    """
+    gone = True
+    for entry, place in _registered(common):
+        if place.name != name:
+            if place.name or since is None or entry.stat().st_mtime < since:
+                continue
+            if time.time() - entry.stat().st_mtime < 1.0:
+                gone = False  # perhaps another git is just about to
+                continue
+        shutil.rmtree(entry, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        (common / "worktrees").rmdir()
+    return gone
 
 
 def files_of(root: Path) -> list[str]:
@@ -205,7 +284,7 @@ def _of_the_project(name: str) -> bool:
     return not any(part in _NOT_THE_PROJECT or part.startswith(".") or part.endswith(".egg-info") for part in parts)
 
 
-def _git(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def _git(folder: Path, *arguments: str, handed: Sequence[int] = (), **more: str) -> subprocess.CompletedProcess[str]:
     """What git says in ``folder``; a status of its own where it is not there or does not answer."""
     env = {key: value for key, value in os.environ.items() if key not in _GIT_VARIABLES}
     env.update(LC_ALL="C", GIT_TERMINAL_PROMPT="0", GIT_OPTIONAL_LOCKS="0", **more)
@@ -220,6 +299,7 @@ def _git(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProc
             encoding="utf-8",
             errors="surrogateescape",
             timeout=600,
+            pass_fds=handed,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(command, 128, "", str(error))

@@ -9,11 +9,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from pytest_joules import __version__
+from pytest_joules.baseline.checked import shown
 from pytest_joules.baseline.file import (
     Baseline,
     BaselineError,
@@ -24,11 +26,11 @@ from pytest_joules.baseline.file import (
     test_of,
     write,
 )
+from pytest_joules.files import reading, writing
 from pytest_joules.fingerprint import differences
 from pytest_joules.judge.judgement import FEWEST_SAMPLES
 from pytest_joules.model import Record, Report
 from pytest_joules.report import quantity
-from pytest_joules.report import write as report_file
 from pytest_joules.settings import BASELINE_NAME
 from pytest_joules.tally import DISTURBED
 
@@ -88,7 +90,7 @@ class Entry:
 def path_of(folder: Path, machine_id: str | None, name: str) -> Path:
     """Where the baseline of this name stands. Raises :class:`BaselineError` for what is no name."""
     if not BASELINE_NAME.fullmatch(name):
-        raise BaselineError(f"{name!r} is not the name of a baseline: write letters, digits, '.', '_' and '-', such as main")
+        raise BaselineError(f"{shown(name)} is not the name of a baseline: write letters, digits, '.', '_' and '-', such as main")
     return folder / (machine_id or "unknown") / f"{name}.json"
 
 
@@ -99,11 +101,8 @@ def entries(folder: Path) -> list[Entry]:
         if not (BASELINE_NAME.fullmatch(path.stem) and BASELINE_NAME.fullmatch(path.parent.name)):
             continue  # somebody else's
         head = ""
-        try:
-            with path.open("rb") as file:
-                head = file.read(8192).decode("utf-8", "replace")
-        except OSError:
-            pass  # there, but unreadable: whoever asks for it is told why
+        with suppress(OSError):  # there, but unreadable: whoever asks for it is told why
+            head = reading.head(path, 8192).decode("utf-8", "replace")
         created, cpu = (re.search(rf'"{key}": *"([^"\x00-\x1f\x7f-\x9f]*)"', head) for key in ("created", "cpu"))
         found.append(Entry(path.parent.name, path.stem, path, created[1] if created else "", cpu[1] if cpu else "unknown"))
     return sorted(found, key=lambda entry: (entry.machine_id, entry.created, entry.name))
@@ -199,8 +198,10 @@ def save(
     )
     if _SET_ASIDE.search(name):
         raise BaselineError(f"{name}: names that end in {_PREVIOUS} are for baselines that were replaced; choose another one")
-    said = _set_aside(baseline)
-    put(baseline)
+    inside = folder.parent  # the project
+    _stay(baseline, inside)
+    said = _set_aside(baseline, inside)
+    put(baseline, inside)
     count = f"{len(kept)} test{'s' if len(kept) > 1 else ''}"
     said.insert(0, f"baseline {name}: {count} kept in {baseline.path} ({_size(baseline.path)})")
     failed = sum(record["outcome"] in ("failed", "error", "crashed", "interrupted") for record in report.tests) - sum(
@@ -216,15 +217,26 @@ def _test(record: Record, functions: Functions) -> BaselineTest:
     return replace(test, functions=functions.get(record["nodeid"]) or test.functions)
 
 
-def put(baseline: Baseline) -> None:
-    """Write a baseline where it says it stands. Raises :class:`BaselineError`; an older file is then as it was."""
-    _put(baseline.path, lambda file: write(baseline, file))
+def put(baseline: Baseline, inside: Path) -> None:
+    """Write a baseline where it says it stands, which is to be in a folder.
+
+    Raises:
+        BaselineError: it is not, or cannot be written; an older file is as it was.
+    """
+    _put(baseline.path, lambda file: write(baseline, file), inside)
 
 
-def _put(path: Path, writer: Callable[[TextIO], None]) -> None:
+def _stay(baseline: Baseline, inside: Path) -> None:
     try:
-        report_file.atomically(path, writer, "baseline")
-    except report_file.ReportPathError as error:
+        writing.stay(baseline.path, (inside,), f"baseline {baseline.name}")
+    except writing.ReportPathError as error:
+        raise BaselineError(str(error)) from None
+
+
+def _put(path: Path, writer: Callable[[TextIO], None], inside: Path) -> None:
+    try:
+        writing.atomically(path, writer, "baseline", (inside,))
+    except writing.ReportPathError as error:
         raise BaselineError(str(error)) from None
 
 
@@ -240,7 +252,7 @@ def _made_up(folder: Path, machine_id: str | None, report: Report) -> str:
     return taken
 
 
-def _set_aside(new: Baseline) -> list[str]:
+def _set_aside(new: Baseline, inside: Path) -> list[str]:
     """Keep what stands in the place of ``new`` and would be lost; what there is to say of it."""
     if not new.path.exists():
         return []
@@ -248,20 +260,20 @@ def _set_aside(new: Baseline) -> list[str]:
         old = load(new.path)
     except BaselineError as error:
         place = _free(new, None)
-        _copy(new, place, str(error))
+        _copy(new, place, str(error), inside)
         return [f"baseline {new.name}: the one before could not be read, and is kept as {place.name}: {error}"]
     lost = len(old.tests.keys() - new.tests.keys())
     if not lost:
         return []
     place = _free(new, old)
-    put(replace(old, path=place))
+    put(replace(old, path=place), inside)
     return [
         f"baseline {new.name}: the one before has {lost} test{'s' if lost > 1 else ''} more (was this a part of the tests?), "
         f"and is kept as {place.name}"
     ]
 
 
-def _copy(new: Baseline, place: Path, trouble: str) -> None:
+def _copy(new: Baseline, place: Path, trouble: str, inside: Path) -> None:
     try:
         text = read_text(new.path)
     except BaselineError:
@@ -270,7 +282,7 @@ def _copy(new: Baseline, place: Path, trouble: str) -> None:
     def writer(file: TextIO) -> None:
         file.write(text)
 
-    _put(place, writer)
+    _put(place, writer, inside)
 
 
 def _free(new: Baseline, old: Baseline | None) -> Path:
@@ -343,7 +355,7 @@ def update(path: Path, report: Report, functions: Functions, texts: Inventory | 
     if moves:
         # Tests that keep their values keep the code that these are of.
         others = tests.keys() - {move.nodeid for move in moves}
-        put(replace(baseline, tests=tests, texts={**(texts or {}), **(baseline.texts if others else {})}))
+        put(replace(baseline, tests=tests, texts={**(texts or {}), **(baseline.texts if others else {})}), path.parents[2])
     order = ("loosened", "tightened", "replaced", "new")
     moves.sort(key=lambda move: (order.index(move.kind), -abs(math.log(move.ratio)) if move.ratio else 0.0, move.nodeid))
     lines = [f"{move.kind:<9}  {move.nodeid}  {move.text}" for move in moves]

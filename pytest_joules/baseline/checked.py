@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,12 @@ from typing import Any, NoReturn, TypeVar
 from pytest_joules.model import Record
 
 T = TypeVar("T")
+
+#: Of JSON, about so many bytes of memory may be taken.
+MOST_MEMORY = 400 * 2**20
+
+#: What the objects come to that such characters stand for: values of lists, texts, containers, entries.
+_MEMORY = {",": 36, '"': 28, "[": 64, "{": 64, ":": 100}
 
 
 class Bad(ValueError):
@@ -32,6 +39,9 @@ def within(name: object) -> Iterator[None]:
 
 def decode(text: str) -> Record:
     """The object that the text is, without doubled keys and without what is no number."""
+    needed = sys.getsizeof(text) + sum(each * text.count(character) for character, each in _MEMORY.items())
+    if needed > MOST_MEMORY:
+        raise Bad(f"would take {needed / 2**20:.0f} MiB of memory, and no more than {MOST_MEMORY // 2**20} are given to it")
     try:
         data = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_no_number)
     except Bad:
@@ -75,7 +85,7 @@ def required(data: Record, key: str, kind: type[T]) -> T:
         raise Bad(f"{key!r} is missing")
     value = data[key]
     if not isinstance(value, kind):
-        raise Bad(f"{key!r} is {shown(value)}")
+        raise Bad(f"{shown(key)} is {shown(value)}")
     return value
 
 
@@ -83,6 +93,14 @@ def optional(data: Record, key: str, kind: type[Any], default: Any = None) -> An
     """The value under ``key``; ``default`` where there is none, or null."""
     value = data.get(key)
     return default if value is None else required(data, key, kind)
+
+
+def words(data: Record, key: str) -> str | None:
+    """The text under ``key``, where there is one, short enough to be said in a sentence."""
+    value: str | None = optional(data, key, str)
+    if value is not None and len(value) > 1000:
+        raise Bad(f"{shown(key)} has {len(value)} characters: {shown(value)}")
+    return value
 
 
 def list_of(data: Record, key: str, kind: type[T]) -> list[T]:

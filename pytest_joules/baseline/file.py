@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 from pytest_joules import __version__
 from pytest_joules.baseline import checked
 from pytest_joules.baseline.checked import Bad, within
+from pytest_joules.files import reading
 from pytest_joules.model import SCHEMA as REPORT_SCHEMA
 from pytest_joules.model import Record
 from pytest_joules.report import json_file
@@ -243,15 +246,12 @@ def load(path: Path) -> Baseline:
 def read_text(path: Path) -> str:
     """The text of a file that is not too large. Raises :class:`BaselineError`."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = reading.read_bytes(path, MOST_BYTES)
     except FileNotFoundError:
         raise BaselineError(f"{path}: there is no such file. Save a baseline with pytest --energy --energy-save=NAME.") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise BaselineError(f"{path}: {reason}. Name a file that you may read.") from None
-    if len(data) > MOST_BYTES:
-        _refuse(path, f"has more than {MOST_BYTES // 2**20} MiB, which no baseline has")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -281,17 +281,17 @@ def baseline_of(data: Record, name: str, path: Path) -> Baseline:
     else:
         raise Bad(f"is not a baseline: its schema is {checked.shown(schema)}, not {SCHEMA}")
     machine = checked.required(data, "machine", dict)
-    checked.optional(machine, "id", str)
-    for fact, value in checked.optional(machine, "facts", dict, {}).items():
-        if value is not None and not isinstance(value, str):
-            raise Bad(f"the machine's {checked.shown(fact)} is {checked.shown(value)}, not a text")
+    facts = checked.optional(machine, "facts", dict, {})
+    for about, keys in ((data, ("created",)), (machine, ("id", "cpu", "os", "python")), (facts, facts)):
+        for key in keys:
+            checked.words(about, key)
     commit = checked.optional(data, "commit", dict)
     if commit is not None:
-        checked.optional(commit, "id", str)
+        checked.words(commit, "id")
     sources = checked.list_of(data, "sources", dict)
     for source in sources:
-        checked.optional(source, "name", str)
-        checked.optional(source, "why", str)
+        checked.words(source, "name")
+        checked.words(source, "why")
     return Baseline(
         name=name,
         path=path,
@@ -328,7 +328,7 @@ def _texts(data: Record) -> Inventory:
 
 def _tests(data: Record, functions: Sequence[tuple[str, str]]) -> dict[str, BaselineTest]:
     usual = checked.required(data, "usual", dict)
-    paths: dict[str, Mapping[str, str]] = {}
+    paths: dict[str, _Executed] = {}
     room = MOST_FUNCTIONS
     tests = {}
     for nodeid, line in checked.required(data, "tests", dict).items():
@@ -339,7 +339,7 @@ def _tests(data: Record, functions: Sequence[tuple[str, str]]) -> dict[str, Base
             if ranges not in paths:
                 # Parameters of one test share theirs.
                 paths[ranges] = _chosen(ranges, functions, room)
-                room -= len(paths[ranges])
+                room -= paths[ranges].count
             tests[nodeid] = _test({**usual, **line}, paths[ranges])
     return tests
 
@@ -374,17 +374,51 @@ def _usual_of(line: Record) -> dict[str, Any]:
     }
 
 
-def _chosen(ranges: str, functions: Sequence[tuple[str, str]], room: int) -> Mapping[str, str]:
-    chosen: list[tuple[str, str]] = []
-    for span in ranges.split():
-        match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", span, re.ASCII)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+class _Executed(Mapping[str, str]):
+    """The functions of a test by their numbers, looked up when they are asked for: of all tests they would fill the memory."""
+
+    def __init__(self, functions: Sequence[tuple[str, str]]) -> None:
+        self.count = 0
+        self._functions = functions
+        self._spans = array("I")
+        """First and last, in turn."""
+
+    def add(self, first: int, last: int) -> None:
+        self._spans.extend((first, last))
+        self.count += last + 1 - first
+
+    def _whole(self) -> dict[str, str]:
+        ends = iter(self._spans)
+        spans = (self._functions[first : last + 1] for first, last in zip(ends, ends, strict=True))
+        return dict(chain.from_iterable(spans))
+
+    def items(self) -> ItemsView[str, str]:
+        return self._whole().items()
+
+    def __getitem__(self, place: str) -> str:
+        return self._whole()[place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._whole())
+
+    def __len__(self) -> int:
+        return len(self._whole())
+
+    def __bool__(self) -> bool:
+        return bool(self.count)
+
+
+def _chosen(ranges: str, functions: Sequence[tuple[str, str]], room: int) -> _Executed:
+    chosen = _Executed(functions)
+    for match in re.finditer(r"\S+", ranges):
+        span = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", match[0], re.ASCII)
+        first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
         if not first <= last < len(functions):
-            raise Bad(f"its functions {checked.shown(span)} are not in the list of {len(functions)}")
-        chosen += functions[first : last + 1]
-        if len(chosen) > min(len(functions), room):
+            raise Bad(f"its functions {checked.shown(match[0])} are not in the list of {len(functions)}")
+        chosen.add(first, last)
+        if chosen.count > min(len(functions), room):
             raise Bad("names more functions than there can be")
-    return dict(chosen)
+    return chosen
 
 
 def _tests_of_report(data: Record) -> dict[str, BaselineTest]:

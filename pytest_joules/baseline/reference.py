@@ -14,6 +14,7 @@ from pytest_joules import fingerprint
 from pytest_joules.baseline import baselines
 from pytest_joules.baseline.baselines import Baseline, BaselineError
 from pytest_joules.dependencies.inventory import Inventory, Stored
+from pytest_joules.files import cache
 from pytest_joules.judge.comparing import Before, OtherSide
 from pytest_joules.model import Record, Report
 from pytest_joules.settings import Settings
@@ -120,13 +121,13 @@ def _sessions(
         if store is not None:
             found = store.sessions_of(nodeids, machine, source)
         else:
-            place = settings.store or str(config.cache.mkdir("joules") / "history.db")
+            place = settings.store or cache.history(config)
             own = open_store(place, write=False)
             try:
                 found = own.sessions_of(nodeids, machine, source)
             finally:
                 own.close()
-    except (StoreError, OSError, AttributeError):  # the last: pytest's cache is switched off
+    except (StoreError, OSError, cache.NoCache):
         return {}  # whoever opens it for writing says what is wrong with it
     return {nodeid: _others_of_the_same_code(entries, baseline.tests[nodeid], baseline) for nodeid, entries in found.items()}
 

@@ -15,6 +15,8 @@ Reason = Literal[
     "hangs",
     "time",
     "disk",
+    "memory",
+    "processes",
     "not written",
     "error",
 ]

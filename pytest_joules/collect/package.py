@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 import threading
@@ -20,6 +19,7 @@ from pytest_joules.collect.failure import Failed, Reason, Stopped
 from pytest_joules.collect.fetching import Request, download
 from pytest_joules.collect.records import Lines, write_lines
 from pytest_joules.collect.sandbox import Done, Sandbox
+from pytest_joules.files import reading
 
 #: How often what is missing is installed and the tests are collected again.
 _GUESSES = 3
@@ -186,7 +186,7 @@ class Course:
         self._say("fetches")
         packed = path or download(self._wanted, environment, self._folder / "sdist")
         project = archive.unpack(packed, source, limit)
-        self.outcome.archive = {"name": packed.name, "sha256": hashlib.sha256(packed.read_bytes()).hexdigest()}
+        self.outcome.archive = {"name": packed.name, "sha256": reading.sha256(packed, limit)}
         return project
 
     @staticmethod
@@ -318,7 +318,7 @@ class _Pytest:
         empty = {"collected": 0, "chosen": 0, "outcomes": {}, "current": None, "late": False}
         empty |= {"missing_modules": [], "missing_fixtures": [], "errors": []}
         try:
-            found = json.loads(self._facts.read_text("utf-8"))
+            found = json.loads(reading.read_text(self._facts, 64 * 2**20))
         except (OSError, ValueError):
             return empty
         return empty | found if isinstance(found, dict) else empty

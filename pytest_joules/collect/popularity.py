@@ -10,9 +10,11 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from pytest_joules.files import reading
+
 _NAMES = ("package", "project", "name")
 _NUMBERS = ("popularity", "downloads", "download_count", "count", "stars", "dependents")
-_MOST_BYTES = 256 * 2**20
+_MOST_BYTES = 64 * 2**20
 
 
 def read(path: Path) -> dict[str, float]:
@@ -25,12 +27,12 @@ def read(path: Path) -> dict[str, float]:
         ValueError: it cannot be read or understood; the message says what was expected.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError("it is larger than 256 MiB")
-        text = path.read_text("utf-8-sig")
+        text = reading.read_text(path, _MOST_BYTES, "utf-8-sig")
         found = _json(text) if text.lstrip()[:1] in ("{", "[") else _csv(text)
         result: dict[str, float] = {canonicalize_name(name): number for name, number in found}
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+    except OSError as error:
+        raise ValueError(f"--popularity={path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError, csv.Error) as error:
         raise ValueError(f"--popularity={path}: {error}") from None
     if not result:
         raise ValueError(f"--popularity={path}: it names no package")

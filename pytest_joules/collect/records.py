@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pytest_joules.collect.failure import Failed
+from pytest_joules.files import writing
 from pytest_joules.model import OTHER
-from pytest_joules.report import json_file, write
+from pytest_joules.report import json_file
 
 if TYPE_CHECKING:
     from pytest_joules.predict.code.facts import TestFacts
@@ -53,10 +54,10 @@ def write_lines(path: Path, history: Path, lines: Lines) -> None:
     try:
         store = open_store(history, write=False)
         try:
-            write.atomically(path, writer, "records")
+            writing.atomically(path, writer, "records")
         finally:
             store.close()
-    except (StoreError, write.ReportPathError) as error:
+    except (StoreError, writing.ReportPathError) as error:
         raise Failed("not written", str(error)) from None
 
 

@@ -15,6 +15,8 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from pytest_joules.files import reading
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -110,14 +112,15 @@ FIXTURES = {
 PLUGINS = re.compile(
     r"pytest[-_](mock|asyncio|benchmark|subtests|timeout|regressions|datadir|cases|lazy[-_]fixtures?|httpbin|trio|cov)"
 )
-#: At most so many requirements of one package.
+#: At most so many requirements of one package, and bytes of a file that says so.
 MOST = 60
+_MOST_BYTES = 2**20
 
 
 def metadata(project: Path) -> tuple[str | None, str | None, list[str]]:
     """Name, version and extras of an unpacked source distribution, from its ``PKG-INFO``, or else from ``pyproject.toml``."""
     try:
-        found = HeaderParser().parsestr((project / "PKG-INFO").read_text("utf-8", "replace"))
+        found = HeaderParser().parsestr(reading.read_text(project / "PKG-INFO", _MOST_BYTES, errors="replace"))
     except OSError:
         table = _table(_toml(project / "pyproject.toml"), "project")
         name, version = table.get("name"), table.get("version")
@@ -230,9 +233,9 @@ def _lines(project: Path, path: Path, within: tuple[Path, ...]) -> Iterator[str]
     """The requirements of a file and of those that it names, inside the project."""
     try:
         path = path.resolve()
-        if path in within or not path.is_relative_to(project.resolve()) or path.stat().st_size > 2**20:
+        if path in within or not path.is_relative_to(project.resolve()):
             return
-        text = path.read_text("utf-8", "replace")
+        text = reading.read_text(path, _MOST_BYTES, errors="replace")
     except (OSError, RuntimeError):
         return
     for line in text.splitlines():
@@ -283,15 +286,15 @@ def kept_options(project: Path) -> list[str]:
 def _sections(path: Path) -> dict[str, dict[str, str | None]]:
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
     try:
-        parser.read(path, "utf-8")
+        parser.read_string(reading.read_text(path, _MOST_BYTES))
         return {section: dict(parser.items(section)) for section in parser.sections()}
-    except (configparser.Error, UnicodeDecodeError):
+    except (configparser.Error, OSError, UnicodeDecodeError):
         return {}
 
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(reading.read_text(path, _MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
 

@@ -1,4 +1,8 @@
-"""Running code of others: a process group with a home of its own, a cleaned environment, no input, and bounds in time and disk.
+"""Running code of others: a home of its own, a cleaned environment, no input, bounds in time, disk, memory and processes, and an
+end of all that it started.
+
+On Linux a :mod:`~pytest_joules.collect.keeper` runs each command, and nothing that descends from it outlives it. Elsewhere that
+is so of the process group, and of what left it but carries a mark in its environment.
 
 This keeps honest packages from harming each other and the user's files by accident. It is no prison: who collects packages that
 nobody has looked at does so in a container or a virtual machine.
@@ -18,8 +22,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
+from typing import TYPE_CHECKING
 
 from pytest_joules.collect.failure import Failed, Stopped
+
+if TYPE_CHECKING:
+    import psutil
 
 #: Variables of the caller that stay: how to find programs, and what the system itself needs.
 _KEPT = ("PATH", "SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "NUMBER_OF_PROCESSORS", "LD_LIBRARY_PATH", "TZ")
@@ -38,6 +46,12 @@ _MARK = "JOULES_COLLECT_SANDBOX"
 _TAIL = 64 * 1024
 _POLL = 0.2
 _WALK = 5.0
+_COUNT = 1.0
+_PATIENCE = 10.0
+_KEEPER = Path(__file__).with_name("keeper.py")
+#: Of all processes of a command together: how many (and threads, beside those that the user has), and the share of the memory.
+MOST_PROCESSES = 500
+_MEMORY = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +138,7 @@ class Sandbox:
             log.flush()
             offset = log.tell()
             process = subprocess.Popen(
-                [str(part) for part in command],
+                [*self._keeper(), *(str(part) for part in command)],
                 cwd=cwd or self.folder,
                 env=self.environ(index=index),
                 stdin=subprocess.DEVNULL,
@@ -142,8 +156,16 @@ class Sandbox:
             log.write(f"[{process.returncode}, {time.monotonic() - begun:.1f} s]\n".encode())
         return Done(process.returncode, output)
 
+    def _keeper(self) -> list[str]:
+        """What a command is run by. A file may have twice the limit of all together, which is seen before, if it grows slowly."""
+        if sys.platform != "linux":
+            return []
+        threads = MOST_PROCESSES + _threads()
+        return [sys.executable, "-I", "-S", str(_KEEPER), str(2 * self.disk_limit), str(_memory()), str(threads)]
+
     def _wait(self, process: subprocess.Popen[bytes], until: float | None) -> None:
         walked, free = time.monotonic(), shutil.disk_usage(self.folder).free
+        counted = walked
         self._check_disk()
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -156,6 +178,9 @@ class Sandbox:
                 raise Failed("time", "the time limit was reached")
             if until is not None and now >= until:
                 return
+            if now - counted >= _COUNT:
+                _check_processes(process.pid)
+                counted = now
             # The file system's own count costs nothing; the folder is walked when that moved, and now and then.
             left = shutil.disk_usage(self.folder).free
             if now - walked >= _WALK or free - left > self.disk_limit // 4:
@@ -168,7 +193,13 @@ class Sandbox:
             raise Failed("disk", f"{used / 2**20:.0f} MiB were written, more than the limit of {self.disk_limit / 2**20:.0f} MiB")
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """End the process, its group, and whatever left both but carries the mark."""
+        """End the process, whatever descends from it, its group, and whatever left that but carries the mark."""
+        if sys.platform == "linux" and process.poll() is None:
+            process.terminate()  # the keeper ends what it keeps, and then itself
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE)
+            if process.poll() is None:  # somebody stopped it
+                _kill(process.pid)
         if os.name == "posix":
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -189,6 +220,62 @@ class Sandbox:
                     process.kill()
                     found = True
         return found
+
+
+def _below(number: int) -> list[psutil.Process]:
+    """What descends from a process."""
+    import psutil
+
+    try:
+        return psutil.Process(number).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _kill(number: int) -> None:
+    import psutil
+
+    while below := [process for process in _below(number) if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]:
+        for process in below:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def _check_processes(number: int) -> None:
+    """Raises :class:`Failed` where all that descends from a process is too much for the machine."""
+    import psutil
+
+    below = _below(number)
+    if len(below) > MOST_PROCESSES:
+        raise Failed("processes", f"{len(below)} processes were started, more than the limit of {MOST_PROCESSES}")
+    used = 0
+    for process in below:
+        with contextlib.suppress(psutil.Error):
+            used += process.memory_info().rss
+    if used > _memory():
+        raise Failed("memory", f"{used / 2**20:.0f} MiB of memory were used, more than the limit of {_memory() / 2**20:.0f} MiB")
+
+
+def _memory() -> int:
+    """Bytes that a command may use: a share of the machine's, or of what its container may use."""
+    import psutil
+
+    most = psutil.virtual_memory().total
+    for place in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            most = min(most, int(Path(place).read_text("ascii")))
+    return int(most * _MEMORY)
+
+
+def _threads() -> int:
+    """Of this user: the system's limit counts all of them."""
+    import psutil
+
+    own, found = os.getuid(), 0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            found += process.num_threads() if process.uids().real == own else 0
+    return found
 
 
 def size(folder: Path) -> int:

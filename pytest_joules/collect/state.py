@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pytest_joules.collect.package import Outcome
-from pytest_joules.report import write
+from pytest_joules.files import reading, writing
 
 SCHEMA = "pytest-joules-dataset/1"
 
@@ -33,7 +33,7 @@ class State:
     def finished(self, key: str) -> Outcome | None:
         """What came of a package in this or an earlier run; ``None`` for one that is still to be collected."""
         try:
-            found = json.loads(self.note(key).read_text("utf-8"))
+            found = json.loads(reading.read_text(self.note(key), 16 * 2**20))
             return Outcome(**found)
         except (OSError, ValueError, TypeError):
             return None
@@ -42,7 +42,7 @@ class State:
         """Note that a package is finished.
 
         Raises:
-            pytest_joules.report.write.ReportPathError: it cannot be written.
+            pytest_joules.files.writing.ReportPathError: it cannot be written.
         """
         self._write(self.note(key), json.dumps(outcome.as_record(), indent=1) + "\n")
 
@@ -55,7 +55,7 @@ class State:
         """Write ``failures.jsonl`` and ``manifest.json`` anew.
 
         Raises:
-            pytest_joules.report.write.ReportPathError: they cannot be written.
+            pytest_joules.files.writing.ReportPathError: they cannot be written.
         """
         outcomes = self.outcomes()
         failures: Iterable[Outcome] = (outcome for outcome in outcomes if outcome.reason is not None)
@@ -77,4 +77,4 @@ class State:
         def writer(file: TextIO) -> None:
             file.write(text)
 
-        write.atomically(path, writer, "data set's state")
+        writing.atomically(path, writer, "data set's state")

@@ -21,6 +21,7 @@ from typing import IO, Any
 import pytest
 
 from pytest_joules.companion import scratch, stepping
+from pytest_joules.files import reading
 from pytest_joules.model import Record
 from pytest_joules.settings import read_settings
 
@@ -107,7 +108,7 @@ def expanded(args: Sequence[str], directory: Path) -> list[str]:
             continue
         lines: list[str] = []
         with contextlib.suppress(OSError):  # gone since this run was started
-            lines = os.fsdecode((directory / argument[1:]).read_bytes()).splitlines()
+            lines = os.fsdecode(reading.read_bytes(directory / argument[1:], 2**20)).splitlines()
         result += expanded(lines, directory)
     return result
 
@@ -190,6 +191,7 @@ class Companion:
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._temp: Path | None = None
+        self._stopping = False
 
     def __enter__(self) -> Companion:
         try:
@@ -221,8 +223,8 @@ class Companion:
             raise CompanionError(f"{self.label}: {self._how.odd}")
         self.kill()
         self._known = frozenset()
-        for path in scratch.left_behind("companion"):
-            scratch.remove(path)
+        self._stopping = False
+        scratch.sweep()
         try:
             self._temp = scratch.folder("companion")
             with (self._temp / "output.txt").open("wb") as output:
@@ -272,11 +274,17 @@ class Companion:
             self._wait(_PATIENCE)
         self.kill()
 
-    def interrupt(self) -> None:
-        """End it as Ctrl-C would."""
-        if self._process is not None and self.running:
+    def tell_to_stop(self) -> None:
+        """What comes before :meth:`interrupt` where several are interrupted."""
+        if self._process is not None and self.running and not self._stopping:
+            self._stopping = True
             with contextlib.suppress(OSError, ValueError):
                 self._process.send_signal(signal.SIGINT if os.name == "posix" else signal.CTRL_BREAK_EVENT)  # type: ignore[attr-defined,unused-ignore]  # Windows'
+
+    def interrupt(self) -> None:
+        """End it as Ctrl-C would."""
+        self.tell_to_stop()
+        if self.running:
             self._wait(_IMPATIENCE)
         self.kill()
 
@@ -284,13 +292,12 @@ class Companion:
         """End it at once, and what it has started with it, and remove what it left."""
         process, self._process = self._process, None
         if process is not None:
-            if process.poll() is None:
-                with contextlib.suppress(OSError):
-                    if os.name == "posix":
-                        os.killpg(process.pid, signal.SIGKILL)
-                    else:
-                        process.kill()
-                process.wait()
+            with contextlib.suppress(OSError):
+                if os.name == "posix":
+                    os.killpg(process.pid, signal.SIGKILL)  # ended or not: what it has started may be left
+                else:
+                    process.kill()
+            process.wait()
             if process.stdin is not None:
                 with contextlib.suppress(OSError):
                     process.stdin.close()
@@ -471,6 +478,8 @@ _PROGRAM = """
 import sys
 if sys.path[:1] == [""]:
     del sys.path[0]
+from pytest_joules.companion import guard
+guard.stand(0)
 from pytest_joules.companion.stepping import main
 main()
 """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pytest
 
 from pytest_joules import fingerprint
 from pytest_joules.dependencies.tracking import Tracking
+from pytest_joules.files import cache
 from pytest_joules.model import Record, empty_record
 from pytest_joules.net import guarded
 from pytest_joules.settings import Settings
@@ -64,11 +64,11 @@ class Cached:
     def _history(self, nodeids: Sequence[str]) -> dict[str, Record]:
         url = self.settings.store
         if url is None:
-            cache: Any = getattr(self.config, "cache", None)
-            if cache is None:
-                self.why = "there is no history: pytest's cache is switched off (-p no:cacheprovider)"
+            try:
+                url = cache.history(self.config)
+            except cache.NoCache as error:
+                self.why = f"there is no history: {error}"
                 return {}
-            url = str(cache.mkdir("joules") / "history.db")
         try:
             store = open_store(url, write=False)
             try:

@@ -21,6 +21,7 @@ from typing import NamedTuple, TypeAlias
 from pytest_joules.dependencies.keeping import fills, is_lazy, is_wrapped
 from pytest_joules.dependencies.statements import statements
 from pytest_joules.dependencies.texts import Plain, dotted, dump, function_texts, is_mark, without_docstring
+from pytest_joules.files import reading
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 _COMPOUND = (
@@ -34,6 +35,8 @@ _COMPOUND = (
     ast.Match,
     getattr(ast, "TryStar", ast.Try),
 )
+#: No source file of more bytes is read: its tree takes a hundred times as much memory.
+MOST_BYTES = 8 * 2**20
 _FUNCTIONS = frozenset((ast.FunctionDef, ast.AsyncFunctionDef))
 #: Nodes that are more than their parts.
 _PARTS = _FUNCTIONS | {ast.ClassDef, ast.Attribute, ast.Import, ast.ImportFrom, ast.AnnAssign, ast.Lambda}
@@ -221,15 +224,14 @@ class File:
 
 
 def read(path: Path, content: bytes | None = None) -> File | None:
-    """What is in a source file, or was when ``content`` was read; ``None`` where it is gone or is no Python."""
+    """What is in a source file, or was when ``content`` was read; ``None`` where it is gone, is no Python, or is larger than
+    anybody writes."""
     # A syntax tree has no cycles: looking for them while it grows takes longer than reading it.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        if content is None and not path.is_file():
-            return None  # a pipe or a device, which a history may name
-        return File(path.read_bytes() if content is None else content)
-    except (OSError, SyntaxError, ValueError, RecursionError):
+        return File(reading.read_bytes(path, MOST_BYTES) if content is None else content)
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     finally:
         if collecting:

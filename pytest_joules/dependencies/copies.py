@@ -15,11 +15,14 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pytest_joules.dependencies.code import digest
+from pytest_joules.files import reading
 
 #: Stands before the path of a file of the project that was installed, in the place of the folder it was installed to.
 INSTALLED = "installed"
 #: Folders that projects keep their packages in, which are no part of the modules' names.
 _SOURCES = ("src", "lib", "python")
+#: Of a file that says what is installed, or what a project is called.
+_MOST_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def _declared(root: Path) -> Iterator[str]:
         ("setup.py", ""),
     ):
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            text = (root / file).read_text("utf-8")
+            text = reading.read_text(root / file, _MOST_BYTES)
             part = re.search(rf"{section}(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
             first = r"\bsetup\(.*?\b" if not section else "^"
             name = re.search(rf"{first}name\s*[=:]\s*[\"']?([\w.-]+)", part[1] if part else "", re.MULTILINE | re.DOTALL)
@@ -120,7 +123,7 @@ def _normal(name: str) -> str:
 def _installed_from(metadata: Path) -> tuple[str | None, bool]:
     """The folder or address that ``direct_url.json`` (PEP 610) of an installation names, and whether it is editable."""
     try:
-        record = json.loads((metadata / "direct_url.json").read_bytes())
+        record = json.loads(reading.read_bytes(metadata / "direct_url.json", _MOST_BYTES))
         source = urlsplit(record["url"])
         path = unquote(source.path).removeprefix("/" if os.name == "nt" else "")  # file:///C:/there
         return path if source.scheme == "file" else record["url"], bool(record.get("dir_info", {}).get("editable"))
@@ -130,6 +133,6 @@ def _installed_from(metadata: Path) -> tuple[str | None, bool]:
 
 def _files(metadata: Path) -> list[str]:
     try:
-        return (metadata / "RECORD").read_text("utf-8").splitlines()
+        return reading.read_text(metadata / "RECORD", _MOST_BYTES).splitlines()
     except (OSError, ValueError):
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.machinery
 import os
@@ -20,6 +21,7 @@ from pytest_joules import __version__
 from pytest_joules.dependencies import code, copies
 from pytest_joules.dependencies.code import File, digest
 from pytest_joules.dependencies.copies import INSTALLED
+from pytest_joules.files import reading
 
 #: Folders inside a project that hold what others wrote, or what was made from its source.
 _FOREIGN = frozenset(
@@ -36,6 +38,8 @@ RECORDED = 2
 #: Of data files, so many bytes are read at most; of the rest, the sizes count.
 _MOST_BYTES = 64 * 2**20
 _MOST_FILES = 20_000
+#: Of one file that matters, so many bytes are read: a second or two.
+_MOST_HASHED = 2**30
 
 
 class Project:
@@ -182,7 +186,7 @@ class Project:
         """Read source files before fixtures can put others in their place, or a file system of their own."""
         for relative in files:
             with contextlib.suppress(OSError):
-                self._early[relative] = self.path(relative).read_bytes()
+                self._early[relative] = reading.read_bytes(self.path(relative), code.MOST_BYTES)
 
     # Modules
 
@@ -292,7 +296,7 @@ class Project:
             try:
                 size = path.stat().st_size
                 left -= size
-                content = path.read_bytes() if left >= 0 else str(size).encode()
+                content = reading.read_bytes(path, size) if left >= 0 else str(size).encode()
             except OSError:
                 content = b"?"
             result.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
@@ -355,11 +359,20 @@ def python() -> str:
 
 
 def content_digest(path: Path) -> str:
-    """A hash of a file's bytes; ``"?"`` where it cannot be read, or is none: a history may name a pipe, or a device."""
+    """A hash of a file's bytes, as :func:`pytest_joules.dependencies.code.content_digest`; of a very large one, of its size and
+    time of change; ``"?"`` where it cannot be read."""
+    found = hashlib.blake2b(digest_size=8)
     try:
-        return code.content_digest(path.read_bytes()) if path.is_file() else "?"
-    except (OSError, ValueError):
+        for chunk in reading.chunks(path, _MOST_HASHED):
+            found.update(chunk)
+    except ValueError:
         return "?"
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            return "?"
+        status = path.stat()
+        return digest(status.st_size, status.st_mtime_ns)
+    return found.hexdigest()
 
 
 def relative_path(path: str, root: str) -> str:

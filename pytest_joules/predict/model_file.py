@@ -13,8 +13,7 @@ import math
 import os
 import platform
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy as np
 from pytest_joules import __version__
 from pytest_joules.baseline import checked
 from pytest_joules.baseline.checked import Bad
+from pytest_joules.files import reading
 from pytest_joules.predict.level.arrays import Array
 from pytest_joules.predict.level.conformal import Conformal
 from pytest_joules.predict.level.level import LevelModel, within
@@ -38,12 +38,14 @@ SCHEMA = "pytest-joules-model/1"
 #: The file beside the history, in pytest's cache folder.
 NAME = "model.npz"
 
-#: Bytes of a file, and of what is in it.
-MOST_PACKED = 64 * 2**20
-MOST_UNPACKED = 256 * 2**20
+#: Bytes of a file, of what is in it, and of its manifest. A model of 100,000 features has 20 MiB.
+MOST_PACKED = 32 * 2**20
+MOST_UNPACKED = 96 * 2**20
+_MOST_MANIFEST = 2**20
 
-#: Arrays in a file.
+#: Arrays in a file, and numbers in all of them, which take eight bytes each when they are looked at.
 _MOST_MEMBERS = 1000
+_MOST_NUMBERS = 16 * 2**20
 
 _MANIFEST = "manifest.json"
 
@@ -88,14 +90,14 @@ def level_key(target: str, *, ran: bool) -> str:
 # Written
 
 
-def save(path: str | os.PathLike[str], model: Model) -> None:
-    """Write the file, whole or not at all; missing folders are made.
+def save(path: str | os.PathLike[str], model: Model, inside: Sequence[Path] = ()) -> None:
+    """Write the file, whole or not at all, and not out of these folders; missing ones are made.
 
     Raises:
         ModelError: it cannot be written.
     """
+    from pytest_joules.files import writing
     from pytest_joules.predict.code.features import SCHEMA as FEATURES
-    from pytest_joules.report import write
 
     arrays = _arrays(model)
     manifest = {
@@ -127,8 +129,8 @@ def save(path: str | os.PathLike[str], model: Model) -> None:
         file.buffer.write(packed.getvalue())  # a text file on top of a binary one
 
     try:
-        write.atomically(path, writer, "model")
-    except write.ReportPathError as error:
+        writing.atomically(path, writer, "model", inside)
+    except writing.ReportPathError as error:
         raise ModelError(str(error)) from None
 
 
@@ -148,7 +150,7 @@ def _hash(manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
     found.update(json.dumps(given, sort_keys=True, separators=(",", ":")).encode())
     for name, array in sorted(arrays.items()):
         found.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        found.update(array.tobytes())
+        found.update(array.ravel().view(np.uint8).data)
     return found.hexdigest()
 
 
@@ -158,8 +160,7 @@ def _hash(manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
 def is_numbers(path: str | os.PathLike[str]) -> bool:
     """Whether a file may be one of ours (a zip archive), rather than one that only joblib or pickle can read."""
     try:
-        with Path(path).open("rb") as file:
-            return file.read(4) == b"PK\x03\x04"
+        return reading.head(path, 4) == b"PK\x03\x04"
     except OSError:
         return True  # load() says what is wrong with it
 
@@ -172,10 +173,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     """
     place = Path(path)
     try:
-        size = place.stat().st_size
-        if size > MOST_PACKED:
-            raise Bad(f"has {size / 2**20:.0f} MiB, and no model of ours more than {MOST_PACKED // 2**20}")
-        return _model(*_unpacked(place.read_bytes()))
+        return _model(*_unpacked(reading.read_bytes(place, MOST_PACKED)))
     except FileNotFoundError:
         raise ModelError(f"there is no model {place}: make one with joules train") from None
     except OSError as error:
@@ -191,7 +189,9 @@ def _unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
             _check(members)
             # Read up to the size that the directory says, whatever else is in there; the checksum tells.
             parts = {member.filename: archive.read(member) for member in members}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, OverflowError):
+    except Bad:
+        raise
+    except Exception:  # zipfile believes what a directory says of places and sizes, and stumbles in many ways
         whole = data[:4] != b"PK\x03\x04"
         raise Bad("is no model file (a zip archive of numbers)" if whole else "is damaged: it is not whole") from None
     text = parts.pop(_MANIFEST, None)
@@ -202,6 +202,8 @@ def _unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     for name, part in parts.items():
         with checked.within(name):
             arrays[name.removesuffix(".npy")] = _array(part)
+    if (numbers := sum(array.size for array in arrays.values())) > _MOST_NUMBERS:
+        raise Bad(f"holds {numbers} numbers, and no model of ours more than {_MOST_NUMBERS}")
     if checked.required(manifest, "hash", str) != _hash(manifest, arrays):
         raise Bad("was changed after it was written, or is damaged: its hash does not fit")
     return manifest, arrays
@@ -218,6 +220,8 @@ def _check(members: list[zipfile.ZipInfo]) -> None:
         raise Bad(f"is no model file: it holds {checked.shown(other[0])}")
     if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
         raise Bad("is no model file: it is packed in another way than ours")
+    if any(member.filename == _MANIFEST and member.file_size > _MOST_MANIFEST for member in members):
+        raise Bad(f"has a {_MANIFEST} of more than {_MOST_MANIFEST // 2**20} MiB")
 
 
 def _manifest(text: bytes) -> dict[str, Any]:
@@ -245,7 +249,7 @@ def _array(data: bytes) -> Array:
     try:
         version = np.lib.format.read_magic(file)
         shape, fortran, dtype = read[version](file)
-    except (ValueError, KeyError, TypeError, EOFError, SyntaxError, RecursionError, MemoryError):
+    except Exception:  # numpy reads the header as Python's tokenizer and parser do, with all that these may raise
         raise Bad("is no array") from None
     if dtype.kind not in _KINDS or dtype.hasobject or fortran or dtype.itemsize > 8:
         raise Bad(f"is an array of {dtype}, not of plain numbers")

@@ -15,13 +15,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_joules.predict.model_file import MOST_UNPACKED, ModelError
+from pytest_joules.baseline import checked
+from pytest_joules.files import reading
+from pytest_joules.predict.model_file import ModelError
 from pytest_joules.predict.protocol import Predictor
 
 if TYPE_CHECKING:
     import pytest
 
 OPTION = "--energy-trust-model"
+
+#: Bytes of a file that joblib is to read.
+MOST_TRUSTED = 256 * 2**20
 
 
 def load_trusted(path: str | os.PathLike[str], sha256: str | None, option: str = OPTION) -> Predictor:
@@ -31,22 +36,26 @@ def load_trusted(path: str | os.PathLike[str], sha256: str | None, option: str =
         ModelError: nobody did, it is another file's, or what is in there is no predictor.
     """
     place = Path(path)
-    try:
-        if place.stat().st_size > MOST_UNPACKED:
-            raise ModelError(f"the model {place} is larger than {MOST_UNPACKED // 2**20} MiB: name another file")
-        data = place.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"there is no model {place}: name a file that is there, or make one with joules train") from None
-    except OSError as error:
-        raise ModelError(f"the model {place} cannot be read: {error.strerror or error}") from None
     if sha256 is None:
         raise ModelError(
             f"the model {place} is no file of numbers but one that runs code when it is read: if you trust it, "
             f"say so with {option}=SHA256 (sha256sum {place.name} shows it)"
+            if place.exists()
+            else f"there is no model {place}: name a file that is there, or make one with joules train"
         )
     if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise ModelError(f"{option}={sha256}: this is no SHA-256, which has 64 hexadecimal digits")
-    if (found := hashlib.sha256(data).hexdigest()) != sha256.lower():
+        raise ModelError(f"{option}={checked.shown(sha256)}: this is no SHA-256, which has 64 hexadecimal digits")
+    try:
+        # Not kept before it is known to be the one: whatever else it is, it may be large.
+        data, found = b"", reading.sha256(place, MOST_TRUSTED)
+        if found == sha256.lower():
+            data = reading.read_bytes(place, MOST_TRUSTED)
+            found = hashlib.sha256(data).hexdigest()
+    except FileNotFoundError:
+        raise ModelError(f"there is no model {place}: name a file that is there, or make one with joules train") from None
+    except OSError as error:
+        raise ModelError(f"the model {place} cannot be read: {error.strerror or error}") from None
+    if found != sha256.lower():
         raise ModelError(f"the model {place} was not read: its SHA-256 is {found}, not the one named with {option}")
     return checked_predictor(_read(data, place), f"the model {place}")
 

@@ -7,8 +7,12 @@ import math
 import os
 from typing import TextIO
 
+from pytest_joules.files import writing
 from pytest_joules.model import Report
-from pytest_joules.report import write as report_file
+from pytest_joules.report.text import escaped
+
+#: What a formula begins with, for one spreadsheet or another.
+_FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 def write(report: Report, path: str | os.PathLike[str]) -> None:
@@ -19,9 +23,9 @@ def write(report: Report, path: str | os.PathLike[str]) -> None:
     sample was measured: of a cached test that is another session, whose commit is not known here.
 
     Raises:
-        pytest_joules.report.write.ReportPathError: the file cannot be written.
+        pytest_joules.files.writing.ReportPathError: the file cannot be written.
     """
-    report_file.atomically(path, lambda file: _write(report, file))
+    writing.atomically(path, lambda file: _write(report, file))
 
 
 def _write(report: Report, file: TextIO) -> None:
@@ -32,7 +36,7 @@ def _write(report: Report, file: TextIO) -> None:
     rows.writerow(
         (
             *("nodeid", "outcome", "source", "provenance", "resolution", "block", "round", "iterations"),
-            *("energy_j", "duration_s", "tsc_ticks", *(f"domain_{name}_j" for name in domains)),
+            *("energy_j", "duration_s", "tsc_ticks", *(escaped(f"domain_{name}_j") for name in domains)),
             *("machine_id", "cpu", "python", "commit", "created"),
         )
     )
@@ -41,8 +45,15 @@ def _write(report: Report, file: TextIO) -> None:
         when = [None, test["cached"]] if test["cached"] is not None else [commit.get("id"), report.created]
         for number, sample in enumerate(test["samples"], 1):
             values = [sample["energy"], sample["duration"], sample["tsc"], *map(sample["domains"].get, domains)]
-            rows.writerow([*about, sample["block"], number, test["iterations"], *map(_cell, values), *machine, *when])
+            rows.writerow(map(_cell, [*about, sample["block"], number, test["iterations"], *values, *machine, *when]))
 
 
 def _cell(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Numbers as they are. A text that a spreadsheet would compute gets an apostrophe in front; what a terminal, or whoever reads
+    line by line, would obey is escaped as in Python."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if not isinstance(value, str):
+        return value
+    text = escaped(value)
+    return f"'{text}" if text.startswith(_FORMULAS) else text

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence, Set
 from numbers import Integral, Real
 from typing import TextIO
 
+from pytest_joules.files import writing
 from pytest_joules.model import Report
-from pytest_joules.report import write as report_file
 
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -21,9 +21,9 @@ def write(report: Report, path: str | os.PathLike[str]) -> None:
     The file is strict JSON in UTF-8: NaN and infinities become null.
 
     Raises:
-        pytest_joules.report.write.ReportPathError: the file cannot be written.
+        pytest_joules.files.writing.ReportPathError: the file cannot be written.
     """
-    report_file.atomically(path, lambda file: _write(report, file))
+    writing.atomically(path, lambda file: _write(report, file))
 
 
 def _write(report: Report, file: TextIO) -> None:

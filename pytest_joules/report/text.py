@@ -42,14 +42,20 @@ def encodable(text: str, encoding: str) -> str:
 def printable(text: str, encoding: str = "utf-8") -> str:
     """The text on one line: composed, with control characters, lone surrogates and the like escaped."""
     if not (text.isascii() and text.isprintable()):
-        text = unicodedata.normalize("NFC", text)
-        text = "".join(
-            character
-            if character.isprintable() or character in "\u200c\u200d"
-            else character.encode("unicode-escape").decode("ascii")
-            for character in text
-        )
+        text = escaped(unicodedata.normalize("NFC", text))
     return encodable(text, encoding)
+
+
+def escaped(text: str) -> str:
+    """The text with control characters, line breaks, lone surrogates and the like as Python writes them."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in "\u200c\u200d"
+        else character.encode("unicode-escape").decode("ascii")
+        for character in text
+    )
 
 
 def whole(text: str) -> str:

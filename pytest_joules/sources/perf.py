@@ -6,6 +6,7 @@ See perf_event_open(2) and ``arch/x86/events/rapl.c``.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import platform
@@ -106,6 +107,8 @@ class Perf(RisingSource):
         self._cpus = sysfs / "devices/system/cpu"
         self._open_event = open_event
         self._descriptors: list[int] = []
+        self._events: list[tuple[int, int]] = []
+        """What was opened: an event's configuration and the processor that it is counted on."""
         self._read = os.read
         self._dies = Dies((), self.mirrors)
 
@@ -116,7 +119,7 @@ class Perf(RisingSource):
             raise NoPmu(f"the power PMU exists on Linux only, this is {sys.platform}")
         type_, events = self._describe()
         processors = self._processors()
-        opened: list[tuple[int, str, str, float]] = []
+        opened: list[tuple[int, str, str, float, tuple[int, int]]] = []
         notes: list[str] = []
         try:
             packages = set(processors.values())
@@ -131,7 +134,9 @@ class Perf(RisingSource):
                         continue
                     part = _EVENTS[event.name]
                     name = package if part == "package" else suffixed(part, package, len(packages))
-                    opened.append((descriptor, name, "" if part in ("package", "psys") else package, event.joules))
+                    opened.append(
+                        (descriptor, name, "" if part in ("package", "psys") else package, event.joules, (event.config, cpu))
+                    )
         except Unavailable:
             for descriptor, *_ in opened:
                 os.close(descriptor)
@@ -139,10 +144,11 @@ class Perf(RisingSource):
         if not opened:
             raise NoPmu(f"{self._pmu} offers no energy event that opens ({'; '.join(notes)})")
         opened.sort(key=lambda each: each[1].startswith("psys"))
-        names = [name for _, name, _, _ in opened]
-        counts = counting(names, [parent for _, _, parent, _ in opened])
+        names = [name for _, name, *_ in opened]
+        counts = counting(names, [parent for _, _, parent, *_ in opened])
         self._descriptors = [descriptor for descriptor, *_ in opened]
-        self._scales = [joules for *_, joules in opened]
+        self._scales = [joules for *_, joules, _ in opened]
+        self._events = [event for *_, event in opened]
         self.domains = tuple(Domain(name, count) for name, count in zip(names, counts, strict=True))
         self.trouble = {}
         self.why = "; ".join(["the processor's counters, read through the kernel's power PMU", *dict.fromkeys(notes)])
@@ -168,16 +174,26 @@ class Perf(RisingSource):
 
     def _read_each(self) -> Counters:
         values: list[float | None] = []
-        for descriptor, domain in zip(self._descriptors, self.domains, strict=True):
+        for index, domain in enumerate(self.domains):
             value: int | None = None
             try:
-                value = _COUNT.unpack(self._read(descriptor, 8))[0]
+                value = _COUNT.unpack(self._read(self._descriptors[index], 8))[0]
             except OSError as error:
                 self.trouble[domain.name] = f"perf event: {error.strerror}"
             except struct.error:
                 self.trouble[domain.name] = "perf event: no count (its processor is offline?)"
+            if value is None and self._descriptors[index] >= 0:
+                self._reopen(index)
             values.append(value)
         return tuple(values)
+
+    def _reopen(self, index: int) -> None:
+        """For the next reading: the driver was loaded anew, perhaps. It counts from there, so this reading has no value."""
+        with contextlib.suppress(OSError, ValueError):
+            descriptor = self._open_event(int((self._pmu / "type").read_text()), *self._events[index])
+            with contextlib.suppress(OSError):
+                os.close(self._descriptors[index])
+            self._descriptors[index] = descriptor
 
     def _describe(self) -> tuple[int, list[Event]]:
         """The PMU's type and the energy events that it offers."""

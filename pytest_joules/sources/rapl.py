@@ -5,6 +5,7 @@ What the files mean: https://docs.kernel.org/power/powercap/powercap.html
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from pytest_joules.clock import CLOCKS
+from pytest_joules.files import reading
 from pytest_joules.model import Counters
 from pytest_joules.sources.base import Domain, Source, Unavailable
 from pytest_joules.sources.dies import Dies
@@ -34,6 +37,8 @@ _WRAP_SECONDS = 60.0
 _ZONE = re.compile(r"(?P<control>[^:]+)(?P<numbers>(?::\d+)+)")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _PACKAGE = re.compile(r"package-\d+(-die-\d+)?")
+#: Nanoseconds between two looks whether a counter that does not move is still there.
+_AGAIN = 50_000_000
 _GONE = (errno.ENODEV, errno.EBADF, errno.ESTALE)
 
 
@@ -217,10 +222,13 @@ class PowercapSource(Source):
         super().__init__()
         self._spans: list[int | None] = []
         self._watts: list[float] = []
+        self._still: set[int] = set()
+        """Counters that have not moved: perhaps what is read is not there any more."""
 
     def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
         result: list[float | None] = []
-        for domain, first, last, span, watts in zip(self.domains, before, after, self._spans, self._watts, strict=True):
+        each = zip(self.domains, before, after, self._spans, self._watts, strict=True)
+        for index, (domain, first, last, span, watts) in enumerate(each):
             if first is None or last is None:
                 self.trouble.setdefault(domain.name, "the counter could not be read")
                 result.append(None)
@@ -230,6 +238,8 @@ class PowercapSource(Source):
                 self.trouble[domain.name] = change
                 if last != first:
                     self.jumped.add(domain.name)
+                else:
+                    self._still.add(index)
                 result.append(None)
             else:
                 self.trouble.pop(domain.name, None)
@@ -258,6 +268,8 @@ class Rapl(PowercapSource):
         self._opened = False
         self._pread: Callable[[int, int, int], bytes]
         self._dies = Dies((), self.mirrors)
+        self._looked = 0
+        self._replaced: set[int] = set()
 
     def open(self) -> None:
         if self._opened:
@@ -271,7 +283,7 @@ class Rapl(PowercapSource):
         kept: list[NamedZone] = []
         for each in named:
             try:
-                descriptor = os.open(each.zone.path / "energy_uj", os.O_RDONLY)
+                descriptor = os.open(each.zone.path / "energy_uj", os.O_RDONLY | os.O_NONBLOCK)
             except OSError as error:
                 refused[each.domain.name] = each, error
                 continue
@@ -299,11 +311,17 @@ class Rapl(PowercapSource):
         self._dies.watch(self.read)
 
     def read(self) -> Counters:
+        if self._still:
+            self._look_for_others()
         pread = self._pread
         try:
             counters: Counters = tuple([int(pread(descriptor, 32, 0)) for descriptor in self._descriptors])
         except (OSError, ValueError):
             counters = self._read_each()
+        if self._replaced:
+            counters = tuple(None if index in self._replaced else value for index, value in enumerate(counters))
+            self.trouble.update((self.domains[index].name, "the counter's file was replaced") for index in self._replaced)
+            self._replaced.clear()
         if self._dies.watching:
             self._dies.note(counters)
         return counters
@@ -342,13 +360,28 @@ class Rapl(PowercapSource):
             return True
         return _identity(self._descriptors[index]) != self._identities[index]
 
+    def _look_for_others(self) -> None:
+        """A file that was replaced (the driver was loaded anew, another tree mounted) would be read for ever as it was."""
+        now = CLOCKS.wall()
+        still, self._still = self._still, set()
+        if not self._opened or now - self._looked < _AGAIN:
+            return
+        self._looked = now
+        for index in still:
+            with contextlib.suppress(OSError):
+                status = (self._zones[index].path / "energy_uj").stat()
+                if (status.st_dev, status.st_ino) != self._identities[index]:
+                    self._reopen(index)
+                    # No difference between the two files' values is anybody's energy.
+                    self._replaced.add(index)
+
     def _reopen(self, index: int) -> None:
         _close(self._descriptors[index], self._identities[index])
         self._descriptors[index], self._identities[index] = -1, (-1, -1)
         zone = self._zones[index]
         if _text(zone.path / "name") != zone.label:
             raise OSError(errno.ENODEV, f"no longer the counter of {zone.label}")
-        self._descriptors[index] = os.open(zone.path / "energy_uj", os.O_RDONLY)
+        self._descriptors[index] = os.open(zone.path / "energy_uj", os.O_RDONLY | os.O_NONBLOCK)
         self._identities[index] = _identity(self._descriptors[index])
 
 
@@ -441,7 +474,7 @@ def _directories(root: Path) -> list[str]:
 def _text(path: Path) -> str | None:
     """The file's one word; ``None`` where it cannot be read or is no name."""
     try:
-        text = path.read_text(encoding="ascii").strip()
+        text = reading.read_text(path, 2**20, "ascii").strip()
     except (OSError, ValueError):
         return None
     return text if _PLAIN.fullmatch(text) else None
@@ -449,7 +482,7 @@ def _text(path: Path) -> str | None:
 
 def _number(path: Path) -> int | None:
     try:
-        return int(path.read_bytes())
+        return int(reading.read_bytes(path, 2**20))
     except (OSError, ValueError):
         return None
 

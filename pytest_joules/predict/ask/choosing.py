@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_joules.files import cache
 from pytest_joules.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,12 +41,10 @@ def choose(config: pytest.Config, settings: Settings) -> Chosen:
     text = settings.predict
     assert text is not None
     if not text:
-        cache: Any = getattr(config, "cache", None)
-        if cache is None:
-            raise NoPredictor(
-                "pytest's cache, where joules train puts its model, is switched off: name one, --energy-predict=MODEL"
-            )
-        path = Path(cache.mkdir("joules")) / _DEFAULT
+        try:
+            path = cache.folder(config) / _DEFAULT
+        except cache.NoCache as error:
+            raise NoPredictor(f"there is no model: {error}") from None
         if not path.exists():
             raise NoPredictor("there is no model yet: joules train makes one from the history")
         return Chosen(lambda: _from_file(path, None))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytest
 
+from pytest_joules.files import cache
 from pytest_joules.model import Record, Report
 from pytest_joules.predict.ask.choosing import NoPredictor
 from pytest_joules.settings import Settings
@@ -54,13 +55,10 @@ def history_url(config: pytest.Config, settings: Settings) -> str:
     """
     if settings.store is not None:
         return settings.store
-    cache: Any = getattr(config, "cache", None)
-    if cache is None:
-        raise NoPredictor("there is no history: pytest's cache is switched off (-p no:cacheprovider)")
     try:
-        return str(cache.mkdir("joules") / "history.db")
-    except OSError as error:
-        raise NoPredictor(f"pytest's cache directory cannot be written: {error}") from None
+        return cache.history(config)
+    except cache.NoCache as error:
+        raise NoPredictor(f"there is no history: {error}") from None
 
 
 @contextmanager

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_joules.breach import status
+from pytest_joules.companion import scratch
 from pytest_joules.model import Record, Report, empty_record
 from pytest_joules.net import guarded
 from pytest_joules.plugin import quick_imports
@@ -53,14 +52,14 @@ class Saying:
         """``None`` in a run that does not measure."""
         self.foretold: Foretold | None = None
         self._said = False
-        self._folder: str | None = None
+        self._folder: Path | None = None
         self._records: dict[str, Record] = {}
         if self.writes_json and settings.json is not None:
-            from pytest_joules.report import write
+            from pytest_joules.files import writing
 
             try:
-                write.check(settings.json, "--energy-json")
-            except write.ReportPathError as error:
+                writing.check(settings.json, "--energy-json")
+            except writing.ReportPathError as error:
                 raise pytest.UsageError(str(error)) from None
 
     @property
@@ -84,13 +83,13 @@ class Saying:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist's
         if self._folder is None:
-            self._folder = tempfile.mkdtemp(prefix="pytest-joules-")
-        node.workerinput["joules_predicting"] = self._folder
+            self._folder = scratch.folder("predicted")
+        node.workerinput["joules_predicting"] = str(self._folder)
 
     @pytest.hookimpl(optionalhook=True)
     @guarded
     def pytest_xdist_node_collection_finished(self) -> None:
-        if self.foretold is None and self._folder is not None and (found := sorted(Path(self._folder).glob("*.json"))):
+        if self.foretold is None and self._folder is not None and (found := sorted(self._folder.glob("*.json"))):
             self.take(Foretold(**json.loads(found[0].read_text("utf-8"))))
             self._say()
 
@@ -157,7 +156,7 @@ class Saying:
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            scratch.remove(self._folder)
         if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.foretold is not None and self.foretold.left_out:
             session.exitstatus = pytest.ExitCode.OK
         alone = self.reporting is None or self.config.option.collectonly
@@ -170,9 +169,10 @@ class Saying:
     def _finish_alone(self) -> bool:
         """The report and the account of a run that measured nothing; whether the report could not be written."""
         from pytest_joules import fingerprint
+        from pytest_joules.files import writing
         from pytest_joules.predict.ask.choosing import NoPredictor
         from pytest_joules.predict.ask.reading import history_url, keep
-        from pytest_joules.report import json_file, write
+        from pytest_joules.report import json_file
         from pytest_joules.store import StoreError
 
         foretold = self.foretold or Foretold()
@@ -204,7 +204,7 @@ class Saying:
         try:
             if self.settings.json is not None:
                 json_file.write(report, self.settings.json)
-        except write.ReportPathError as error:
+        except writing.ReportPathError as error:
             self._tell(f"--energy-json: {error}")
             return True
         return False

@@ -13,6 +13,10 @@ from pytest_joules.baseline.checked import Bad
 
 Array: TypeAlias = NDArray[Any]
 
+#: Bytes of a list of names, and how many there are: ten times those of our largest models.
+_MOST_BYTES = 8 * 2**20
+_MOST_NAMES = 500_000
+
 
 def pack(names: Sequence[str]) -> Array:
     """Names as bytes: a fixed width would be that of the longest."""
@@ -28,8 +32,11 @@ def unpack(arrays: Mapping[str, Array], key: str) -> list[str]:
     packed = _of(arrays, key)
     if packed.dtype != np.uint8 or packed.ndim != 1:
         raise Bad(f"{key!r} is no list of names")
+    text = packed.tobytes()
+    if len(text) > _MOST_BYTES or text.count(b",") + text.count(b"[") > _MOST_NAMES:
+        raise Bad(f"{key!r} has more names than any of ours")
     try:
-        names = json.loads(packed.tobytes())
+        names = json.loads(text)
     except (ValueError, RecursionError):
         raise Bad(f"{key!r} is no list of names") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):

@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pytest_joules.baseline.checked import Bad, decode, list_of, required
+from pytest_joules.baseline.checked import Bad, decode, list_of, required, shown
+from pytest_joules.files import reading
 from pytest_joules.model import OTHER
 from pytest_joules.predict.code.facts import facts_of
 from pytest_joules.predict.level.fitting import TrainingError
@@ -16,6 +17,10 @@ from pytest_joules.predict.level.training import Row
 
 #: What quantity of a repetition each target is.
 _QUANTITY = {"joules": "energy", "seconds": "duration", "tsc": "tsc"}
+
+#: Bytes of a package's file, and of one line in it.
+_MOST_BYTES = 2**30
+_LONGEST = 16 * 2**20
 
 #: Repetitions that a test has at least.
 FEWEST = 5
@@ -37,10 +42,11 @@ def rows(folder: Path) -> Iterator[Row]:
 
 def _of_file(file: Path) -> list[Row]:
     try:
-        with file.open(encoding="utf-8") as lines:
-            return list(_of_package(map(_decoded, lines)))
-    except (Bad, OSError, UnicodeDecodeError, LookupError, TypeError, ValueError) as error:
-        what = f"{error}" if isinstance(error, Bad) else f"is no file of joules collect ({type(error).__name__})"
+        return list(_of_package(map(_decoded, reading.lines(file, _MOST_BYTES, _LONGEST))))
+    except (Bad, OSError, LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        what = f"is no file of joules collect ({type(error).__name__})"
+        if isinstance(error, Bad | OSError):
+            what = str(error) if isinstance(error, Bad) else f"cannot be read ({error.strerror or error})"
         raise TrainingError(f"{file} {what}: collect it anew, or remove it") from None
 
 
@@ -66,7 +72,11 @@ def _of_package(lines: Iterator[dict[str, Any]]) -> Iterator[Row]:
 
 
 def _row(line: Mapping[str, Any], functions: Mapping[int, tuple[str, str]], sources: Mapping[tuple[str, str], str]) -> Row:
-    numbers = [number for first, last in list_of(dict(line), "functions", list) for number in range(first, last + 1)]
+    numbers: list[int] = []
+    for first, last in list_of(dict(line), "functions", list):
+        if not 0 <= last - first < len(functions) - len(numbers):
+            raise Bad(f"names functions ({shown([first, last])}) that are not there")
+        numbers += range(first, last + 1)
     counts = {functions[int(number)][0]: [float(count) for count in counted] for number, counted in line["counts"].items()}
     if line["other_calls"] is not None:
         counts[OTHER] = [float(line["other_calls"])]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pytest_joules.baseline.checked import Bad
+from pytest_joules.baseline.checked import Bad, shown
 from pytest_joules.predict.code.facts import TestFacts
 from pytest_joules.predict.level.adaptation import Adaptation
 from pytest_joules.predict.level.arrays import Array, floats, one_float, pack, unpack
@@ -163,9 +163,9 @@ class LevelModel:
         from pytest_joules.predict.code.features import REPRESENTATIONS
 
         if kind not in KINDS:
-            raise Bad(f"is of a kind {kind!r} that is not known here")
+            raise Bad(f"is of a kind {shown(kind)} that is not known here")
         if not representations or set(representations) - REPRESENTATIONS.keys():
-            raise Bad(f"looks at representations that are not known here: {', '.join(representations)}")
+            raise Bad(f"looks at representations that are not known here: {shown(', '.join(representations))}")
         regressor = KINDS[kind].from_arrays(within(arrays, "regressor"))
         adaptation = within(arrays, "adaptation")
         seen = Seen.from_arrays(within(arrays, "seen"))

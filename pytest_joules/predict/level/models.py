@@ -6,7 +6,7 @@ as often is one step further, whether that is 100 or 1,000 times. All targets ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeAlias
 
@@ -20,6 +20,9 @@ TARGETS = ("joules", "seconds", "tsc")
 
 #: More columns in one table than this are no table of ours.
 _MOST_DENSE = 20_000
+
+#: Values of a table that are in memory at a time.
+_MOST_VALUES = 2_000_000
 
 
 class Entries(NamedTuple):
@@ -36,6 +39,19 @@ class Entries(NamedTuple):
         table = np.zeros(self.shape)
         table[self.rows, self.columns] = self.values
         return table
+
+    def scored(self, score: Callable[[Array], Array]) -> Array:
+        """What ``score`` makes of the rows, given some of them at a time as an array: all at once may be more than fits."""
+        rows, columns = self.shape
+        step = max(1, _MOST_VALUES // max(columns, 1))
+        found = [np.zeros(0)]
+        for begin in range(0, rows, step):
+            inside = (self.rows >= begin) & (self.rows < begin + step)
+            part = Entries(
+                self.rows[inside] - begin, self.columns[inside], self.values[inside], (min(step, rows - begin), columns)
+            )
+            found.append(score(part.dense()))
+        return np.concatenate(found)
 
 
 def logarithm(values: Array) -> Array:
@@ -105,8 +121,7 @@ class Linear:
 
     def score(self, table: Entries) -> Array:
         """Weighted sums, each column held within what was seen."""
-        result: Array = np.clip(table.dense(), self.low, self.high) @ self.weights + self.intercept
-        return result
+        return table.scored(lambda part: np.clip(part, self.low, self.high) @ self.weights + self.intercept)
 
     def arrays(self) -> dict[str, Array]:
         """For the file."""
@@ -163,7 +178,7 @@ class Boosted:
 
     def score(self, table: Entries) -> Array:
         """The trees' sums."""
-        return self.trees.score(table.dense())
+        return table.scored(self.trees.score)
 
     def arrays(self) -> dict[str, Array]:
         """For the file."""

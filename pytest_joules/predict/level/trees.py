@@ -14,6 +14,10 @@ from pytest_joules.predict.level.arrays import Array, floats, indices, one_float
 #: No tree that scikit-learn grew here is deeper.
 _DEEPEST = 64
 
+#: Nodes and trees of an ensemble: ours have 4,350 and 150.
+_MOST_NODES = 500_000
+_MOST_TREES = 1_000
+
 #: Rows scored at a time: rows x trees places in memory.
 _CHUNK = 2048
 
@@ -67,6 +71,8 @@ class Trees:
         feature = indices(arrays, "feature", max(columns, 1), nodes)
         left, right = (indices(arrays, name, nodes, nodes) for name in ("left", "right"))
         roots = indices(arrays, "roots", nodes)
+        if nodes > _MOST_NODES or len(roots) > _MOST_TREES:
+            raise Bad(f"has {len(roots)} trees of {nodes} nodes, more than any of ours")
         own = np.arange(nodes)
         leaf = left == own
         if not np.array_equal(leaf, right == own) or np.any(left[~leaf] <= own[~leaf]) or np.any(right[~leaf] <= own[~leaf]):

@@ -17,8 +17,10 @@ from types import TracebackType
 from typing import Any
 
 from pytest_joules.dependencies import kept
+from pytest_joules.dependencies.code import MOST_BYTES
 from pytest_joules.dependencies.graph import Graph
 from pytest_joules.dependencies.project import Project
+from pytest_joules.files import reading
 from pytest_joules.model import Record
 from pytest_joules.predict.ask.asking import Changes
 from pytest_joules.predict.code.added import added
@@ -163,7 +165,7 @@ class Laboratory:
 
     def text(self, path: str) -> str:
         """A file of the untouched copy."""
-        return (self.base / path).read_text("utf-8")
+        return reading.read_text(self.base / path, MOST_BYTES)
 
     def write(self, path: str, text: str, *, both: bool = False) -> None:
         """Another text of a file, in the copy that is rewritten or in both. Python compares whole seconds to know whether its

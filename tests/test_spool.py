@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import wait_until
 from sqlalchemy import URL
 from test_store import measured, report_of
 
@@ -310,11 +311,12 @@ def test_a_server_of_the_projects_choice_is_not_sent_the_password(inner, monkeyp
         url = f"postgresql+psycopg://anna@127.0.0.1:{server.getsockname()[1]}/energy{query}"
         inner.ini(f"energy_store = {url}")
         inner.refused(says=["--energy-store", "cleartext password", "PGREQUIREAUTH"])
-        assert heard and not any(b"of-my-own" in message for message in heard)
+        wait_until(lambda: heard, "asking")
+        assert not any(b"of-my-own" in message for message in heard)
         # Who trusts it says so, where the project cannot.
         monkeypatch.setenv("PGREQUIREAUTH", "password")
         inner.run()
-        assert any(b"of-my-own" in message for message in heard)
+        wait_until(lambda: any(b"of-my-own" in message for message in heard), "sending it")
 
 
 def test_one_spool_for_each_database(monkeypatch):

@@ -202,9 +202,8 @@ def _fits(value: object, form: Any, what: str) -> None:  # noqa: ANN401 - a form
             _fits(entry, form[None], what)
     else:
         for key, part in form.items():
-            if key not in value:
-                raise Bad(f"its {what} has no {key}")
-            _fits(value[key], part, f"{key} of {what}")
+            # An older version may not have written it.
+            _fits(value.setdefault(key, [] if isinstance(part, list) else _ABSENT.get(part)), part, f"{key} of {what}")
 
 
 def _signed(value: object, what: str) -> None:
@@ -258,10 +257,14 @@ def _summary(value: object, what: str) -> None:
         _fits(value, _SUMMARY, what)
 
 
+#: What a key stands for that is not there, by its form; else it is nothing.
+_ABSENT: Mapping[Any, object] = {_flag: False, _tally: 0}
+
 #: The forms of facts: a check of its own, ``[form]`` of a list's entries, ``{None: form}`` of an object's, ``{key: form}``.
 _FACTS: Mapping[str, Any] = {
     "phases": dict.fromkeys(("setup", "call", "teardown"), _signed),
     "net_energy": _signed,
+    "own_share": _signed,
     "regions": {None: {"energy": _summary, "duration": _summary}},
     "work": {None: {"amount": _finite, "joules_per_unit": _finite_or_none}},
     "scores": {None: _finite_or_none},

@@ -111,8 +111,7 @@ class SQLite:
         if not head and not self._beginning("-wal", 1):
             return True
         if not head.startswith(_MAGIC):
-            # Pytest's cache is ours to mend, nobody else's file.
-            if self.path.parent.parts[-2:] == ("d", "joules"):
+            if self._in_cache:
                 raise SetAside("corrupt", "file is not a database")
             raise StoreError(f"{self.path} is no history of pytest-joules, and was left as it is: name another file")
         if int.from_bytes(head[68:72], "big") != APPLICATION and not self._has_our_tables():
@@ -124,9 +123,15 @@ class SQLite:
         _recognised.add((found.st_dev, found.st_ino))
         return False
 
+    @property
+    def _in_cache(self) -> bool:
+        """Pytest's cache is ours to mend, nobody else's file."""
+        return self.path.parent.parts[-2:] == ("d", "joules")
+
     def _has_our_tables(self) -> bool:
         """Of what older versions wrote; damaged, or with its first tables in the log still, it is known by the text of these."""
-        if self._ask("SELECT value FROM meta WHERE key = 'schema' AND (SELECT count(*) FROM sessions) >= 0").isdigit():
+        others = "" if self._in_cache else " AND (SELECT count(*) FROM sessions) >= 0"
+        if self._ask(f"SELECT value FROM meta WHERE key = 'schema'{others}").isdigit():
             return True
         beginning = self._beginning("", _BEGINNING) + self._beginning("-wal", _BEGINNING)
         return all(statement in beginning for statement in _OURS)

@@ -66,7 +66,7 @@ def make(path: Path) -> int | None:
     except OSError:
         locked = True  # nothing can be locked here: then its age tells
     if locked and _is(descriptor, path):
-        _held[descriptor] = _identity(descriptor)
+        _held[descriptor] = identity(descriptor)
         return descriptor
     os.close(descriptor)
     return None
@@ -86,7 +86,7 @@ def take(path: Path, *, shared: bool = False) -> int | None:
     try:
         if _lock(descriptor):
             if _is(descriptor, path):
-                _held[descriptor] = _identity(descriptor)
+                _held[descriptor] = identity(descriptor)
                 return descriptor
             _unlock(descriptor)  # removed meanwhile
     except BaseException:
@@ -98,7 +98,7 @@ def take(path: Path, *, shared: bool = False) -> int | None:
 
 def is_held(descriptor: int) -> bool:
     """Whether this process has the lock: a fork of the one that took it has not."""
-    return _held.get(descriptor) == _identity(descriptor)
+    return _held.get(descriptor) == identity(descriptor)
 
 
 def release(descriptor: int) -> None:
@@ -120,7 +120,7 @@ def take_left(path: Path) -> int | None:
         if not is_old(path):
             return None
     descriptor = os.open(path, os.O_RDONLY)
-    _held[descriptor] = _identity(descriptor)
+    _held[descriptor] = identity(descriptor)
     return descriptor
 
 
@@ -177,10 +177,11 @@ def _is(descriptor: int, path: Path) -> bool:
         status = path.lstat()
     except OSError:
         return False
-    return _identity(descriptor) == (status.st_dev, status.st_ino)
+    return identity(descriptor) == (status.st_dev, status.st_ino)
 
 
-def _identity(descriptor: int) -> tuple[int, int]:
+def identity(descriptor: int) -> tuple[int, int]:
+    """Which file a descriptor leads to: a number that was closed may lead to another one by now."""
     try:
         status = os.fstat(descriptor)
     except OSError:
@@ -189,8 +190,8 @@ def _identity(descriptor: int) -> tuple[int, int]:
 
 
 def _forked() -> None:
-    for descriptor, identity in _held.items():
-        if _identity(descriptor) == identity:
+    for descriptor, known in _held.items():
+        if identity(descriptor) == known:
             os.close(descriptor)
     _held.clear()
 

@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 
 from pytest_joules.clock import CLOCKS
 from pytest_joules.files import reading
+from pytest_joules.locks import identity
 from pytest_joules.model import Counters
 from pytest_joules.sources.base import Domain, Source, Unavailable
 from pytest_joules.sources.dies import Dies
@@ -295,7 +296,7 @@ class Rapl(PowercapSource):
                 continue
             kept.append(each)
             self._descriptors.append(descriptor)
-            self._identities.append(_identity(descriptor))
+            self._identities.append(identity(descriptor))
         if not kept or any(each.domain.counts for each, _ in refused.values()):
             self.close()
             raise _refusal(self._root, [each for each in refused.values() if each[0].domain.counts or not kept])
@@ -327,8 +328,8 @@ class Rapl(PowercapSource):
         return counters
 
     def close(self) -> None:
-        for descriptor, identity in zip(self._descriptors, self._identities, strict=True):
-            _close(descriptor, identity)
+        for descriptor, known in zip(self._descriptors, self._identities, strict=True):
+            _close(descriptor, known)
         # whoever reads on gets EBADF, not somebody else's file
         self._descriptors = [-1] * len(self._descriptors)
         self._identities = [(-1, -1)] * len(self._descriptors)
@@ -358,7 +359,7 @@ class Rapl(PowercapSource):
         """Whether the descriptor no longer leads to the counter: the device went, or somebody closed it."""
         if isinstance(error, OSError) and error.errno in _GONE:
             return True
-        return _identity(self._descriptors[index]) != self._identities[index]
+        return identity(self._descriptors[index]) != self._identities[index]
 
     def _look_for_others(self) -> None:
         """A file that was replaced (the driver was loaded anew, another tree mounted) would be read for ever as it was."""
@@ -382,7 +383,7 @@ class Rapl(PowercapSource):
         if _text(zone.path / "name") != zone.label:
             raise OSError(errno.ENODEV, f"no longer the counter of {zone.label}")
         self._descriptors[index] = os.open(zone.path / "energy_uj", os.O_RDONLY | os.O_NONBLOCK)
-        self._identities[index] = _identity(self._descriptors[index])
+        self._identities[index] = identity(self._descriptors[index])
 
 
 def zones_below(root: Path) -> list[Zone]:
@@ -493,15 +494,6 @@ def _said(error: OSError | ValueError) -> str:
     return "holds no number"
 
 
-def _identity(descriptor: int) -> tuple[int, int]:
-    """Which file a descriptor leads to: a number that was closed may lead to another one by now."""
-    try:
-        status = os.fstat(descriptor)
-    except OSError:
-        return (-1, -1)
-    return (status.st_dev, status.st_ino)
-
-
-def _close(descriptor: int, identity: tuple[int, int]) -> None:
-    if descriptor >= 0 and _identity(descriptor) == identity:
+def _close(descriptor: int, known: tuple[int, int]) -> None:
+    if descriptor >= 0 and identity(descriptor) == known:
         os.close(descriptor)

@@ -329,10 +329,13 @@ def test_lines_that_are_too_dear_are_given_up_first(inner):
 
 
 @pytest.mark.skipif(not MODERN, reason="sys.monitoring came with Python 3.12")
-def test_no_event_fires_in_measured_rounds(inner):
+@pytest.mark.parametrize("scope", ["function", "class", "module"])
+def test_no_event_fires_in_measured_rounds(inner, scope):
     # A callback of our own on top of the recorder's: it is told of every event that fires. Three calls in two warm-up rounds.
+    # A fixture of a class is set up in every round of a function that is in none (pytest-django has one for all tests).
     inner.conftest(
-        "import sys\nfired = []\n"
+        "import pytest, sys\nfired = []\n"
+        f"@pytest.fixture(scope={scope!r}, autouse=True)\ndef around(): yield\n"
         "def pytest_collection_finish(session):\n"
         "    from pytest_joules.dependencies import recorder\n"
         "    tracking = session.config.pluginmanager.get_plugin('joules-tracking')\n"

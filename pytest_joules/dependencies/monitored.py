@@ -196,17 +196,23 @@ class Monitored(Recorder):
 
     @contextmanager
     def apart(self) -> Iterator[dict[int, CodeType]]:
+        quiet = dict(self._quiet)
         self._arm_again()
         self._find()
         # Only what runs is asked for: each function tells it once.
         recording, self._recording = self._recording, False
-        with super().apart() as inside:
-            yield inside
-        self._recording = recording
-        self._find()
-        if recording:
-            self._inside.update(inside)
-            self._arm_again()
+        try:
+            with super().apart() as inside:
+                yield inside
+        finally:
+            self._recording = recording
+            self._find()
+            if recording:
+                self._inside.update(inside)
+                self._arm_again()
+            else:
+                # A fixture of a class is set up in every round of a function that is in none: such a round may be measured.
+                self._disarm(quiet | inside)
 
     def _arm_again(self) -> None:
         tool = self._tool

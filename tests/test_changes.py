@@ -69,6 +69,7 @@ def run(text: str, call: str = "test()") -> tuple[dict[str, list[float]], int]:
     exec(compile(text, FILE, "exec"), module)
     code = compile(call, "call", "eval")
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 tells of instructions only where somebody asked before
     sys.settrace(trace)
     try:
         eval(code, module)

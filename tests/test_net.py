@@ -182,7 +182,7 @@ WORK = {
     "dependencies.tracking.Tracking.code": "not recorded",
     "dependencies.tracking.Tracking.begin": "not recorded",
     "dependencies.tracking.Tracking.end": "not recorded",
-    "dependencies.recorder.Recorder.prepare": "not recorded",
+    "dependencies.recorder.Recorder._new_modules": "not recorded",
     "dependencies.opened.Opened.listen": "not recorded",
     "course.Course._goes_on": "not recorded",
     "meter.Meter.open": "not recorded",

@@ -159,7 +159,8 @@ class TestDescendants:
     def test_memory_of_all(self, sandbox, monkeypatch):
         monkeypatch.setattr(module, "_memory", lambda: 200 * 2**20)
         monkeypatch.setattr(module, "_COUNT", 0.1)
-        code = "import os, time\nfor _ in range(2): os.fork()\nx = bytearray(os.urandom(2**20) * 100)\ntime.sleep(60)"
+        # Each of four stays well below the limit.
+        code = "import os, time\nfor _ in range(2): os.fork()\nx = bytearray(b'1') * (70 * 2**20)\ntime.sleep(60)"
         with pytest.raises(Failed, match="MiB of memory were used, more than the limit of 200 MiB"):
             sandbox.run(python(code))
 

@@ -189,10 +189,10 @@ class Measuring:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         notes: list[str] = []
-        measured_by_us = False
+        planned: tuple[ItemSettings, Plan] | None = None
         with net(notes):
-            measured_by_us = self._is_to_be_measured(item)
-        if measured_by_us:
+            planned = self._planned(item)
+        if planned is not None:
             note = ("energy_note", "not measured: another plugin runs it")
             item.user_properties.append(note)
             result = repeat.run_by_others(item, nextitem, self)
@@ -200,30 +200,28 @@ class Measuring:
                 return True
             item.user_properties.remove(note)
             with net(notes):
-                plan, own = plan_of(item), self._own(item)
-                course, rounds = self._rounds_of(item, nextitem, own, plan)
+                course, rounds = self._rounds_of(item, nextitem, *planned)
         if notes:
             item.user_properties.append(("energy_note", f"not measured: {notes[0]}"))
-        if notes or not measured_by_us:
+        if notes or planned is None:
             return None  # it runs as without us
         hook = item.ihook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        if not self._run(item, course, rounds, own, plan):
+        if not self._run(item, course, rounds, *planned):
             hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
-    def _own(self, item: pytest.Item) -> ItemSettings:
-        return item.stash.get(SETTINGS, None) or self._settings_of(item)
-
-    def _is_to_be_measured(self, item: pytest.Item) -> bool:
-        plan, own = plan_of(item), self._own(item)
+    def _planned(self, item: pytest.Item) -> tuple[ItemSettings, Plan] | None:
+        """How a test is to be measured; ``None`` where it is not."""
+        plan = plan_of(item)
+        own = item.stash.get(SETTINGS, None) or self._settings_of(item)
         if own.skip or not plan.measure or self._unusable:
             why = f"not measured: {'marked skip' if own.skip else plan.why or self._unusable[0]}"
             item.user_properties.append(("energy_note", why))
             if own.budget is not None:
                 self._unjudged[item.nodeid] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": why}
-            return False
-        return self.cached is None or not self.cached.stands_for(item)
+            return None
+        return None if self.cached is not None and self.cached.stands_for(item) else (own, plan)
 
     def _rounds_of(
         self, item: pytest.Item, nextitem: pytest.Item | None, own: ItemSettings, plan: Plan, *, silent: bool = False

@@ -212,7 +212,8 @@ class Tracking:
         functions = self.graph.closure(roots | made | more_nodes | self._asked_for_by_text())
         # What feeds them has feeders of its own. Until it is what is_unchanged() finds, who begins at the keys of all of it.
         for _ in range(_STEPS):
-            if not self.reach.feeders(_paths(functions)) or (whole := self._reached(functions, more_nodes)) == functions:
+            feeders = self.reach.feeders(_paths(functions))
+            if not feeders or (whole := self._reached(functions, more_nodes, feeders)) == functions:
                 break
             functions = whole
         if not functions and "<doctest>" not in surroundings:
@@ -368,11 +369,11 @@ class Tracking:
         if any(stored[key] != value for key, value in files.items()):
             return False
         self._load()
-        return self._reached(stored, nodes) | surroundings | files == stored
+        return self._reached(stored, nodes, self.reach.feeders(_paths(stored))) | surroundings | files == stored
 
-    def _reached(self, keys: Collection[str], nodes: Iterable[Node]) -> dict[str, str]:
+    def _reached(self, keys: Collection[str], nodes: Iterable[Node], feeders: Iterable[Node]) -> dict[str, str]:
         """Hashes of all that the pieces with these keys need, and what feeds their files."""
-        return self.graph.closure({*self.graph.roots(keys), *nodes, *self.reach.feeders(_paths(keys))})
+        return self.graph.closure({*self.graph.roots(keys), *nodes, *feeders})
 
     def has_other_files(self, functions: Mapping[str, str]) -> bool:
         """Whether a file that a record names is another one now."""

@@ -24,12 +24,15 @@ PATIENCE = 120.0
 def start() -> Iterator[Start]:
     """Start Python in a process group of its own; what is left of the group is killed after the test.
 
-    Ctrl-C ends it, however this run was started: a shell script's background jobs, and all that they start, ignore it.
+    Signals end it, however this run was started: a shell script's background jobs, and all that they start, ignore Ctrl-C, and
+    what nohup starts ignores SIGHUP.
     """
     processes = []
+    handlers = {getattr(signal, name): signal.SIG_DFL for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)}
+    handlers[signal.SIGINT] = signal.default_int_handler
 
     def start(*args: str, cwd: Path | None = None, env: dict[str, str] | None = None, stderr: int = subprocess.STDOUT):
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             process = subprocess.Popen(
                 [sys.executable, *args],
@@ -41,7 +44,8 @@ def start() -> Iterator[Start]:
                 start_new_session=os.name == "posix",
             )
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         processes.append(process)
         return process
 

@@ -11,15 +11,15 @@ STABLE_ABI = sys.implementation.name == "cpython" and not sysconfig.get_config_v
 setup(
     ext_modules=[
         Extension(
-            f"pytest_joules.{name}",
-            sources=[f"pytest_joules/{name}.c"],
+            f"pytest_joules.{room}.{name}",
+            sources=[f"pytest_joules/{room}/{name}.c"],
             define_macros=[("Py_LIMITED_API", "0x030A0000")] if STABLE_ABI else [],
             py_limited_api=STABLE_ABI,
             # No compiler, no headers or another architecture: the plugin installs without it, takes the monotonic clock and
             # makes in Python what stands in for functions.
             optional=True,
         )
-        for name in ("_tsc", "_standin")
+        for room, name in (("sources", "_tsc"), ("code", "_standin"))
     ],
     options={"bdist_wheel": {"py_limited_api": "cp310"}} if STABLE_ABI else {},
 )

@@ -33,7 +33,7 @@ from startup import PROJECT, environment
 BAR = 19 / 20
 #: A counter that every look at it moves by half a millijoule, and an edit by one; nobody else is on the machine.
 COUNTER = """
-import pytest_joules.foreign
+import pytest_joules.measure.other_load
 from pytest_joules.sources.base import Domain, Source
 
 drawn = [0.0]
@@ -55,7 +55,7 @@ def pytest_joules_sources(config):
     return [Counter()]
 
 def pytest_configure(config):
-    pytest_joules.foreign.ForeignLoad.share = lambda self, begun: 0.0
+    pytest_joules.measure.other_load.ForeignLoad.share = lambda self, begun: 0.0
 """
 MEASURE = ("--energy", "--energy-source=edits", "--energy-rounds=20", "-q", "-p", "_counter", "-p", "no:randomly")
 

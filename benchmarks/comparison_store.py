@@ -23,7 +23,7 @@ from report_and_store import measurement
 
 from pytest_joules.model import Record, Report
 from pytest_joules.store import open_for_run, open_store
-from pytest_joules.store.place import Place
+from pytest_joules.store.address import Place
 from pytest_joules.store.tables import number_of
 
 TESTS = 1000

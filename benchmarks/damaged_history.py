@@ -329,9 +329,9 @@ def _run(folder: Path, command: Sequence[str], said: Path) -> int:
             import pytest
 
             return int(pytest.main(arguments))
-        from pytest_joules import cli
+        from pytest_joules.cli import main
 
-        return cli.main(arguments)
+        return main.main(arguments)
     except SystemExit as error:
         return int(error.code or 0)
     except BaseException:
@@ -385,15 +385,15 @@ def _import_all() -> None:
     import scipy.stats
     import sqlalchemy.dialects.sqlite
 
-    import pytest_joules.baseline.reference
-    import pytest_joules.cli
-    import pytest_joules.judge.judging
-    import pytest_joules.predict.ask.predicting
-    import pytest_joules.predict.learning
+    import pytest_joules.cli.main
+    import pytest_joules.predict.train.learning
     import pytest_joules.report.csv_file
     import pytest_joules.report.terminal
-    import pytest_joules.reporting
-    import pytest_joules.session
+    import pytest_joules.session.baselines
+    import pytest_joules.session.judging
+    import pytest_joules.session.predicting
+    import pytest_joules.session.reporting
+    import pytest_joules.session.start
     import pytest_joules.sources.estimate
     import pytest_joules.store.pruning
 

@@ -40,7 +40,7 @@ import json, os, time
 
 def pytest_configure(config):
     from pytest_joules import course
-    from pytest_joules.dependencies import tracking
+    from pytest_joules.code import tracking
     Course, spent = course.Course, {"warmup": [], "hashing": 0.0}
     config.joules_spent = spent
     if os.environ["JOULES_RECORDING"] == "off":

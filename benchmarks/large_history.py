@@ -30,7 +30,7 @@ from typing import Any
 
 from report_and_store import measurement
 
-from pytest_joules import fingerprint
+from pytest_joules import machine
 from pytest_joules.model import OTHER, Report
 from pytest_joules.store import Store, open_store
 from pytest_joules.store.rows import row_of
@@ -39,13 +39,13 @@ from pytest_joules.store.tables import number_of
 FUNCTIONS = 3000
 ROUNDS = 5
 HISTORY = Path(".pytest_cache", "d", "joules", "history.db")
-JOULES = "import sys; from pytest_joules.cli import main; sys.exit(main(sys.argv[1:]))"
+JOULES = "import sys; from pytest_joules.cli.main import main; sys.exit(main(sys.argv[1:]))"
 TEST = "def burn(n):\n    return sum(i * i for i in range(n))\n\n\ndef test_one():\n    assert burn(300)\n"
 
 
 def make(folder: Path, sessions: int, tests: int) -> None:
     """The history, as so many sessions would have left it: older than what is measured here."""
-    machine = fingerprint.machine()
+    here = machine.fingerprint()
     draw = random.Random(1)
     names = [f"src/package/area_{place % 30}/module_{place % 300}.py::Class.method_{place}" for place in range(FUNCTIONS)]
     text = "    value = self.look_up(key)\n    if value is None:\n        return self.default\n" * 6
@@ -78,7 +78,7 @@ def make(folder: Path, sessions: int, tests: int) -> None:
                 record["code"] = None
                 rows[number : number + 1] = [row]
         created = (first + timedelta(days=session)).isoformat(timespec="seconds")
-        _write(store, Report(created, machine, {"id": f"{session:040x}", "dirty": False}, {"predict": None}, []), rows, files)
+        _write(store, Report(created, here, {"id": f"{session:040x}", "dirty": False}, {"predict": None}, []), rows, files)
         hashes = {place: f"{number_of(place, versions[place]):016x}" for place in edited}
         store.add_sources({(names[place], found): f"def method_{place}(self):\n{text}" for place, found in hashes.items()})
         edited = set(draw.sample(range(FUNCTIONS), 10))

@@ -44,13 +44,13 @@ from overhead import fetch
 from startup import PROJECT, environment
 
 from pytest_joules.model import Record
-from pytest_joules.predict.change.change_training import Pair, train_change, write
-from pytest_joules.predict.change.changes import effects
-from pytest_joules.predict.level.arrays import Array
+from pytest_joules.predict.change.effects import effects
+from pytest_joules.predict.scoring.arrays import Array
+from pytest_joules.predict.train.change import Pair, train_change, write
+from pytest_joules.predict.variants.dearer import PREPARING
 from pytest_joules.predict.variants.explore import Explorer
 from pytest_joules.predict.variants.laboratory import Laboratory, Sources, Trial
-from pytest_joules.predict.variants.variants import Variant, functions, variants
-from pytest_joules.predict.variants.variants_dearer import PREPARING
+from pytest_joules.predict.variants.rewriting import Variant, functions, variants
 
 #: Name and version of the source distribution, and the tests to run.
 PACKAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {

@@ -26,10 +26,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_joules.predict.level import dataset, splits, training
-from pytest_joules.predict.level.fitting import Table
 from pytest_joules.predict.level.models import TARGETS
-from pytest_joules.predict.level.training import Errors, Row
+from pytest_joules.predict.train import dataset, level, parallel, splits
+from pytest_joules.predict.train.fitting import Table
+from pytest_joules.predict.train.level import Errors, Row
 
 
 def cross_validated(
@@ -38,9 +38,9 @@ def cross_validated(
     """Errors of each kind of model on folds that it was not trained on."""
     truth = np.array([row.log10[target] for row in rows])
     fold = splits.folds(groups, 10)
-    table = Table.of(training.features(rows, representations, ran=ran))
-    found = training.held_out(dict.fromkeys(kinds, table), truth, fold)
-    return {kind: training.errors_of(predicted, truth, fold, groups) for kind, predicted in found.items()}
+    table = Table.of(level.features(rows, representations, ran=ran))
+    found = level.held_out(dict.fromkeys(kinds, table), truth, fold)
+    return {kind: level.errors_of(predicted, truth, fold, groups) for kind, predicted in found.items()}
 
 
 def by_project(rows: Sequence[Row]) -> np.ndarray:
@@ -58,7 +58,7 @@ def calls_alone(rows: Sequence[Row]) -> Errors:
         out = fold == number
         slope, offset = np.polyfit(calls[~out], truth[~out], 1)
         predicted[out] = slope * calls[out] + offset
-    return training.errors_of(predicted, truth, fold, groups)
+    return level.errors_of(predicted, truth, fold, groups)
 
 
 class Bars:
@@ -77,7 +77,7 @@ class Bars:
         print(f"{what:58}{shown}  |error| {errors.median_error:.3f}{verdict}", flush=True)
 
     def profiled(self) -> None:
-        trained = training.train_level(self.rows, "joules", ran=True, kinds=("linear", "boosted", "additive"))
+        trained = level.train_level(self.rows, "joules", ran=True, kinds=("linear", "boosted", "additive"))
         for kind, errors in trained.errors.items():
             bar = {"r2": 0.87} if kind == trained.model.regressor.kind else {}
             self.line(f"unseen project, one profiled run: {kind}", errors, **bar)
@@ -85,15 +85,15 @@ class Bars:
         self._coverage("one profiled run", trained.errors[trained.model.regressor.kind])
 
     def static(self) -> None:
-        trained = training.train_level(self.rows, "joules", ran=False, kinds=("linear", "boosted", "additive"))
+        trained = level.train_level(self.rows, "joules", ran=False, kinds=("linear", "boosted", "additive"))
         for kind, errors in trained.errors.items():
-            adapted = kind.endswith(f"+{training.MEASURED}")
+            adapted = kind.endswith(f"+{level.MEASURED}")
             self.line(f"unseen project, static: {kind}", errors, **({"r2": 0.45, "spearman": 0.70} if adapted else {}))
             if adapted:
                 self._coverage("static, 20 measured", errors)
 
     def function(self) -> None:
-        rows = training.without_twins(self.rows)
+        rows = level.without_twins(self.rows)
         groups = np.asarray(splits.by_function([row.facts for row in rows], [row.project for row in rows]))
         # Its project is known: its name is a feature.
         bars = {"r2": 0.72, "spearman": 0.86}
@@ -108,7 +108,7 @@ class Bars:
         print(f"{f'80 % intervals, unseen project, {what}':58}hold {shown}  bar 76 to 84 %: {'met' if met else 'MISSED'}")
 
     def table(self) -> None:
-        rows = training.without_twins(self.rows)
+        rows = level.without_twins(self.rows)
         groups = by_project(rows)
         print(f"{'target':9}{'representation':16}{'model':10}{'MSE':>8}{'R²':>8}{'Spearman':>10}   (log10, split by project)")
         for target in TARGETS:
@@ -135,7 +135,7 @@ def main() -> int:
     if not rows:
         sys.exit(f"{given.dataset}: no records of tests that passed")
     packages = Counter(row.project for row in rows)
-    unlike = training.without_twins(rows)
+    unlike = level.without_twins(rows)
     print(f"{len(rows)} tests of {len(packages)} packages, {len(unlike)} without twins\n")
     bars = Bars(rows)
     parts: dict[str, Callable[[], None]] = {
@@ -144,7 +144,7 @@ def main() -> int:
         "function": bars.function,
         "table": bars.table,
     }
-    with training.running("loky", given.jobs):
+    with parallel.running("loky", given.jobs):
         for name in given.only or parts:
             parts[name]()
             print()

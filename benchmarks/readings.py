@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from pytest_joules.meter import Meter
+from pytest_joules.measure.meter import Meter
 from pytest_joules.sources.rapl import Rapl
 from pytest_joules.sources.tsc import open_counter
 

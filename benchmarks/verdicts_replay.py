@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
-from pytest_joules.judge.judgement import Case, Comparison, judge
+from pytest_joules.judge.case import Case, Comparison
+from pytest_joules.judge.judgement import judge
 
 THRESHOLDS = (0.0, 0.01, 0.05)
 CORRELATION = 0.76

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 SCHEMA = "pytest-joules/1"
@@ -220,7 +220,7 @@ class Report:
     ``None`` where it was not."""
 
     versions: Record = field(default_factory=dict)
-    """Of what measured, see :func:`pytest_joules.fingerprint.versions`."""
+    """Of what measured, see :func:`pytest_joules.machine.versions`."""
     extra: Record = field(default_factory=dict)
     """Whatever third parties add."""
 
@@ -259,3 +259,32 @@ class Report:
         for name in names:
             setattr(self, name, record[name])
         self.extra = record.get("extra", {})
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much measuring a test is worth."""
+
+    rounds: int | None = None
+    """``None`` for auto."""
+    iterations: int = 1
+    warmup: int = 1
+    max_time: float = 10.0
+    """Seconds, warm-up included."""
+    bound: str = ""
+    """What sets ``max_time``, in words, where that is not ``--energy-max-time``."""
+
+    def within(self, seconds: float, bound: str) -> Effort:
+        """The same in no more than ``seconds``, which ``bound`` sets."""
+        return self if self.max_time <= seconds else replace(self, max_time=seconds, bound=bound)
+
+
+Phase = Literal["setup", "call", "teardown"]
+
+
+#: The note of an estimate that was made beside other processes.
+DISTURBED = "other processes used the machine meanwhile"
+
+
+#: What the reason begins with where a test is over its budget, and only nobody can vouch for that.
+WOULD_BE = "would be "

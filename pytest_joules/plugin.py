@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from pytest_joules.session.quick_imports import quick_imports
+
 _OPTIONS: dict[str, tuple[str, str]] = {
     "source": ("auto|NAME[,NAME]", "what to read: auto (default: the best available), rapl, pyrapl, perf, nvml, tsc, estimate"),
     "rounds": ("auto|N", "rounds a test; auto (default): 5 to 20, until the 95 %% interval of the median is within 2 %%"),
@@ -50,10 +52,6 @@ _PLACES = frozenset(("store", "powercap", "estimate-idle-watts", "estimate-max-w
 #: Options that ask for predicting; beside them, the second ones do not ask for measuring.
 _PREDICTING = frozenset(("predict", "predict-only"))
 _PREDICTING_TOO = frozenset(("json", "top", "threshold", "fail-on", "trust-estimates"))
-
-#: What an ini key may say that means: not, and what it may say that means: yes.
-NO = ("", "0", "no", "false", "off")
-YES = ("1", "yes", "true", "on")
 
 _LISTENING = pytest.StashKey[bool]()
 
@@ -98,22 +96,6 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     parser.addini("energy_budgets", "budgets, one PATTERN = JOULES a line", type="linelist", default=[])
 
 
-def ini(config: pytest.Config, key: str) -> Any:  # noqa: ANN401 - whatever a file of TOML may hold
-    """An ini key: TOML's own numbers, booleans and lists as they are, anything else as text; ``None`` where it is not set."""
-    import warnings
-
-    with warnings.catch_warnings():
-        # No version of pytest has a type for all of these, and what says the value in spite of that is deprecated.
-        warnings.simplefilter("ignore")
-        try:
-            return config.getini(key)
-        except (TypeError, ValueError, pytest.UsageError):
-            known = getattr(config, "inicfg", {})
-            if key not in known:
-                raise
-            return known[key]
-
-
 def _asked(options: Namespace) -> bool:
     """Whether the command line has an option that makes sense only when measuring."""
     names = {"budget", *_NAMED, *_FLAGS, *_OPTIONS} - _PLACES - _PREDICTING
@@ -133,10 +115,11 @@ def wanted(config: pytest.Config, options: Namespace | None = None) -> bool:
         return False
     if getattr(options, "energy", None) or _asked(options):
         return True
-    said = ini(config, "energy")
-    if (text := str(said).strip().lower()) in (*YES, *NO):
-        return text in YES
-    raise pytest.UsageError(f"ini energy: {said!r}: write true or false")
+    if not _may_say(config, "energy"):
+        return False
+    from pytest_joules.settings.options import flag
+
+    return flag(config, "energy")
 
 
 def predicts(config: pytest.Config) -> bool:
@@ -145,8 +128,23 @@ def predicts(config: pytest.Config) -> bool:
         return False
     if any(_given(config.option, name) for name in _PREDICTING):
         return True
-    said = (ini(config, "energy_predict"), ini(config, "energy_predict_only"))
-    return any(value is not None and str(value).strip().lower() not in NO for value in said)
+    if not any(_may_say(config, key) for key in ("energy_predict", "energy_predict_only")):
+        return False
+    from pytest_joules.settings.options import says_more_than_no
+
+    return any(says_more_than_no(config, key) for key in ("energy_predict", "energy_predict_only"))
+
+
+def _may_say(config: pytest.Config, key: str) -> bool:
+    """Whether an ini key is set, to whatever: most runs set none, and what reads them is not imported."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return bool(config.getini(key))
+        except (TypeError, ValueError, pytest.UsageError):
+            return True  # of another type than the key's
 
 
 def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
@@ -169,7 +167,7 @@ def add_hookspecs(manager: pytest.PytestPluginManager) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """What conftest files and plugins read when they are imported is seen too, where this run may measure."""
     if wanted(early_config, early_config.known_args_namespace):
-        from pytest_joules.dependencies import opened
+        from pytest_joules.code import opened
 
         opened.listen_early()
         early_config.stash[_LISTENING] = True
@@ -180,46 +178,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     if wanted(config):
         with quick_imports(config):
-            from pytest_joules.session import start
+            from pytest_joules.session.start import start
 
             add_hookspecs(config.pluginmanager)
             start(config)
     elif predicts(config):
         with quick_imports(config):
-            from pytest_joules.predict.ask.predicting import start_alone
+            from pytest_joules.session.predicting import start_alone
 
             add_hookspecs(config.pluginmanager)
             start_alone(config)
     if config.stash.get(_LISTENING, False):
-        from pytest_joules.dependencies import opened
+        from pytest_joules.code import opened
 
         opened.forget_early()
-
-
-@contextmanager
-def quick_imports(config: pytest.Config) -> Iterator[None]:
-    """Import our own modules as Python does, from their bytecode.
-
-    pytest would rewrite the assertions of every module of a plugin, at each run anew where it may not write bytecode: 0.1 s. And
-    imports make objects by the ten thousand but no garbage: without the collector they take a fifth less time.
-    """
-    import gc
-    import sys
-
-    finders: list[object] = sys.meta_path  # type: ignore[assignment]  # pytest's hook is typed as what it does, not as a finder
-    rewriting = config.pluginmanager.rewrite_hook
-    place = finders.index(rewriting) if rewriting in finders else None
-    collecting = gc.isenabled()
-    gc.disable()
-    if place is not None:
-        del finders[place]
-    try:
-        yield
-    finally:
-        if place is not None:
-            finders.insert(place, rewriting)
-        if collecting:
-            gc.enable()
 
 
 class NoEnergy:

@@ -115,3 +115,6 @@ def summarise(values: Sequence[float], uncertainty: float = 0.0) -> Record | Non
         "ci95": list(interval) if interval else None,
         "cv": deviation / mean if deviation is not None and mean else None,
     }
+
+
+FEWEST_SAMPLES = 5

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from _pytest import pytester as pytester_module
 
-from pytest_joules.dependencies import project
+from pytest_joules.code import project
 
 pytest_plugins = ["pytester", "inner", "processes", "servers"]
 

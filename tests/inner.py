@@ -22,14 +22,14 @@ import sqlalchemy.dialects.sqlite
 import tabulate
 from powercap import Tree, Zone, make_tree
 
-import pytest_joules.baseline.reference
-import pytest_joules.doctor
+import pytest_joules.cli.doctor
 import pytest_joules.judge.evidence
-import pytest_joules.judge.judging
 import pytest_joules.report.csv_file
 import pytest_joules.report.json_file
 import pytest_joules.report.terminal
-import pytest_joules.session
+import pytest_joules.session.baselines
+import pytest_joules.session.judging
+import pytest_joules.session.start
 import pytest_joules.sources.estimate
 import pytest_joules.store
 
@@ -37,14 +37,14 @@ assert sqlalchemy.dialects and scipy.stats and tabulate and pytest_joules
 
 #: What others do on this machine must not decide what these tests see.
 QUIET = """
-import pytest_joules.foreign
-_share = pytest_joules.foreign.ForeignLoad.share
+import pytest_joules.measure.other_load
+_share = pytest_joules.measure.other_load.ForeignLoad.share
 
 def pytest_configure(config):
-    pytest_joules.foreign.ForeignLoad.share = lambda self, begun: {share}
+    pytest_joules.measure.other_load.ForeignLoad.share = lambda self, begun: {share}
 
 def pytest_unconfigure(config):
-    pytest_joules.foreign.ForeignLoad.share = _share
+    pytest_joules.measure.other_load.ForeignLoad.share = _share
 """
 
 #: ``draw`` lets a counter run on, as the processor would.
@@ -191,5 +191,5 @@ class Inner:
 @pytest.fixture
 def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
     # Rounds that are measured again are spread over some seconds, for what others do meanwhile: that is known here.
-    monkeypatch.setattr(pytest_joules.judge.judging, "_APART", 0.0)
+    monkeypatch.setattr(pytest_joules.session.judging, "_APART", 0.0)
     return Inner(pytester)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pytest_joules.predict.code.facts import TestFacts, parameters_of, test_place
-from pytest_joules.predict.level.training import Row
+from pytest_joules.predict.facts.facts import TestFacts, parameters_of, test_place
+from pytest_joules.predict.train.level import Row
 
 _BODY = {
     "loop": "    total = 0\n    for number in range({size}):\n        total += number\n    return total\n",

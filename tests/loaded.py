@@ -2,6 +2,6 @@
 
 import sqlalchemy.dialects.sqlite  # noqa: F401
 
-import pytest_joules.reporting
-import pytest_joules.session
+import pytest_joules.session.reporting
+import pytest_joules.session.start
 import pytest_joules.store  # noqa: F401

@@ -230,7 +230,9 @@ def test_ctrl_c_while_it_builds(start, tmp_path):
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid))\ntime.sleep(600)\n"
     )
-    code = "from pathlib import Path; from pytest_joules.against.imports import _install; _install(Path(), Path('built'), ['it'])"
+    code = (
+        "from pathlib import Path; from pytest_joules.revision.imports import _install; _install(Path(), Path('built'), ['it'])"
+    )
     process = start("-c", code, cwd=tmp_path)
     child = wait_for(tmp_path / "child", process)
     process.send_signal(signal.SIGINT)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_joules.against.joining import joined, undisturbed
+from pytest_joules.measure.joining import joined, undisturbed
 from pytest_joules.model import empty_record
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=60)

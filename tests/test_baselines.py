@@ -17,9 +17,8 @@ from pytest_joules import stats
 from pytest_joules.baseline import baselines
 from pytest_joules.baseline import file as baseline_file
 from pytest_joules.baseline.baselines import BaselineError
-from pytest_joules.model import Report, empty_record
+from pytest_joules.model import DISTURBED, Report, empty_record
 from pytest_joules.report import json_file
-from pytest_joules.tally import DISTURBED
 
 calmly = settings(
     deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -665,9 +664,9 @@ class TestInARun:
         ("fact", "says"), [("governor", "governor: performance, now powersave"), ("CPU", "CPU: performance, now powersave")]
     )
     def test_another_machine_or_governor_is_no_verdict_and_no_failure(self, inner, kept, fact, says):
-        machine = "\nimport pytest_joules.fingerprint as found\nwas = found.machine\n"
-        machine += f"found.machine = lambda: {{**was(), 'facts': {{**was()['facts'], {fact!r}: 'powersave'}}}}\n"
-        machine += "def pytest_unconfigure(config):\n    found.machine = was\n"
+        machine = "\nimport pytest_joules.machine as found\nwas = found.fingerprint\n"
+        machine += f"found.fingerprint = lambda: {{**was(), 'facts': {{**was()['facts'], {fact!r}: 'powersave'}}}}\n"
+        machine += "def pytest_unconfigure(config):\n    found.fingerprint = was\n"
         data = json.loads(kept.read_text("utf-8"))
         data["machine"]["facts"][fact] = "performance"
         kept.write_text(json.dumps(data), "utf-8")

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from pytest_joules.baseline import baselines
-from pytest_joules.dependencies import changed
-from pytest_joules.dependencies.code import File
-from pytest_joules.dependencies.copies import own_path
-from pytest_joules.dependencies.inventory import OnDisk, Stored
+from pytest_joules.code import changed
+from pytest_joules.code.installed_copies import own_path
+from pytest_joules.code.inventory import OnDisk, Stored
+from pytest_joules.code.source_file import File
 
 SHOP = """
 from functools import lru_cache

@@ -3,9 +3,9 @@
 import pytest
 from inner import TICKING
 
-from pytest_joules.budgets import Budget
+from pytest_joules.judge.budget import excess, judge_budget
 from pytest_joules.model import Measurement
-from pytest_joules.verdicts import excess, judge_budget
+from pytest_joules.settings.budgets import Budget
 
 TWO = "def test_a(): draw(128_000)\ndef test_b(): draw(50_000)\n"
 

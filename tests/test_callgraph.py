@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_joules.dependencies.graph import Graph
-from pytest_joules.dependencies.project import Project
-from pytest_joules.predict.code import callgraph
-from pytest_joules.predict.code.callgraph import CallGraph
-from pytest_joules.predict.code.features import executed
+from pytest_joules.code.graph import Graph
+from pytest_joules.code.project import Project
+from pytest_joules.predict.facts import callgraph
+from pytest_joules.predict.facts.callgraph import CallGraph
+from pytest_joules.predict.facts.features import executed
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-from pytest_joules.baseline.checked import Bad
-from pytest_joules.predict.change.change_features import FEATURES
-from pytest_joules.predict.change.change_model import ChangeModel
-from pytest_joules.predict.code.facts import TestFacts
+from pytest_joules.files.checked import Bad
+from pytest_joules.predict.change.effect import FEATURES
+from pytest_joules.predict.change.model import ChangeModel
+from pytest_joules.predict.facts.facts import TestFacts
 from pytest_joules.predict.protocol import Before, Question
 
 LOOP = "def f():\n    total = 0\n    for index in range({turns}):\n        total += index\n    return total\n"
@@ -30,7 +30,7 @@ def row(**values):
 
 def pairs(count=400, *, bias=0.0, noise=0.01, seed=0):
     """Changes whose physical estimate is off by ``bias`` (log10) where a loop is new; every other one is neutral."""
-    from pytest_joules.predict.change.change_training import Pair
+    from pytest_joules.predict.train.change import Pair
 
     draw = np.random.default_rng(seed)
     found = []
@@ -54,7 +54,7 @@ def question(turns=100, *, joules=2.0, counts=COUNTS, changed=("a.py::f",)):
 @pytest.fixture(scope="module")
 def model():
     pytest.importorskip("sklearn")
-    from pytest_joules.predict.change.change_training import train_change
+    from pytest_joules.predict.train.change import train_change
 
     return train_change(pairs(bias=0.2))
 
@@ -76,7 +76,7 @@ def test_how_good_it_is_on_what_was_held_out(model):
 
 def test_what_is_uncertain_has_a_wider_interval():
     pytest.importorskip("sklearn")
-    from pytest_joules.predict.change.change_training import Pair, train_change
+    from pytest_joules.predict.train.change import Pair, train_change
 
     draw = np.random.default_rng(3)
     found = []
@@ -93,7 +93,7 @@ def test_what_is_uncertain_has_a_wider_interval():
 
 def test_a_few_pairs_make_a_model_without_trees():
     pytest.importorskip("sklearn")
-    from pytest_joules.predict.change.change_training import train_change
+    from pytest_joules.predict.train.change import train_change
 
     model = train_change(pairs(20))
     assert model.correction is None
@@ -106,7 +106,7 @@ def test_a_few_pairs_make_a_model_without_trees():
 
 
 def test_without_pairs_there_is_nothing_to_learn():
-    from pytest_joules.predict.change.change_training import train_change
+    from pytest_joules.predict.train.change import train_change
 
     with pytest.raises(ValueError, match="no pairs"):
         train_change([])
@@ -169,19 +169,19 @@ def test_a_damaged_model_is_refused(model, damage):
 
 
 def test_a_model_for_other_features_is_refused(model):
-    from pytest_joules.predict.level.arrays import pack
+    from pytest_joules.predict.scoring.arrays import pack
 
     with pytest.raises(Bad, match="other features"):
         ChangeModel.from_arrays(model.arrays() | {"features": pack([*FEATURES, "another"])})
 
 
 def test_answering_needs_no_scikit_learn():
-    code = "import pytest_joules.predict.change.change_model, sys; sys.exit('sklearn' in sys.modules)"
+    code = "import pytest_joules.predict.change.model, sys; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_pairs_as_numbers():
-    from pytest_joules.predict.change.change_training import read, write
+    from pytest_joules.predict.train.change import read, write
 
     before = pairs(30)
     after = read(write(before))
@@ -193,8 +193,8 @@ def test_pairs_as_numbers():
 
 
 def test_pairs_for_other_features_are_none():
-    from pytest_joules.predict.change.change_training import read, write
-    from pytest_joules.predict.level.arrays import pack
+    from pytest_joules.predict.scoring.arrays import pack
+    from pytest_joules.predict.train.change import read, write
 
     assert read(write(pairs(5)) | {"columns": pack(["something"])}) == []
     with pytest.raises(Bad):
@@ -202,7 +202,7 @@ def test_pairs_for_other_features_are_none():
 
 
 def test_the_pairs_that_ship():
-    from pytest_joules.predict.change.change_training import shipped_pairs
+    from pytest_joules.predict.train.change import shipped_pairs
 
     found = shipped_pairs()
     assert len({pair.project for pair in found}) >= 5
@@ -212,7 +212,7 @@ def test_the_pairs_that_ship():
 
 
 def test_pairs_of_the_history():
-    from pytest_joules.predict.change.change_training import history_pairs
+    from pytest_joules.predict.train.change import history_pairs
 
     def version(session, hashed, joules, nodeid="test_a.py::test", **more):
         code = {"functions": {"a.py::f": hashed, "test_a.py::test": "t", "<python>": "3"}, "counts": COUNTS}
@@ -237,7 +237,7 @@ def test_pairs_of_the_history():
 
 
 def test_columns_with_very_many_values_are_made_coarser_and_others_stay():
-    from pytest_joules.predict.change.change_training import _coarse
+    from pytest_joules.predict.train.change import _coarse
 
     given = np.stack([np.random.default_rng(0).normal(size=3000), np.arange(3000) % 100], axis=1)
     made = _coarse(given)

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from pytest_joules.dependencies.statements import statements
-from pytest_joules.predict.change.change_features import FEATURES, Effect
-from pytest_joules.predict.change.changes import effects
-from pytest_joules.predict.code.facts import TestFacts
+from pytest_joules.code.statements import statements
+from pytest_joules.predict.change.effect import FEATURES, Effect
+from pytest_joules.predict.change.effects import effects
+from pytest_joules.predict.facts.facts import TestFacts
 from pytest_joules.predict.protocol import Before, Question
-from pytest_joules.predict.variants.variants import functions, variants
-from pytest_joules.predict.variants.variants_dearer import DEARER
-from pytest_joules.predict.variants.variants_neutral import NEUTRAL
+from pytest_joules.predict.variants.dearer import DEARER
+from pytest_joules.predict.variants.neutral import NEUTRAL
+from pytest_joules.predict.variants.rewriting import functions, variants
 
 FILE = "shop.py"
 SECONDS = 1e-3

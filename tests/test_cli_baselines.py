@@ -10,8 +10,9 @@ import pytest
 from _pytest._io.wcwidth import wcswidth
 from test_baselines import FACTS, MACHINE, OTHER, record_of, report_of
 
-from pytest_joules import cli, fingerprint
+from pytest_joules import machine
 from pytest_joules.baseline import baselines
+from pytest_joules.cli import main
 from pytest_joules.report import json_file
 
 NAMES = [f"tests/test_shop.py::TestCart::test_number_{number:02}" for number in range(24)]
@@ -29,7 +30,7 @@ def session_of(seed, *, costs=(), n=20, names=NAMES, **other):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(fingerprint, "machine", lambda: MACHINE)
+    monkeypatch.setattr(machine, "fingerprint", lambda: MACHINE)
     (tmp_path / "deep").mkdir()
     monkeypatch.chdir(tmp_path / "deep")
     return tmp_path
@@ -45,7 +46,7 @@ def keep(project):
 
 
 def said(capsys, *arguments):
-    code = cli.main(list(arguments))
+    code = main.main(list(arguments))
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err
     # One message, in as many lines as it takes.
@@ -88,7 +89,7 @@ class TestCompare:
         assert said(capsys, "compare", "a", "b", "--threshold", "0.1")[0] == 1
         for wrong in ("much", "-1%", "nan", "5"):
             with pytest.raises(SystemExit) as exit_:
-                cli.main(["compare", "a", "b", f"--threshold={wrong}"])
+                main.main(["compare", "a", "b", f"--threshold={wrong}"])
             assert exit_.value.code == 2
 
     def test_json(self, keep, capsys):

@@ -24,24 +24,26 @@ try:
 except ImportError:
     distributed = None
 
-import pytest_joules.predict.code.callgraph
-import pytest_joules.predict.code.features
-import pytest_joules.predict.learning
-import pytest_joules.predict.level.training
+import pytest_joules.predict.facts.callgraph
+import pytest_joules.predict.facts.features
 import pytest_joules.predict.model_predictor
+import pytest_joules.predict.train.learning
+import pytest_joules.predict.train.level
 import pytest_joules.predict.trusted
-from pytest_joules import cli, stats
+from pytest_joules import stats
+from pytest_joules.cli import main
 from pytest_joules.model import Report, empty_record
 from pytest_joules.predict import evaluation
-from pytest_joules.predict.change.change_features import FEATURES
-from pytest_joules.predict.change.change_training import Pair, shipped_pairs
-from pytest_joules.predict.model_file import Model, load, save
+from pytest_joules.predict.change.effect import FEATURES
+from pytest_joules.predict.model import Model
+from pytest_joules.predict.model_file import load, save
+from pytest_joules.predict.train.change import Pair, shipped_pairs
 from pytest_joules.predict.variants.laboratory import ExploringError
 from pytest_joules.store import open_store
 
 __all__ = ["inner"]
 
-assert joblib and sklearn and pytest_joules.predict.learning
+assert joblib and sklearn and pytest_joules.predict.train.learning
 
 HISTORY = Path(".pytest_cache", "d", "joules", "history.db")
 MODEL = HISTORY.with_name("model.npz")
@@ -99,7 +101,7 @@ def project(inner: Inner, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
 def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
     """What the command prints; within 80 columns, but for a path or sentence that is one."""
     capsys.readouterr()
-    assert cli.main(arguments) == code
+    assert main.main(arguments) == code
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
     return out if code == 0 else err
@@ -174,7 +176,7 @@ def test_train_explores(project: Inner, monkeypatch: pytest.MonkeyPatch, capsys:
         return [Pair(np.full(len(FEATURES), number / 50), number / 50, "here", str(number)) for number in range(20)]
 
     monkeypatch.setattr("pytest_joules.predict.variants.explore.explore", explore)
-    monkeypatch.setattr("pytest_joules.predict.change.change_training.shipped_pairs", list)
+    monkeypatch.setattr("pytest_joules.predict.train.change.shipped_pairs", list)
     out = said(capsys, "train", "--explore=7", "--target=joules", "--jobs=1")
     assert asked == [(project.path, 7.0)]
     assert "and from 20 pairs of versions: 0 of this history, 20 made and measured now, 0 shipped" in " ".join(out.split())
@@ -188,7 +190,7 @@ def test_train_explores(project: Inner, monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_train_without_any_pair_of_versions(project: Inner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr("pytest_joules.predict.change.change_training.shipped_pairs", list)
+    monkeypatch.setattr("pytest_joules.predict.train.change.shipped_pairs", list)
     assert "joules train --explore tries some" in " ".join(said(capsys, "train", "--target=joules", "--jobs=1").split())
     write(project, factor=2)
     out = said(capsys, "predict")
@@ -239,7 +241,7 @@ def test_train_with_few_tests(inner: Inner, monkeypatch: pytest.MonkeyPatch, cap
     write(inner, count=3)
     inner.run("--energy-rounds=2")
     shipped = [Pair(np.full(len(FEATURES), number / 50), number / 50, "other", str(number)) for number in range(50)]
-    monkeypatch.setattr("pytest_joules.predict.change.change_training.shipped_pairs", lambda: shipped)
+    monkeypatch.setattr("pytest_joules.predict.train.change.shipped_pairs", lambda: shipped)
     out = said(capsys, "train", "--jobs=1")
     assert all(len(line) <= 80 for line in out.splitlines() if not line.endswith("model.npz"))
     out = " ".join(out.split())
@@ -282,7 +284,7 @@ def test_train_told_what_is_not_there(
 )
 def test_train_misunderstood(argument: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
-        cli.main(["train", argument])
+        main.main(["train", argument])
     assert ended.value.code == 2
 
 
@@ -294,7 +296,7 @@ def few_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = shipped_pairs()
     few = [pair for pair in shipped if pair.project == shipped[0].project]
     assert len(few) > 80
-    monkeypatch.setattr("pytest_joules.predict.change.change_training.shipped_pairs", lambda: few)
+    monkeypatch.setattr("pytest_joules.predict.train.change.shipped_pairs", lambda: few)
 
 
 def test_predict_what_a_change_costs(project: Inner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from pytest_joules import __version__, cli
+from pytest_joules import __version__
+from pytest_joules.cli import main
 from pytest_joules.collect import environment, package, run
 from pytest_joules.collect.environment import Environment, Own
 from pytest_joules.collect.failure import Failed
@@ -141,7 +142,7 @@ def sdist(path, name="thing", version="1.0", **options):
 
 
 def collect(capsys, *arguments):
-    code = cli.main(["collect", "--rounds=3", "--time-limit=120", *arguments])
+    code = main.main(["collect", "--rounds=3", "--time-limit=120", *arguments])
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err + shown.out
     return code, shown.out, shown.err
@@ -342,7 +343,7 @@ class TestGoingOn:
                 threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
 
         before = signal.getsignal(signal.SIGINT)
-        monkeypatch.setattr("pytest_joules.cli_collect._progress", stop)
+        monkeypatch.setattr("pytest_joules.cli.collecting._progress", stop)
         code, out, err = collect(capsys, "./a", "./b")
         assert code == 130 and "goes on from there" in err and "1 of 1 packages" in out
         assert signal.getsignal(signal.SIGINT) is before
@@ -385,7 +386,7 @@ class TestBadInput:
     )
     def test_numbers(self, here, capsys, option):
         with pytest.raises(SystemExit) as ended:
-            cli.main(["collect", "thing", option])
+            main.main(["collect", "thing", option])
         assert ended.value.code == 2 and option.partition("=")[2] in capsys.readouterr().err
 
     def test_pytest_joules_that_cannot_be_built(self, here, capsys, monkeypatch):

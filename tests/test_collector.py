@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from pytest_joules.collector import Collector
+from pytest_joules.measure.garbage import Collector
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from processes import PATIENCE, ended, wait_for, wait_until
 DRIVER = """
 import json
 import pytest
-from pytest_joules.companion.companion import Companion, CompanionError
+from pytest_joules.companion.parent import Companion, CompanionError
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session):
@@ -368,7 +368,7 @@ def test_in_a_worker(inner):
     inner.file(test_a="def test_it(request): draw(1000)\n", test_b="def test_other(): draw(1)\n")
     more = """
 import json, pytest
-from pytest_joules.companion.companion import Companion, Passing
+from pytest_joules.companion.parent import Companion, Passing
 
 def pytest_configure(config):
     if not hasattr(config, "workerinput") and not config.pluginmanager.hasplugin("joules-stepping"):

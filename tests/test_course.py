@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated import Continuous, Counter, Machine
 
-from pytest_joules.course import Course, Progress
-from pytest_joules.dearest import Dearest
-from pytest_joules.foreign import ForeignLoad
-from pytest_joules.markers import Effort
-from pytest_joules.meter import Meter
-from pytest_joules.model import Measurement
+from pytest_joules.measure.course import Course, Progress
+from pytest_joules.measure.dearest import Dearest
+from pytest_joules.measure.meter import Meter
+from pytest_joules.measure.other_load import ForeignLoad
+from pytest_joules.model import Effort, Measurement
 from pytest_joules.sources.base import Source
 
 

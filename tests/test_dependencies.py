@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from inner import Inner
 
-from pytest_joules import fingerprint
-from pytest_joules.dependencies import changed
-from pytest_joules.dependencies.graph import Graph
-from pytest_joules.dependencies.project import Project
+from pytest_joules import machine
+from pytest_joules.code import changed
+from pytest_joules.code.graph import Graph
+from pytest_joules.code.project import Project
 from pytest_joules.model import OTHER
 from pytest_joules.store import open_store
 
@@ -32,7 +32,7 @@ def executed(inner: Inner, *args: str) -> dict[str, set[str]]:
 def executed_by(inner: Inner) -> dict[str, set[str]]:
     """The same from the history."""
     store = open_store(inner.path / ".pytest_cache/d/joules/history.db", write=False)
-    known = store.latest_code(fingerprint.machine()["id"], "rapl")
+    known = store.latest_code(machine.fingerprint()["id"], "rapl")
     store.close()
     # What the inner project has for its counters is not what these tests are about.
     return {
@@ -48,7 +48,7 @@ def executed_by(inner: Inner) -> dict[str, set[str]]:
 def counts(inner: Inner) -> dict[str, dict[str, list[int]]]:
     """How often each function was called and each of its statements ran, by the name of the test."""
     store = open_store(inner.path / ".pytest_cache/d/joules/history.db", write=False)
-    known = store.latest_code(fingerprint.machine()["id"], "rapl")
+    known = store.latest_code(machine.fingerprint()["id"], "rapl")
     store.close()
     return {nodeid.partition("::")[2]: record["code"]["counts"] for nodeid, record in known.items()}
 
@@ -288,7 +288,7 @@ def test_another_tracer_and_profiler_are_left_alone(inner):
 
 
 DEAR = """
-import pytest_joules.dependencies.bounds as bounds
+import pytest_joules.code.bounds as bounds
 left = bounds.Bound.left
 bounds.Bound.left = lambda self, spent: {}
 def pytest_unconfigure(): bounds.Bound.left = left
@@ -337,7 +337,7 @@ def test_no_event_fires_in_measured_rounds(inner, scope):
         "import pytest, sys\nfired = []\n"
         f"@pytest.fixture(scope={scope!r}, autouse=True)\ndef around(): yield\n"
         "def pytest_collection_finish(session):\n"
-        "    from pytest_joules.dependencies import recorder\n"
+        "    from pytest_joules.code import recorder\n"
         "    tracking = session.config.pluginmanager.get_plugin('joules-tracking')\n"
         "    tool, monitoring = tracking.recorder._tool, sys.monitoring\n"
         "    assert monitoring.get_tool(tool) == 'pytest-joules'\n"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pytest_joules.dependencies.code import File
+from pytest_joules.code.source_file import File
 
 SOURCE = '''
 import math

@@ -7,7 +7,7 @@ import json
 import pytest
 from powercap import make_tree
 
-from pytest_joules import doctor
+from pytest_joules.cli import doctor
 from pytest_joules.sources.base import Domain, Source, Unavailable
 from pytest_joules.sources.rapl import Rapl
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_joules import __version__, cli, plugin
+from pytest_joules import __version__, plugin
+from pytest_joules.cli import main
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = (ROOT / "docs" / "options.md").read_text("utf-8")
@@ -17,7 +18,7 @@ def section(title: str) -> str:
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:
-    parser = cli._parser()
+    parser = main._parser()
     return next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
 
 

@@ -10,11 +10,11 @@ import tempfile
 import pytest
 from processes import PATIENCE, wait_until
 
+from pytest_joules.predict.variants.dearer import DEARER
 from pytest_joules.predict.variants.explore import Explorer, ExploringError, explore, pairs_of_trial
 from pytest_joules.predict.variants.laboratory import Attempt, Laboratory
-from pytest_joules.predict.variants.variants import variants
-from pytest_joules.predict.variants.variants_dearer import DEARER
-from pytest_joules.predict.variants.variants_neutral import NEUTRAL
+from pytest_joules.predict.variants.neutral import NEUTRAL
+from pytest_joules.predict.variants.rewriting import variants
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork()")
 

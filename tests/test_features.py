@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_joules.dependencies.statements import statements
+from pytest_joules.code.statements import statements
 from pytest_joules.model import OTHER
-from pytest_joules.predict.code import kept
-from pytest_joules.predict.code.facts import TestFacts, facts_of, parameters_of, test_place
-from pytest_joules.predict.code.features import REPRESENTATIONS, executed, features, statement_features, unreadable
-from pytest_joules.predict.code.operations import OPERATIONS
-from pytest_joules.predict.code.parsed import body_of
+from pytest_joules.predict.facts import cache
+from pytest_joules.predict.facts.facts import TestFacts, facts_of, parameters_of, test_place
+from pytest_joules.predict.facts.features import REPRESENTATIONS, executed, features, statement_features, unreadable
+from pytest_joules.predict.facts.operations import OPERATIONS
+from pytest_joules.predict.facts.parsed import body_of
 
 
 def facts(source: str, counts=None, *, place="t.py::test_a", parameters="", **others) -> TestFacts:
@@ -438,7 +438,7 @@ def test_the_same_facts_give_the_same_numbers(data):
             )
     given_facts = TestFacts("a.py::f", sources, counts, None, "")
     first = [features(name, [given_facts])[0] for name in REPRESENTATIONS]
-    for cached in (kept.statement_features, kept.token_counts, kept.syntax_counts, body_of):
+    for cached in (cache.statement_features, cache.token_counts, cache.syntax_counts, body_of):
         cached.cache_clear()
     # Others may come before; the order of a path's functions means nothing.
     turned = TestFacts("a.py::f", dict(reversed(sources.items())), counts, None, "")
@@ -456,15 +456,15 @@ def test_what_was_read_is_kept_and_a_broken_cache_does_not_hurt(tmp_path, monkey
     sources = [f"def f(x):\n    return [{n}, x]\n" for n in range(20)] + ["broken("]
 
     def fresh() -> list[float]:
-        monkeypatch.setattr(kept, "_read", {})
-        kept.remember(sources, tmp_path)
-        assert set(kept._read) == set(sources)
+        monkeypatch.setattr(cache, "_read", {})
+        cache.remember(sources, tmp_path)
+        assert set(cache._read) == set(sources)
         return [executed(facts(source))["total:ops"] for source in sources if source != "broken("]
 
     first = fresh()
     files = list(tmp_path.rglob("*.pkl"))
     assert files
-    monkeypatch.setattr(kept, "analysed", lambda body: pytest.fail("it was read again"))
+    monkeypatch.setattr(cache, "analysed", lambda body: pytest.fail("it was read again"))
     assert fresh() == first
     monkeypatch.undo()
     for at, path in enumerate(files):
@@ -472,8 +472,8 @@ def test_what_was_read_is_kept_and_a_broken_cache_does_not_hurt(tmp_path, monkey
     assert fresh() == first
     not_a_folder = tmp_path / "file"
     not_a_folder.write_text("")
-    kept.remember(["def other(): return 1\n"], not_a_folder)
-    assert "def other(): return 1\n" in kept._read
+    cache.remember(["def other(): return 1\n"], not_a_folder)
+    assert "def other(): return 1\n" in cache._read
     assert not caplog.records
     assert not recwarn.list
 
@@ -481,4 +481,4 @@ def test_what_was_read_is_kept_and_a_broken_cache_does_not_hurt(tmp_path, monkey
 def test_the_cache_is_the_users_own(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert kept.own_folder() == tmp_path / "pytest-joules"
+    assert cache.own_folder() == tmp_path / "pytest-joules"

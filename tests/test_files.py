@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 from inner import Inner, sentences
 
-from pytest_joules.against.worktree import Worktree, resolve
 from pytest_joules.baseline import baselines
 from pytest_joules.baseline.baselines import BaselineError
+from pytest_joules.code import source_file
+from pytest_joules.code.project import Project, content_digest
 from pytest_joules.collect import popularity, requirements
-from pytest_joules.companion.companion import expanded
-from pytest_joules.dependencies import code
-from pytest_joules.dependencies.project import Project, content_digest
-from pytest_joules.files import reading, writing
+from pytest_joules.companion.parent import expanded
+from pytest_joules.files import atomic, reading
 from pytest_joules.predict import model_file
-from pytest_joules.predict.level import dataset
-from pytest_joules.predict.level.fitting import TrainingError
-from pytest_joules.predict.model_file import ModelError
+from pytest_joules.predict.model import ModelError
+from pytest_joules.predict.train import dataset
+from pytest_joules.predict.train.fitting import TrainingError
 from pytest_joules.predict.trusted import load_trusted
+from pytest_joules.revision.worktree import Worktree, resolve
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and links")
 
@@ -91,7 +91,7 @@ def test_what_is_no_file_is_neither_opened_nor_waited_for(endless: Path, tmp_pat
         baselines.load(endless)
     with pytest.raises(ValueError, match=says):
         popularity.read(endless)
-    assert code.read(endless) is None
+    assert source_file.read(endless) is None
     assert content_digest(endless) == "?"
     assert expanded([f"@{endless}"], tmp_path) == []
 
@@ -125,12 +125,12 @@ def test_a_source_file_that_nobody_wrote(tmp_path: Path):
     path = tmp_path / "large.py"
     with path.open("wb") as file:
         file.truncate(10 * 2**30)
-    assert code.read(path) is None
+    assert source_file.read(path) is None
     first = content_digest(path)
     os.utime(path, (1, 1))
     assert first != content_digest(path) != "?"
     path.write_text("(" * 10_000)  # more than the parser's stack
-    assert code.read(path) is None
+    assert source_file.read(path) is None
 
 
 def test_a_data_set_that_names_more_functions_than_there_are(tmp_path: Path):
@@ -151,7 +151,7 @@ def test_a_data_set_that_names_more_functions_than_there_are(tmp_path: Path):
 
 def test_what_dead_processes_left_is_removed_and_what_is_written_now_is_not(tmp_path: Path):
     """A lock says whether it is: the number in the name may be that of any process of another container."""
-    code = """
+    source_file = """
         import os, sys, time
         from pathlib import Path
         from pytest_joules.files import writing
@@ -160,7 +160,7 @@ def test_what_dead_processes_left_is_removed_and_what_is_written_now_is_not(tmp_
             sys.stdin.read()
             os._exit(0)
     """
-    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    command = [sys.executable, "-c", textwrap.dedent(source_file), str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         written = process.stdout.readline().strip()
@@ -168,11 +168,11 @@ def test_what_dead_processes_left_is_removed_and_what_is_written_now_is_not(tmp_
         (tmp_path / f".joules-{os.getpid()}-0123abcd.tmp").write_text("half")
         (tmp_path / ".joules-1-mine.tmp").write_text("somebody's")
         (tmp_path / ".joules-1-0123abcd.tmp").mkdir()
-        writing.atomically(tmp_path / "r.json", lambda file: file.write("whole") and None)
+        atomic.atomically(tmp_path / "r.json", lambda file: file.write("whole") and None)
         assert {path.name for path in tmp_path.iterdir()} == {"r.json", written, ".joules-1-mine.tmp", ".joules-1-0123abcd.tmp"}
         process.communicate()
     assert (tmp_path / written).exists()  # it died
-    writing.check(tmp_path / "r.json", "--energy-json")
+    atomic.check(tmp_path / "r.json", "--energy-json")
     assert not (tmp_path / written).exists()
     assert (tmp_path / "r.json").read_text() == "whole"
 
@@ -246,7 +246,7 @@ def test_joules_import_does_not_follow_a_link_out(inner: Inner, tmp_path_factory
     inner.file(test_a=PASSING)
     assert inner.run("--energy-save=main").ret == 0
     away = tmp_path_factory.mktemp("away")
-    joules = [sys.executable, "-m", "pytest_joules.cli"]
+    joules = [sys.executable, "-m", "pytest_joules.cli.main"]
     subprocess.run([*joules, "export", str(away / "all.json")], cwd=inner.path, check=True, capture_output=True)
     (path,) = (inner.path / ".joules").glob("*/main.json")
     path.unlink()

@@ -12,7 +12,7 @@ import sys
 import psutil
 import pytest
 
-from pytest_joules import fingerprint
+from pytest_joules import machine
 
 linux = pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="reads Linux's pseudo file systems")
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -41,20 +41,20 @@ class TestLinux:
         model = "Intel(R) Xeon(R) CPU           E5620  @ 2.40GHz"
         cpus = "".join(X86.format(n=n, model=model, package=n // 2, flag="sse") for n in range(4))
         root = tree(tmp_path, proc__cpuinfo=cpus)
-        assert fingerprint.cpu_model(root) == "Intel(R) Xeon(R) CPU E5620 @ 2.40GHz"
-        assert fingerprint.sockets(root) == 2
-        assert fingerprint.is_virtual(root) is False
+        assert machine.cpu_model(root) == "Intel(R) Xeon(R) CPU E5620 @ 2.40GHz"
+        assert machine.sockets(root) == 2
+        assert machine.is_virtual(root) is False
 
     def test_the_hypervisor_flag(self, tmp_path):
         root = tree(tmp_path, proc__cpuinfo=X86.format(n=0, model="AMD EPYC", package=0, flag="hypervisor"))
-        assert fingerprint.is_virtual(root) is True
+        assert machine.is_virtual(root) is True
 
     @pytest.mark.parametrize(
         ("implementer", "part", "name"),
         [("0x41", "0xd0c", "Neoverse-N1"), ("0x41", "0xd40", "Neoverse-V1"), ("0x41", "0xd4f", "Neoverse-V2")],
     )
     def test_arm_parts(self, tmp_path, implementer, part, name):
-        assert fingerprint.cpu_model(tree(tmp_path, proc__cpuinfo=ARM.format(implementer=implementer, part=part))) == name
+        assert machine.cpu_model(tree(tmp_path, proc__cpuinfo=ARM.format(implementer=implementer, part=part))) == name
 
     def test_a_board_that_names_itself(self, tmp_path):
         root = tree(
@@ -62,8 +62,8 @@ class TestLinux:
             proc__cpuinfo="model name\t: ARMv7 Processor rev 4 (v7l)\n",
             **{"proc__device-tree__model": "Raspberry Pi 3\0"},
         )
-        assert fingerprint.cpu_model(root) == "Raspberry Pi 3"
-        assert fingerprint.sockets(root) == 1
+        assert machine.cpu_model(root) == "Raspberry Pi 3"
+        assert machine.sockets(root) == 1
 
     @pytest.mark.parametrize(
         ("vendor", "product", "virtual"),
@@ -79,12 +79,12 @@ class TestLinux:
         ],
     )
     def test_firmware(self, tmp_path, vendor, product, virtual):
-        assert fingerprint.is_virtual(dmi(tmp_path, vendor, product)) is virtual
+        assert machine.is_virtual(dmi(tmp_path, vendor, product)) is virtual
 
     def test_nothing_known(self, tmp_path):
-        assert fingerprint.cpu_model(tmp_path)
-        assert fingerprint.sockets(tmp_path) == 1
-        assert fingerprint.is_virtual(tmp_path) is None
+        assert machine.cpu_model(tmp_path)
+        assert machine.sockets(tmp_path) == 1
+        assert machine.is_virtual(tmp_path) is None
 
     @pytest.mark.parametrize(
         ("files", "governor"),
@@ -98,7 +98,7 @@ class TestLinux:
     )
     def test_governor(self, tmp_path, files, governor):
         tree(tmp_path, **{f"sys__devices__system__cpu__{name}__scaling_governor": f"{text}\n" for name, text in files.items()})
-        assert fingerprint.governor(tmp_path) == governor
+        assert machine.governor(tmp_path) == governor
 
     @pytest.mark.parametrize(
         ("files", "turbo"),
@@ -115,46 +115,46 @@ class TestLinux:
     )
     def test_turbo(self, tmp_path, files, turbo):
         tree(tmp_path, **{f"sys__devices__system__cpu__{name}": f"{text}\n" for name, text in files.items()})
-        assert fingerprint.turbo(tmp_path) == turbo
+        assert machine.turbo(tmp_path) == turbo
 
     def test_sockets_from_the_topology(self, tmp_path):
         for number, package in enumerate(("0", "0", "1", "-1")):
             tree(tmp_path, **{f"sys__devices__system__cpu__cpu{number}__topology__physical_package_id": package})
-        assert fingerprint.sockets(tmp_path) == 2
+        assert machine.sockets(tmp_path) == 2
 
 
 def test_machine_has_the_reports_fields():
-    machine = fingerprint.machine()
-    assert list(machine) == ["id", "cpu", "cores", "os", "python", "virtual", "facts"]
-    assert all(value is None or isinstance(value, str) for value in machine["facts"].values())
-    assert json.loads(json.dumps(machine)) == machine
-    assert machine["cores"] >= 1
-    assert machine["cpu"]
-    assert platform.python_version() in machine["python"]
+    found = machine.fingerprint()
+    assert list(found) == ["id", "cpu", "cores", "os", "python", "virtual", "facts"]
+    assert all(value is None or isinstance(value, str) for value in found["facts"].values())
+    assert json.loads(json.dumps(found)) == found
+    assert found["cores"] >= 1
+    assert found["cpu"]
+    assert platform.python_version() in found["python"]
 
 
 @pytest.fixture
 def pretend(monkeypatch):
     """The machine with some facts replaced."""
 
-    def machine(memory=16.0, model="CPU", cores=8, virtual=False, **others):
+    def pretended(memory=16.0, model="CPU", cores=8, virtual=False, **others):
         total = psutil.virtual_memory()._replace(total=int(memory * 2**30))
         monkeypatch.setattr(psutil, "virtual_memory", lambda: total)
-        monkeypatch.setattr(fingerprint, "cpu_model", lambda: model)
-        monkeypatch.setattr(fingerprint, "cores", lambda: cores)
-        monkeypatch.setattr(fingerprint, "is_virtual", lambda: virtual)
+        monkeypatch.setattr(machine, "cpu_model", lambda: model)
+        monkeypatch.setattr(machine, "cores", lambda: cores)
+        monkeypatch.setattr(machine, "is_virtual", lambda: virtual)
         for name, value in others.items():
             monkeypatch.setattr(platform, name, lambda value=value: value)
-        return fingerprint.machine()
+        return machine.fingerprint()
 
-    return machine
+    return pretended
 
 
 @pytest.mark.parametrize("change", [{"memory": 15.4}, {"python_version": "9.9"}, {"node": "elsewhere"}, {"release": "99"}])
 def test_nothing_twitches(pretend, change):
     before, now = pretend(), pretend(**change)
     assert (before["id"], before["facts"]) == (now["id"], now["facts"])
-    assert fingerprint.differences(before, now) == []
+    assert machine.differences(before, now) == []
 
 
 @pytest.mark.parametrize(
@@ -171,25 +171,25 @@ def test_another_machine_has_another_id_and_says_what_differs(pretend, change, s
     before = pretend(**{"machine": "x86_64"})
     now = pretend(**{"machine": "x86_64"} | change)
     assert before["id"] != now["id"]
-    assert fingerprint.differences(before, now) == [says]
+    assert machine.differences(before, now) == [says]
 
 
 def test_governor_and_turbo_are_conditions_of_the_same_machine(monkeypatch):
     found = []
     for governor, turbo in (("performance", "on"), ("powersave", "off"), (None, None)):
-        monkeypatch.setattr(fingerprint, "governor", lambda governor=governor: governor)
-        monkeypatch.setattr(fingerprint, "turbo", lambda turbo=turbo: turbo)
-        found.append(fingerprint.machine())
+        monkeypatch.setattr(machine, "governor", lambda governor=governor: governor)
+        monkeypatch.setattr(machine, "turbo", lambda turbo=turbo: turbo)
+        found.append(machine.fingerprint())
     fixed, saving, unreadable = found
     assert fixed["id"] == saving["id"] == unreadable["id"], "its baselines stay in one folder"
-    assert fingerprint.differences(fixed, saving) == ["governor: performance, now powersave", "turbo: on, now off"]
-    assert fingerprint.differences(fixed, unreadable) == fingerprint.differences(unreadable, fixed) == []
+    assert machine.differences(fixed, saving) == ["governor: performance, now powersave", "turbo: on, now off"]
+    assert machine.differences(fixed, unreadable) == machine.differences(unreadable, fixed) == []
 
 
 def test_machines_of_which_no_facts_are_known():
-    assert fingerprint.differences({"id": "a"}, {"id": "a", "facts": {"CPU": "x"}}) == []
-    assert fingerprint.differences({"id": "a"}, {"id": "b", "facts": {"CPU": "x"}}) == ["machine: a, now b"]
-    assert fingerprint.differences({"id": None}, {"id": "b", "facts": {}}) == ["machine: unknown, now b"]
+    assert machine.differences({"id": "a"}, {"id": "a", "facts": {"CPU": "x"}}) == []
+    assert machine.differences({"id": "a"}, {"id": "b", "facts": {"CPU": "x"}}) == ["machine: a, now b"]
+    assert machine.differences({"id": None}, {"id": "b", "facts": {}}) == ["machine: unknown, now b"]
 
 
 def test_cores_ignores_python_cpu_count():
@@ -197,7 +197,7 @@ def test_cores_ignores_python_cpu_count():
     seen = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, "PYTHON_CPU_COUNT": "77"}, capture_output=True, text=True, check=True
     )
-    assert int(seen.stdout) == fingerprint.cores() or sys.platform == "win32"
+    assert int(seen.stdout) == machine.cores() or sys.platform == "win32"
 
 
 def git(root, *command):
@@ -209,12 +209,12 @@ def git(root, *command):
 class TestCommit:
     def test_no_repository(self, tmp_path, monkeypatch):
         monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-        assert fingerprint.commit(tmp_path) is None
-        assert fingerprint.commit(tmp_path / "missing") is None
+        assert machine.commit(tmp_path) is None
+        assert machine.commit(tmp_path / "missing") is None
 
     def test_no_commit_yet(self, tmp_path):
         git(tmp_path, "init")
-        assert fingerprint.commit(tmp_path) is None
+        assert machine.commit(tmp_path) is None
 
     def test_clean_dirty_and_untracked(self, tmp_path):
         git(tmp_path, "init")
@@ -224,23 +224,23 @@ class TestCommit:
         head = subprocess.run(
             ["git", "-C", str(tmp_path), "rev-parse", "HEAD"], check=True, capture_output=True, text=True
         ).stdout.strip()
-        assert fingerprint.commit(tmp_path) == {"id": head, "dirty": False}
+        assert machine.commit(tmp_path) == {"id": head, "dirty": False}
         (tmp_path / "untracked").write_text("1")
-        assert fingerprint.commit(tmp_path) == {"id": head, "dirty": False}
+        assert machine.commit(tmp_path) == {"id": head, "dirty": False}
         (tmp_path / "a").write_text("2")
-        assert fingerprint.commit(tmp_path) == {"id": head, "dirty": True}
+        assert machine.commit(tmp_path) == {"id": head, "dirty": True}
 
     def test_a_hooks_variables_do_not_lead_astray(self, tmp_path, monkeypatch):
         git(tmp_path, "init")
         (tmp_path / "a").write_text("1")
         git(tmp_path, "add", "a")
         git(tmp_path, "commit", "-m", "one")
-        here = fingerprint.commit(tmp_path)
+        here = machine.commit(tmp_path)
         monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
         assert here is not None
-        assert fingerprint.commit(tmp_path) == here
+        assert machine.commit(tmp_path) == here
 
 
 def test_without_git(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert fingerprint.commit(tmp_path) is None
+    assert machine.commit(tmp_path) is None

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pytest_joules.foreign import LIMIT, SHORTEST, ForeignLoad
+from pytest_joules.measure.other_load import LIMIT, SHORTEST, ForeignLoad
 from pytest_joules.sources.process_tree import ProcessTree
 
 

@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_joules.judge import evidence, session_noise, two_samples
-from pytest_joules.judge.judgement import FEWEST_SAMPLES, LEARNT_FROM, MOST_BLOCKS, Case, Comparison, judge
+from pytest_joules.judge.case import LEARNT_FROM, MOST_BLOCKS, Case, Comparison
+from pytest_joules.judge.judgement import judge
+from pytest_joules.stats import FEWEST_SAMPLES
 
 RUNG = settings(derandomize=True, deadline=None, max_examples=60)
 

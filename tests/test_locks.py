@@ -11,9 +11,8 @@ import pytest
 from processes import wait_for
 from test_against import git
 
-from pytest_joules import locks
-from pytest_joules.against.worktree import _prune
-from pytest_joules.companion import scratch
+from pytest_joules.files import locks, scratch
+from pytest_joules.revision.worktree import _prune
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs fork and flock")
 
@@ -153,7 +152,7 @@ def test_without_locks(temp, monkeypatch):
 WORKTREE = """
 import os, sys, time
 from pathlib import Path
-from pytest_joules.against.worktree import Worktree, resolve
+from pytest_joules.revision.worktree import Worktree, resolve
 root = Path(sys.argv[2])
 tree = Worktree(root, resolve(root, "HEAD"))
 with open(sys.argv[1], "w") as file:

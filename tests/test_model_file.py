@@ -20,12 +20,14 @@ from level_data import projects, rows
 
 from pytest_joules.files import reading
 from pytest_joules.predict import model_file
-from pytest_joules.predict.level.conformal import Conformal
-from pytest_joules.predict.level.fitting import Table, fit
-from pytest_joules.predict.level.level import LevelModel, Seen
+from pytest_joules.predict.level.model import LevelModel, Seen
 from pytest_joules.predict.level.models import KINDS
-from pytest_joules.predict.level.training import features, train_level
-from pytest_joules.predict.model_file import Model, ModelError, is_numbers, level_key, load, save
+from pytest_joules.predict.model import Model, ModelError, level_key
+from pytest_joules.predict.model_file import is_numbers, load, save
+from pytest_joules.predict.model_predictor import ModelPredictor
+from pytest_joules.predict.scoring.conformal import Conformal
+from pytest_joules.predict.train.fitting import Table, fit
+from pytest_joules.predict.train.level import features, train_level
 from pytest_joules.predict.trusted import inside, load_trusted
 
 ROWS = rows(60)
@@ -52,8 +54,8 @@ def test_a_model_that_is_read_says_the_same(kind: str, tmp_path: Path):
     save(path, model)
     again = load(path)
     asked = [row.facts for row in rows(20, seed=9)]
-    assert again.predictor().levels(asked) == model.predictor().levels(asked)
-    assert again.name == again.predictor().name == kind
+    assert ModelPredictor(again).levels(asked) == ModelPredictor(model).levels(asked)
+    assert again.name == ModelPredictor(again).name == kind
     assert again.last is not None and again.last.interval(np.zeros(1)) == model.last.interval(np.zeros(1))
     assert list(path.parent.iterdir()) == [path]
 
@@ -232,7 +234,7 @@ def test_a_file_with_another_byte_is_refused_or_the_same(place: int, byte: int, 
     except ModelError:
         return
     (tmp_path / "whole.npz").write_bytes(made)
-    assert found.predictor().levels(asked) == load(tmp_path / "whole.npz").predictor().levels(asked)
+    assert ModelPredictor(found).levels(asked) == ModelPredictor(load(tmp_path / "whole.npz")).levels(asked)
 
 
 def test_where_it_cannot_be_written(tmp_path: Path):

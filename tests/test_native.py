@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from pytest_joules.predict.code.facts import TestFacts
-from pytest_joules.predict.code.features import native
-from pytest_joules.predict.code.native import instructions
+from pytest_joules.predict.facts.facts import TestFacts
+from pytest_joules.predict.facts.features import native
+from pytest_joules.predict.facts.native import instructions
 
 LLVM = """
 ; ModuleID = 'sum'

@@ -16,10 +16,11 @@ from inner import Inner, sentences
 from test_changed_only import edit
 from test_predicting import asked, double, predict, predictor, section, shop
 
-from pytest_joules.predict.ask.asking import PredictorError, answers
-from pytest_joules.predict.code.facts import TestFacts
-from pytest_joules.predict.model_file import NAME, Model, save
+from pytest_joules.predict.facts.facts import TestFacts
+from pytest_joules.predict.model import NAME, Model
+from pytest_joules.predict.model_file import save
 from pytest_joules.predict.protocol import Answer, Before, Question
+from pytest_joules.predict.questions import PredictorError, answers
 
 assert shop
 

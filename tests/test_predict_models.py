@@ -11,16 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from level_data import facts
 
-from pytest_joules.baseline.checked import Bad
+from pytest_joules.files.checked import Bad
 from pytest_joules.predict.level.adaptation import POWERS, Adaptation, Kernels
-from pytest_joules.predict.level.arrays import floats, indices, pack, unpack
-from pytest_joules.predict.level.conformal import Conformal
-from pytest_joules.predict.level.fitting import Table, fit
-from pytest_joules.predict.level.level import LevelModel, Seen, features_of
+from pytest_joules.predict.level.model import LevelModel, Seen, features_of
 from pytest_joules.predict.level.models import KINDS, Additive, Boosted, Constant, Linear, Words, entries, logarithm
-from pytest_joules.predict.level.trees import Trees
-from pytest_joules.predict.model_file import Model, level_key
+from pytest_joules.predict.model import Model, level_key
+from pytest_joules.predict.model_predictor import ModelPredictor
 from pytest_joules.predict.protocol import Answer, Before, Question
+from pytest_joules.predict.scoring.arrays import floats, indices, pack, unpack
+from pytest_joules.predict.scoring.conformal import Conformal
+from pytest_joules.predict.scoring.trees import Trees
+from pytest_joules.predict.train.fitting import Table, fit
 
 CHANCE = np.random.default_rng(5)
 
@@ -398,7 +399,7 @@ def question(*, measured: bool, ran: bool = True) -> Question:
 
 def test_change_asks_the_level_model_only_about_what_was_never_measured():
     model = Model("change", {level_key("joules", ran=True): level()}, Doubled())
-    known, new = model.predictor().predict([question(measured=True), question(measured=False)])
+    known, new = ModelPredictor(model).predict([question(measured=True), question(measured=False)])
     assert (known.joules, known.because) == (1.0, ("t.py::helper",))
     assert new.joules == pytest.approx(1e-3) and new.interval == pytest.approx((10**-3.5, 1e-2))
 
@@ -407,27 +408,27 @@ def test_a_level_model_for_tests_that_never_ran_is_another_one():
     static, ran = level(), level()
     object.__setattr__(static, "regressor", Constant(0.0))
     model = Model("constant", {level_key("joules", ran=True): ran, level_key("joules", ran=False): static})
-    answers = model.predictor().predict([question(measured=False, ran=False), question(measured=True, ran=True)])
+    answers = ModelPredictor(model).predict([question(measured=False, ran=False), question(measured=True, ran=True)])
     assert [answer.joules for answer in answers] == pytest.approx([1, 1e-3])
     only = Model("constant", {level_key("joules", ran=False): static})
-    assert only.predictor().predict([question(measured=True)])[0].joules == pytest.approx(1)
+    assert ModelPredictor(only).predict([question(measured=True)])[0].joules == pytest.approx(1)
 
 
 def test_last_is_what_was_measured():
     model = Model("last", last=Conformal(np.zeros(1), np.ones(1), -1.0, 1.0))
-    known, new = model.predictor().predict([question(measured=True), question(measured=False)])
+    known, new = ModelPredictor(model).predict([question(measured=True), question(measured=False)])
     assert known.joules == 0.5 and known.interval == pytest.approx((0.05, 5))
     assert new.joules is None and new.why == "never measured"
 
 
 def test_without_a_level_model_a_new_test_is_unknown():
-    (new,) = Model("change", change=Doubled()).predictor().predict([question(measured=False)])
+    (new,) = ModelPredictor(Model("change", change=Doubled())).predict([question(measured=False)])
     assert new.joules is None and new.interval is None and "too little history" in new.why
 
 
 def test_without_a_change_model_a_change_is_unknown():
     model = Model("change", {level_key("joules", ran=True): level()})
-    (known,) = model.predictor().predict([question(measured=True)])
+    (known,) = ModelPredictor(model).predict([question(measured=True)])
     assert known.joules is None and "joules train --explore" in known.why
 
 
@@ -437,7 +438,7 @@ def test_measured_tests_correct_a_model_of_other_projects():
     interval = Conformal(np.zeros(1), np.ones(1), -1.0, 1.0)
     object.__setattr__(model, "adaptation", Adaptation(parts, 1e-9, np.zeros(0), interval))
     before = [question(measured=True) for _ in range(4)]
-    predictor = Model("change", {level_key("joules", ran=True): model}, Doubled()).predictor()
+    predictor = ModelPredictor(Model("change", {level_key("joules", ran=True): model}, Doubled()))
     # All four cost 0.5 J, where the model says 1 mJ.
     assert predictor.predict([*before, question(measured=False)])[-1].joules == pytest.approx(0.5)
     assert predictor.predict([*before[:2], question(measured=False)])[-1].joules == pytest.approx(1e-3)
@@ -445,14 +446,14 @@ def test_measured_tests_correct_a_model_of_other_projects():
 
 def test_other_targets_have_models_of_their_own():
     model = Model("change", {level_key("seconds", ran=True): level()})
-    (known,) = model.predictor().levels([question(measured=False).facts], "seconds")
+    (known,) = ModelPredictor(model).levels([question(measured=False).facts], "seconds")
     assert known.joules == pytest.approx(1e-3)
     with pytest.raises(ValueError, match="watts"):
-        model.predictor().levels([], "watts")
+        ModelPredictor(model).levels([], "watts")
 
 
 def test_nothing_asked_nothing_answered():
-    assert Model("change", change=Doubled()).predictor().predict([]) == []
+    assert ModelPredictor(Model("change", change=Doubled())).predict([]) == []
 
 
 def test_boosted_kinds_have_the_names_they_look_at():

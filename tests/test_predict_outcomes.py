@@ -11,7 +11,7 @@ from test_changed_only import edit
 from test_predicting import double, predict, predictor, section, shop
 
 from pytest_joules.model import empty_record
-from pytest_joules.predict.ask.outcomes import SESSIONS, balance, counts, hold
+from pytest_joules.predict.outcomes import SESSIONS, balance, counts, hold
 from pytest_joules.report.prediction import outcome
 from pytest_joules.store import open_store
 

@@ -10,18 +10,18 @@ import pytest
 from inner import Inner
 from test_changed_only import edit, git
 
-import pytest_joules.predict.ask.asking
-import pytest_joules.predict.ask.outcomes
-import pytest_joules.predict.ask.predicting
-import pytest_joules.predict.ask.reading
-import pytest_joules.predict.ask.spending
+import pytest_joules.predict.outcomes
+import pytest_joules.predict.questions
 import pytest_joules.predict.trusted
 import pytest_joules.report.prediction
-from pytest_joules.dependencies.graph import Graph
-from pytest_joules.dependencies.project import Project
-from pytest_joules.predict.ask.asking import questions_on_disk
+import pytest_joules.session.past
+import pytest_joules.session.predicting
+import pytest_joules.session.spending
+from pytest_joules.code.graph import Graph
+from pytest_joules.code.project import Project
+from pytest_joules.predict.questions import questions_on_disk
 from pytest_joules.store import open_store
-from pytest_joules.store.glance import Glance
+from pytest_joules.store.quick_read import Glance
 
 assert pytest_joules
 
@@ -240,7 +240,7 @@ def test_only_this_machine_and_source(shop, monkeypatch):
     result = shop.run("--energy-predict=times", "--energy-source=estimate")
     said = " ".join(" ".join(result.outlines).split())
     assert "energy: no predictions: the history has no measurement of these tests by this machine and estimate" in said
-    monkeypatch.setattr("pytest_joules.fingerprint.machine", lambda: {"id": "another", "cpu": None, "cores": 1, "os": None})
+    monkeypatch.setattr("pytest_joules.machine.fingerprint", lambda: {"id": "another", "cpu": None, "cores": 1, "os": None})
     said = " ".join(" ".join(predict(shop).outlines).split())
     assert "energy: no predictions: the history has no measurement of these tests by this machine:" in said
 
@@ -249,14 +249,14 @@ def test_as_many_threads_of_one_question_as_a_command_asks(shop):
     """The part without pytest comes to the same."""
     double(shop)
     predict(shop)
-    from pytest_joules import fingerprint
+    from pytest_joules import machine
 
     path = shop.path / ".pytest_cache/d/joules/history.db"
     store, glance = open_store(path, write=False), Glance(path)
     try:
-        latest = store.latest(fingerprint.machine()["id"], None)
+        latest = store.latest(machine.fingerprint()["id"], None)
         texts = store.sources({pair for record in latest.values() for pair in record["code"]["functions"].items()})
-        seen = glance.latest(fingerprint.machine()["id"], None, latest)
+        seen = glance.latest(machine.fingerprint()["id"], None, latest)
         assert glance.texts(list(seen.values())) == texts
         for entry in seen.values():
             entry["code"]["counts"] = dict(entry["code"]["counts"])
@@ -598,7 +598,8 @@ def loaded(inner: Inner, *args: str) -> list:
 
 
 def test_what_is_imported_before_tests(shop):
-    from pytest_joules.predict.model_file import NAME, Model, save
+    from pytest_joules.predict.model import NAME, Model
+    from pytest_joules.predict.model_file import save
 
     save(shop.path / f".pytest_cache/d/joules/{NAME}", Model("last"))
     assert loaded(shop, "--energy-predict") == []

@@ -9,9 +9,9 @@ import pluggy
 import pytest
 
 from pytest_joules import hookspecs
-from pytest_joules.predict.model_file import ModelError
+from pytest_joules.predict.model import ModelError
 from pytest_joules.predict.protocol import Answer, Before, Predictor, Question
-from pytest_joules.predict.trusted import offered
+from pytest_joules.session.predictor import offered
 
 
 class Tenth:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pytest_joules import cli_progress
+from pytest_joules.cli import progress
 from pytest_joules.report.progress import Progress, Shown, span
 
 
@@ -86,7 +86,7 @@ def test_what_is_shown_leaves_nothing_behind():
 
 def test_it_is_silent_where_nobody_looks(monkeypatch, capsys):
     monkeypatch.setattr("pytest_joules.report.progress.AFTER", 0.0)
-    with cli_progress.Waiting("training", 100) as waiting:
+    with progress.Waiting("training", 100) as waiting:
         waiting.step(50, "half")
         waiting.say("one package")
     out, err = capsys.readouterr()
@@ -100,7 +100,7 @@ def test_b(): time.sleep(0.01)
 """
 #: Ten seconds have always passed, and every look shows another second.
 CONFTEST = """
-import pytest_joules.report.progress as progress, pytest_joules.waiting as waiting
+import pytest_joules.report.progress as progress, pytest_joules.session.waiting as waiting
 pytest_plugins = ["quiet"]
 progress.AFTER, waiting._EVERY = 0.0, 0
 """

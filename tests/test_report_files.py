@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_joules import stats
-from pytest_joules.files import writing
+from pytest_joules.files import atomic
 from pytest_joules.model import Measurement, Report, Sample, SourceFacts, empty_record
 from pytest_joules.report import csv_file, json_file
 
@@ -214,9 +214,9 @@ def put(text):
 def test_check_leaves_nothing_behind(tmp_path):
     old = tmp_path / "old.json"
     old.write_text("old")
-    writing.check(old, "--energy-json")
-    writing.check(tmp_path / "new.json", "--energy-json")
-    writing.check(tmp_path / "a" / "b" / "new.json", "--energy-json")
+    atomic.check(old, "--energy-json")
+    atomic.check(tmp_path / "new.json", "--energy-json")
+    atomic.check(tmp_path / "a" / "b" / "new.json", "--energy-json")
     assert list(tmp_path.iterdir()) == [old] and old.read_text() == "old"
 
 
@@ -234,15 +234,15 @@ def test_check_leaves_nothing_behind(tmp_path):
 def test_bad_paths_are_refused_with_a_remedy(tmp_path, monkeypatch, name, says):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(writing.ReportPathError, match=f"--energy-csv=.*({says}).*Name a file"):
-        writing.check(name, "--energy-csv")
+    with pytest.raises(atomic.ReportPathError, match=f"--energy-csv=.*({says}).*Name a file"):
+        atomic.check(name, "--energy-csv")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc")
 def test_a_folder_that_takes_no_files_is_refused():
-    with pytest.raises(writing.ReportPathError, match="no file can be made in /proc"):
-        writing.check("/proc/r.json", "--energy-json")
+    with pytest.raises(atomic.ReportPathError, match="no file can be made in /proc"):
+        atomic.check("/proc/r.json", "--energy-json")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -250,8 +250,8 @@ def test_write_protection_is_respected(tmp_path):
     kept = tmp_path / "kept.json"
     kept.write_text("kept")
     kept.chmod(0o444)
-    with pytest.raises(writing.ReportPathError, match="may not be written"):
-        writing.check(kept, "--energy-json")
+    with pytest.raises(atomic.ReportPathError, match="may not be written"):
+        atomic.check(kept, "--energy-json")
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -264,11 +264,11 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError):
-        writing.atomically(path, failing)
+        atomic.atomically(path, failing)
     assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
-    writing.atomically(path, put("new"))
+    atomic.atomically(path, put("new"))
     assert path.read_text() == "new" and stat.S_IMODE(path.stat().st_mode) == 0o640 and len(list(tmp_path.iterdir())) == 1
-    writing.atomically(tmp_path / "a" / "b.json", put("made"))
+    atomic.atomically(tmp_path / "a" / "b.json", put("made"))
     assert (tmp_path / "a" / "b.json").read_text() == "made"
 
 
@@ -276,18 +276,18 @@ def test_a_link_keeps_pointing(tmp_path):
     (tmp_path / "real").mkdir()
     link = tmp_path / "link.json"
     link.symlink_to(tmp_path / "real" / "r.json")
-    writing.check(link, "--energy-json")
-    writing.atomically(link, put("new"))
+    atomic.check(link, "--energy-json")
+    atomic.atomically(link, put("new"))
     assert link.is_symlink() and (tmp_path / "real" / "r.json").read_text() == "new"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_device_is_named_and_not_replaced():
-    writing.check("/dev/full", "--energy-json")
-    with pytest.raises(writing.ReportPathError, match=r"/dev/full: No space left on device"):
-        writing.atomically("/dev/full", put("x" * 100_000))
+    atomic.check("/dev/full", "--energy-json")
+    with pytest.raises(atomic.ReportPathError, match=r"/dev/full: No space left on device"):
+        atomic.atomically("/dev/full", put("x" * 100_000))
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
-    writing.atomically("/dev/null", put("x"))
+    atomic.atomically("/dev/null", put("x"))
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
@@ -299,8 +299,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         file.write("x" * 10)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(writing.ReportPathError, match=r"r\.json: No space left on device"):
-        writing.atomically(path, full)
+    with pytest.raises(atomic.ReportPathError, match=r"r\.json: No space left on device"):
+        atomic.atomically(path, full)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
@@ -329,11 +329,11 @@ def test_a_real_limit_on_file_size_leaves_the_old_file(tmp_path):
 def test_a_pipe_is_written_to(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    writing.check(fifo, "--energy-json")
+    atomic.check(fifo, "--energy-json")
     got = []
     reader = threading.Thread(target=lambda: got.append(fifo.read_text()))
     reader.start()
-    writing.atomically(fifo, put("through"))
+    atomic.atomically(fifo, put("through"))
     reader.join(10)
     assert got == ["through"] and stat.S_ISFIFO(fifo.stat().st_mode)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from processes import PATIENCE, wait_until
 
 import pytest_joules
-from pytest_joules import cli
+from pytest_joules.cli import main
 from pytest_joules.report.text import display_width
 
 EVERYTHING = """
@@ -126,7 +126,7 @@ def test_a_report_of_everything(inner, capsys):
     assert kept.keys() == {name for name, test in tests.items() if test["samples"]}
     assert kept["test_passes"] == pytest.approx(4e-3)
     store = inner.path / ".pytest_cache/d/joules/history.db"
-    assert cli.main(["history", "test_a.py::test_passes", f"--store={store}"]) == 0
+    assert main.main(["history", "test_a.py::test_passes", f"--store={store}"]) == 0
     assert "4.00 mJ" in capsys.readouterr().out
 
     # The table.
@@ -336,7 +336,7 @@ def test_killed(inner, start):
 def test_the_worst_phase_names_the_outcome(outcomes):
     from types import SimpleNamespace
 
-    from pytest_joules.reporting import outcome_of
+    from pytest_joules.session.call_report import outcome_of
 
     known = None
     for when, outcome in zip(("setup", "call", "teardown"), outcomes, strict=False):

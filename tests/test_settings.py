@@ -6,15 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_joules.budgets import BudgetRule, budget_rule, most_specific
-from pytest_joules.values import (
-    UNITS,
-    SettingError,
-    joules,
-    rounds,
-    seconds,
-    whole_warmups,
-)
+from pytest_joules.settings.budgets import BudgetRule, budget_rule, most_specific
+from pytest_joules.settings.values import UNITS, SettingError, joules, rounds, seconds, whole_warmups
 
 #: Writes a line for every time that a test's body is called.
 COUNTING = """

@@ -18,7 +18,7 @@ from processes import wait_until
 from sqlalchemy import URL
 from test_store import measured, report_of
 
-from pytest_joules.store import StoreError, Unreachable, open_for_run, open_store, opening, place, spool
+from pytest_joules.store import StoreError, Unreachable, address, open_for_run, open_store, opening, spool
 
 SERVER = "postgresql+psycopg://anna:geheim@db.example:5433/energy"
 
@@ -179,7 +179,7 @@ def test_whatever_fails_each_is_there_once(runs):
         names = []
         for number, (up, fails, count) in enumerate(runs):
             server.up, server.fails = up, list(fails)
-            names += (new := [f"t.py::{number}-{place}" for place in range(count)])
+            names += (new := [f"t.py::{number}-{address}" for address in range(count)])
             server.run(*new)
         server.up, server.fails = True, []
         server.run()
@@ -276,8 +276,8 @@ def test_asking_needs_the_server(server):
 def test_a_password_is_nowhere(password, name):
     secret = f"ge{password}im"
     url = URL.create("postgresql+psycopg", "anna", secret, "db.example", 5433, "energy", {name: secret})
-    there = place.Place(url.render_as_string(hide_password=False))
-    without = place.Place(SERVER)
+    there = address.Place(url.render_as_string(hide_password=False))
+    without = address.Place(SERVER)
     assert there.shown == without.shown
     assert there.key() == without.key(), "a new password must not orphan what waits"
     assert secret not in there.scrub(f'could not connect with "{secret}" (password={secret})')
@@ -321,9 +321,9 @@ def test_a_server_of_the_projects_choice_is_not_sent_the_password(inner, monkeyp
 
 def test_one_spool_for_each_database(monkeypatch):
     urls = [SERVER, SERVER.replace("5433", "5434"), SERVER.replace("/energy", "/other"), SERVER.replace("db.", "db2.")]
-    keys = [place.Place(url).key() for url in urls]
+    keys = [address.Place(url).key() for url in urls]
     assert len(set(keys)) == 4
-    bare = place.Place("postgresql+psycopg://")
+    bare = address.Place("postgresql+psycopg://")
     monkeypatch.setenv("PGHOST", "a")
     first = bare.key()
     monkeypatch.setenv("PGHOST", "b")

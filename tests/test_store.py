@@ -21,7 +21,7 @@ from sqlalchemy import text
 from pytest_joules import stats, store
 from pytest_joules.model import Measurement, Report, Sample, empty_record
 from pytest_joules.store import StoreError, Unreachable, decoded, migrations, open_store, tables
-from pytest_joules.store.place import Place
+from pytest_joules.store.address import Place
 
 
 def report_of(**other):

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from level_data import facts, projects, rows
 
-from pytest_joules.predict import learning
-from pytest_joules.predict.level import dataset, splits
-from pytest_joules.predict.level.fitting import Table, TrainingError, fit
-from pytest_joules.predict.level.splits import by_function, by_project, folds, same_code
-from pytest_joules.predict.level.training import errors_of, features, held_out, running, train_level, without_twins
+from pytest_joules.predict.train import dataset, learning, splits
+from pytest_joules.predict.train.fitting import Table, TrainingError, fit
+from pytest_joules.predict.train.level import errors_of, features, held_out, train_level, without_twins
+from pytest_joules.predict.train.parallel import running
+from pytest_joules.predict.train.splits import by_function, by_project, folds, same_code
 
 KINDS = ("linear", "bow", "boosted")
 
@@ -245,7 +245,7 @@ def test_what_is_no_data_set(text: str, tmp_path: Path):
 def test_every_backend_finds_the_same(backend: str, monkeypatch: pytest.MonkeyPatch):
     if backend == "dask":
         pytest.importorskip("distributed", reason="dask's distributed is not installed: pip install 'pytest-joules[dask]'")
-    monkeypatch.setattr("pytest_joules.predict.level.training._FEW", 0)
+    monkeypatch.setattr("pytest_joules.predict.train.level._FEW", 0)
     made = rows(80)
     truth = np.array([row.log10["joules"] for row in made])
     tables = {"linear": Table.of(features(made, ("bytecode",), ran=True))}
@@ -273,7 +273,7 @@ def test_every_backend_finds_the_same(backend: str, monkeypatch: pytest.MonkeyPa
 def test_a_backend_that_is_none(backend: str, words: str, monkeypatch: pytest.MonkeyPatch):
     if "dask" in backend:
         pytest.importorskip("distributed", reason="dask's distributed is not installed: pip install 'pytest-joules[dask]'")
-        monkeypatch.setattr("pytest_joules.predict.level.training.PATIENCE", 1)
+        monkeypatch.setattr("pytest_joules.predict.train.level.PATIENCE", 1)
     with pytest.raises(TrainingError, match=words), running(backend, 1):
         pass
 

@@ -10,7 +10,7 @@ from freezegun import freeze_time
 
 from pytest_joules.sources.tsc import TickCounter, Tsc, open_counter
 
-COMPILED = importlib.util.find_spec("pytest_joules._tsc") is not None
+COMPILED = importlib.util.find_spec("pytest_joules.sources._tsc") is not None
 
 
 def fallback() -> TickCounter:

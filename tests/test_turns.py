@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs flock")
 
 #: Patience in hundredths of what it is; and how often it came to its end.
 SHORT = """
-import pytest_joules.turns as turns
+import pytest_joules.session.workers as turns
 turns.NAMED, turns.LEFT = 0.1, 0.6
 give_up = turns.Turns._give_up
 was_given_up = turns.Turns._given_up

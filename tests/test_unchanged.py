@@ -246,7 +246,7 @@ def test_nothing_stands_in_for_a_function_while_rounds_are_measured(inner, compi
         + "\nimport sys\nadded = []\nadd = sys.addaudithook\nsys.addaudithook = lambda hook: added.append(hook) or add(hook)\n"
         + "def pytest_sessionfinish():\n    sys.addaudithook = add\n    assert not added\n"
     )
-    (inner.path / "uncompiled.py").write_text("import sys\nsys.modules['pytest_joules._standin'] = None\n")
+    (inner.path / "uncompiled.py").write_text("import sys\nsys.modules['pytest_joules.code._standin'] = None\n")
     more = () if compiled else ("-p", "uncompiled")
     inner.run("--energy-rounds=3", *more, subprocess=True).assert_outcomes(passed=1)
     rounds = (inner.path / "rounds.txt").read_text().splitlines()

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_joules.predict.variants.variants import Variant, find, functions, pure, variants
-from pytest_joules.predict.variants.variants_dearer import DEARER, PREPARING
-from pytest_joules.predict.variants.variants_neutral import NEUTRAL
+from pytest_joules.predict.variants.dearer import DEARER, PREPARING
+from pytest_joules.predict.variants.neutral import NEUTRAL
+from pytest_joules.predict.variants.rewriting import Variant, find, functions, pure, variants
 
 PROGRAM = '''
 import functools

@@ -187,7 +187,7 @@ def test_calibration_waits_for_its_turn(inner):
     inner.conftest(
         """
 import os, time
-import pytest_joules.meter as meter
+import pytest_joules.measure.meter as meter
 
 def noted(what, function):
     def run(*args, **kwargs):

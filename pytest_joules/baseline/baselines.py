@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from pytest_joules import __version__
-from pytest_joules.baseline.checked import shown
 from pytest_joules.baseline.file import (
     Baseline,
     BaselineError,
@@ -26,16 +25,16 @@ from pytest_joules.baseline.file import (
     test_of,
     write,
 )
-from pytest_joules.files import reading, writing
-from pytest_joules.fingerprint import differences
-from pytest_joules.judge.judgement import FEWEST_SAMPLES
-from pytest_joules.model import Record, Report
+from pytest_joules.files import atomic, reading
+from pytest_joules.files.checked import shown
+from pytest_joules.machine import differences
+from pytest_joules.model import DISTURBED, Record, Report
 from pytest_joules.report import quantity
-from pytest_joules.settings import BASELINE_NAME
-from pytest_joules.tally import DISTURBED
+from pytest_joules.settings.options import BASELINE_NAME
+from pytest_joules.stats import FEWEST_SAMPLES
 
 if TYPE_CHECKING:
-    from pytest_joules.dependencies.inventory import Inventory
+    from pytest_joules.code.inventory import Inventory
 
 __all__ = [
     "FOLDER",
@@ -228,15 +227,15 @@ def put(baseline: Baseline, inside: Path) -> None:
 
 def _stay(baseline: Baseline, inside: Path) -> None:
     try:
-        writing.stay(baseline.path, (inside,), f"baseline {baseline.name}")
-    except writing.ReportPathError as error:
+        atomic.stay(baseline.path, (inside,), f"baseline {baseline.name}")
+    except atomic.ReportPathError as error:
         raise BaselineError(str(error)) from None
 
 
 def _put(path: Path, writer: Callable[[TextIO], None], inside: Path) -> None:
     try:
-        writing.atomically(path, writer, "baseline", (inside,))
-    except writing.ReportPathError as error:
+        atomic.atomically(path, writer, "baseline", (inside,))
+    except atomic.ReportPathError as error:
         raise BaselineError(str(error)) from None
 
 

@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 from pytest_joules import __version__
-from pytest_joules.baseline import checked
-from pytest_joules.baseline.checked import Bad, within
-from pytest_joules.files import reading
+from pytest_joules.files import checked, reading, strict_json
+from pytest_joules.files.checked import Bad, within
 from pytest_joules.model import SCHEMA as REPORT_SCHEMA
 from pytest_joules.model import Record
-from pytest_joules.report import json_file
 from pytest_joules.stats import median
 
 if TYPE_CHECKING:
-    from pytest_joules.dependencies.inventory import Inventory
+    from pytest_joules.code.inventory import Inventory
 
 SCHEMA = "pytest-joules-baseline/1"
 
@@ -184,11 +182,13 @@ def write(baseline: Baseline, file: TextIO) -> None:
     }
     file.write("{\n")
     for key, value in shared.items():
-        file.write(f"{json_file.text(key)}: {json_file.text(value)},\n")
-    _write_lines(file, '"functions": [', (json_file.text(pair) for pair in functions), "],\n")
-    texts = (f"{json_file.text(path)}: {json_file.text(said)}" for path, said in sorted(baseline.texts.items()))
+        file.write(f"{strict_json.text(key)}: {strict_json.text(value)},\n")
+    _write_lines(file, '"functions": [', (strict_json.text(pair) for pair in functions), "],\n")
+    texts = (f"{strict_json.text(path)}: {strict_json.text(said)}" for path, said in sorted(baseline.texts.items()))
     _write_lines(file, '"texts": {', texts, "},\n")
-    lines = (f"{json_file.text(nodeid)}: {json_file.text(_test_line(test, usual, numbers))}" for nodeid, test in tests.items())
+    lines = (
+        f"{strict_json.text(nodeid)}: {strict_json.text(_test_line(test, usual, numbers))}" for nodeid, test in tests.items()
+    )
     _write_lines(file, '"tests": {', lines, "}\n")
     file.write("}\n")
 
@@ -263,12 +263,12 @@ def _refuse(path: Path, what: str) -> NoReturn:
 
 
 def parse(text: str, name: str, path: Path) -> Baseline:
-    """A baseline or report from JSON. Raises :class:`~pytest_joules.baseline.checked.Bad`, which says what is wrong."""
+    """A baseline or report from JSON. Raises :class:`~pytest_joules.files.checked.Bad`, which says what is wrong."""
     return baseline_of(checked.decode(text), name, path)
 
 
 def baseline_of(data: Record, name: str, path: Path) -> Baseline:
-    """A baseline from decoded JSON. Raises :class:`~pytest_joules.baseline.checked.Bad`, which says what is wrong."""
+    """A baseline from decoded JSON. Raises :class:`~pytest_joules.files.checked.Bad`, which says what is wrong."""
     schema = data.get("schema")
     if schema == REPORT_SCHEMA:
         tests, order = _tests_of_report(data), []

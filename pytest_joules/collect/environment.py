@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pytest_joules import __version__, fingerprint
+from pytest_joules import __version__, machine
 from pytest_joules.collect import requirements
 from pytest_joules.collect.failure import Failed
 from pytest_joules.collect.sandbox import Done, Sandbox
@@ -107,7 +107,7 @@ def make_template(sandbox: Sandbox, python: str) -> Own:
     why = template.install(requirement)
     if why is not None:
         raise Failed("does not build", f"pytest-joules cannot be installed from {place.requirement}: {why}")
-    commit = fingerprint.commit(place.checkout) if place.checkout is not None else None
+    commit = machine.commit(place.checkout) if place.checkout is not None else None
     return Own(requirement, __version__, commit, template.folder)
 
 

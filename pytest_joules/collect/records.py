@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pytest_joules.collect.failure import Failed
-from pytest_joules.files import writing
+from pytest_joules.files import atomic, strict_json
 from pytest_joules.model import OTHER
-from pytest_joules.report import json_file
 
 if TYPE_CHECKING:
-    from pytest_joules.predict.code.facts import TestFacts
+    from pytest_joules.predict.facts.facts import TestFacts
     from pytest_joules.store import Store
 
 #: A representation: of a test's facts, values by name.
@@ -49,15 +48,15 @@ def write_lines(path: Path, history: Path, lines: Lines) -> None:
 
     def writer(file: TextIO) -> None:
         for line in _lines(store, lines):
-            file.write(json_file.text(line) + "\n")
+            file.write(strict_json.text(line) + "\n")
 
     try:
         store = open_store(history, write=False)
         try:
-            writing.atomically(path, writer, "records")
+            atomic.atomically(path, writer, "records")
         finally:
             store.close()
-    except (StoreError, writing.ReportPathError) as error:
+    except (StoreError, atomic.ReportPathError) as error:
         raise Failed("not written", str(error)) from None
 
 
@@ -161,7 +160,7 @@ def _represented(
 ) -> dict[str, dict[str, float]]:
     if not wanted:
         return {}
-    from pytest_joules.predict.code.facts import facts_of
+    from pytest_joules.predict.facts.facts import facts_of
 
     facts = facts_of(nodeid, dict(code), sources)
     return {name: {key: float(f"{value:.6g}") for key, value in sorted(make(facts).items())} for name, make in wanted.items()}
@@ -173,7 +172,7 @@ def representations(names: str) -> dict[str, Representation]:
     Raises:
         ValueError: there is none of that name; the message says which there are.
     """
-    from pytest_joules.predict.code.features import REPRESENTATIONS
+    from pytest_joules.predict.facts.features import REPRESENTATIONS
 
     if names == "all":
         return dict(REPRESENTATIONS)

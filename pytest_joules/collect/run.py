@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from packaging.utils import canonicalize_name
 
-from pytest_joules import fingerprint
+from pytest_joules import machine
 from pytest_joules.collect.environment import Own, check, make_template
 from pytest_joules.collect.failure import Failed, Stopped
 from pytest_joules.collect.fetching import Request
@@ -183,7 +183,7 @@ def _facts(plan: Plan, version: str) -> dict[str, Any]:
     """Of the latest run: when, where, and how it measured. Each package's records say these again of themselves."""
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": fingerprint.machine() | {"python": version},
+        "machine": machine.fingerprint() | {"python": version},
         "settings": asdict(plan.bounds) | {"jobs": plan.jobs},
     }
 

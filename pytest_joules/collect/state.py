@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pytest_joules.collect.package import Outcome
-from pytest_joules.files import reading, writing
+from pytest_joules.files import atomic, reading
 
 SCHEMA = "pytest-joules-dataset/1"
 
@@ -42,7 +42,7 @@ class State:
         """Note that a package is finished.
 
         Raises:
-            pytest_joules.files.writing.ReportPathError: it cannot be written.
+            pytest_joules.files.atomic.ReportPathError: it cannot be written.
         """
         self._write(self.note(key), json.dumps(outcome.as_record(), indent=1) + "\n")
 
@@ -55,7 +55,7 @@ class State:
         """Write ``failures.jsonl`` and ``manifest.json`` anew.
 
         Raises:
-            pytest_joules.files.writing.ReportPathError: they cannot be written.
+            pytest_joules.files.atomic.ReportPathError: they cannot be written.
         """
         outcomes = self.outcomes()
         failures: Iterable[Outcome] = (outcome for outcome in outcomes if outcome.reason is not None)
@@ -77,4 +77,4 @@ class State:
         def writer(file: TextIO) -> None:
             file.write(text)
 
-        writing.atomically(path, writer, "data set's state")
+        atomic.atomically(path, writer, "data set's state")

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from math import isclose
 from typing import TYPE_CHECKING
 
-from pytest_joules.judge.judgement import MOST_BLOCKS, WAY_OUT, Case, judge, looks_dearer
-from pytest_joules.model import Record
-from pytest_joules.tally import DISTURBED
+from pytest_joules.judge.case import MOST_BLOCKS, WAY_OUT, Case
+from pytest_joules.judge.judgement import judge, looks_dearer
+from pytest_joules.model import DISTURBED, Record
 
 if TYPE_CHECKING:
-    from pytest_joules.dependencies.inventory import Texts
-    from pytest_joules.judge.judgement import Comparison
+    from pytest_joules.code.inventory import Texts
+    from pytest_joules.judge.case import Comparison
 
 #: A block of samples (joules) of both sides, or of this side alone; ``None`` where there is nothing to measure again.
 Block = tuple[Sequence[float] | None, Sequence[float]]
@@ -172,7 +172,7 @@ class Comparing:
     def _blame(self, regressed: set[str]) -> dict[str, list[str]]:
         if not regressed:
             return {}
-        from pytest_joules.dependencies.changed import blame
+        from pytest_joules.code.changed import blame
 
         then = {nodeid: self.other.tests[nodeid].functions for nodeid in self._cases}
         return blame(then, self._functions, regressed, counts=self._counts, then=self.other.texts, present=self._texts)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
+from pytest_joules.judge.case import LEARNT_FROM, MOST_BLOCKS, Case
 from pytest_joules.judge.drift import carried
-from pytest_joules.judge.judgement import LEARNT_FROM, MOST_BLOCKS, Case
 from pytest_joules.judge.session_noise import moderated, references, share_of_processes
 from pytest_joules.judge.two_samples import Array, Effects, benjamini_hochberg, effects, widening
 

@@ -6,26 +6,23 @@ docs/verdicts.md says how a verdict is reached, and what was measured of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, comb, exp, expm1, isfinite, log, log1p, prod
 from typing import TYPE_CHECKING, Literal
 
-from pytest_joules.model import Record
-from pytest_joules.stats import median
+from pytest_joules.judge.case import LEARNT_FROM, MOST_BLOCKS, WAY_OUT, Case, Comparison
+from pytest_joules.stats import FEWEST_SAMPLES, median
 
 if TYPE_CHECKING:
     from pytest_joules.judge.evidence import Evidence
 
-MOST_BLOCKS = 6
 """A suspect is measured again until it is none any more or has this many blocks."""
 
 _TWICE = log(2)
 """Two processes on the two threads of a core: each took 1.3 to 2 times as long as alone, where it was tried."""
 
-LEARNT_FROM = 5
 """Earlier sessions of the same code from which on the noise floor is the test's own."""
 
-FEWEST_SAMPLES = 5
 """On each side: 5 against 5 is the fewest whose ranks can be significant at 1 %."""
 
 _TRY_BELOW = 0.25
@@ -40,78 +37,7 @@ _OWN = 0.1
 _ORDERS = 100
 """Of two sides' samples, at least: the rarest has p = 1 %."""
 
-WAY_OUT = "use a quiet machine, or --energy-against, which measures both sides in turn"
 """Beside other processes, where a stored baseline is compared with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One test's two sides, in joules per iteration."""
-
-    nodeid: str
-    before: tuple[tuple[float, ...], ...]
-    """One tuple a block (the rounds measured in one process), its samples in measured order."""
-    now: tuple[tuple[float, ...], ...]
-    sessions: tuple[float, ...] = ()
-    """Medians of earlier sessions of the same code as ``before``, on this machine and source; ``before`` not among them."""
-    paired: bool = False
-    """Block k of both sides was measured in turn, so that what a session does to the cost cancels."""
-    same_code: bool = False
-    """All that the test executes is known, and is the same on both sides: what differs is the machine."""
-    disturbed: bool = False
-    """An estimate, while other processes used the machine: they make the same work take up to twice the CPU time."""
-    cached: bool = False
-    """``now`` is an earlier session's (``--energy-changed-only``): it tells nothing of this run, and is not measured again."""
-    own: float = 0.0
-    """What of ``now`` reading the meter itself costs, relative: it hides as much of a change."""
-    iterations: int = 1
-    cannot: str | None = None
-    """Why this test cannot be judged, and what to do, where that is known beforehand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What came of a case."""
-
-    verdict: Literal["ok", "improved", "regressed", "cannot tell"]
-    ratio: float | None
-    """Now over before; where there are earlier sessions of the same code, over the level of them all."""
-    ci95: tuple[float, float] | None
-    """Of the ratio, from the scatter within the sessions compared; what sessions differ by is in ``floor``."""
-    p: float | None
-    """One-sided, in the direction of the ratio, before correction for the number of tests."""
-    why: str
-    before: float | None
-    """Joules: the level that the ratio is over."""
-    now: float | None
-    """Joules: ``before`` times the ratio; of all blocks, those measured again included."""
-    floor: float | None
-    """Relative. The lower bound of an unchanged test's ratio passes it about once in 1000 comparisons; ``None`` when paired."""
-    sessions: int
-    """Earlier sessions that the floor was learnt from; 0 where it is assumed."""
-    blocks: int
-    """Processes that the tests ran in now."""
-    suspect: bool
-    """Looks dearer: one more block, in a fresh process (paired: on both sides), before it may fail."""
-    held: float | None = None
-    """Relative: what the threshold is held at, where the noise of the run does not carry the one that was asked for."""
-
-    def as_record(self, baseline: str, changed: Sequence[str] = ()) -> Record:
-        return {
-            "baseline": baseline,
-            "ratio": self.ratio,
-            "ci95": list(self.ci95) if self.ci95 else None,
-            "p": self.p,
-            "before": self.before,
-            "now": self.now,
-            "verdict": self.verdict,
-            "why": self.why,
-            "floor": self.floor,
-            "held": self.held,
-            "sessions": self.sessions,
-            "blocks": self.blocks,
-            "changed": list(changed),
-        }
 
 
 def judge(cases: Sequence[Case], threshold: float = 0.05, *, alpha: float = 0.01, confirm: bool = True) -> list[Comparison]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_joules.model import Record
 
-#: What became of a prediction (:mod:`pytest_joules.predict.ask.outcomes`).
+#: What became of a prediction (:mod:`pytest_joules.predict.outcomes`).
 OUTCOMES = ("hit", "missed", "false flag", "right")
 
 #: Of tests that something was predicted of: not those whose code was the same.

@@ -14,7 +14,6 @@ import os
 import platform
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -22,21 +21,18 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from pytest_joules import __version__
-from pytest_joules.baseline import checked
-from pytest_joules.baseline.checked import Bad
-from pytest_joules.files import reading
-from pytest_joules.predict.level.arrays import Array
-from pytest_joules.predict.level.conformal import Conformal
-from pytest_joules.predict.level.level import LevelModel, within
+from pytest_joules.files import checked, reading
+from pytest_joules.files.checked import Bad
+from pytest_joules.predict.level.model import LevelModel, within
+from pytest_joules.predict.model import Model, ModelError
+from pytest_joules.predict.scoring.arrays import Array
+from pytest_joules.predict.scoring.conformal import Conformal
 
 if TYPE_CHECKING:
-    from pytest_joules.predict.change.change_model import ChangeModel
-    from pytest_joules.predict.model_predictor import ModelPredictor
+    pass
 
 SCHEMA = "pytest-joules-model/1"
 
-#: The file beside the history, in pytest's cache folder.
-NAME = "model.npz"
 
 #: Bytes of a file, of what is in it, and of its manifest. A model of 100,000 features has 20 MiB.
 MOST_PACKED = 32 * 2**20
@@ -53,40 +49,6 @@ _MANIFEST = "manifest.json"
 _KINDS = "biuf"
 
 
-class ModelError(ValueError):
-    """A model that cannot be used: one sentence with the file, what is wrong, and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """All that ``joules train`` learned."""
-
-    name: str
-    """Of the predictor that it is: ``change``, or the kind of a level model, or ``last``."""
-    level: Mapping[str, LevelModel] = field(default_factory=dict)
-    """By :func:`level_key`."""
-    change: ChangeModel | None = None
-    last: Conformal | None = None
-    """How far a test's measurements lie apart while its code stays the same, in log10."""
-    summary: Mapping[str, Any] = field(default_factory=dict)
-    """What it was learned from: ``tests``, ``projects``, ``sessions``, ``pairs``, ``machine``, ``source``."""
-    error: Mapping[str, Any] = field(default_factory=dict)
-    """Cross-validated, by target and model."""
-    created: str = ""
-    """When, as ISO 8601 in UTC."""
-
-    def predictor(self) -> ModelPredictor:
-        """What answers questions with it."""
-        from pytest_joules.predict.model_predictor import ModelPredictor
-
-        return ModelPredictor(self)
-
-
-def level_key(target: str, *, ran: bool) -> str:
-    """The level model for tests whose last run was watched (on another machine, say), or that never ran."""
-    return f"{target}-{'ran' if ran else 'static'}"
-
-
 # Written
 
 
@@ -96,8 +58,8 @@ def save(path: str | os.PathLike[str], model: Model, inside: Sequence[Path] = ()
     Raises:
         ModelError: it cannot be written.
     """
-    from pytest_joules.files import writing
-    from pytest_joules.predict.code.features import SCHEMA as FEATURES
+    from pytest_joules.files import atomic
+    from pytest_joules.predict.facts.features import SCHEMA as FEATURES
 
     arrays = _arrays(model)
     manifest = {
@@ -129,8 +91,8 @@ def save(path: str | os.PathLike[str], model: Model, inside: Sequence[Path] = ()
         file.buffer.write(packed.getvalue())  # a text file on top of a binary one
 
     try:
-        writing.atomically(path, writer, "model", inside)
-    except writing.ReportPathError as error:
+        atomic.atomically(path, writer, "model", inside)
+    except atomic.ReportPathError as error:
         raise ModelError(str(error)) from None
 
 
@@ -225,7 +187,7 @@ def _check(members: list[zipfile.ZipInfo]) -> None:
 
 
 def _manifest(text: bytes) -> dict[str, Any]:
-    from pytest_joules.predict.code.features import SCHEMA as FEATURES
+    from pytest_joules.predict.facts.features import SCHEMA as FEATURES
 
     try:
         if not text.lstrip().startswith(b"{"):
@@ -267,7 +229,7 @@ def _model(manifest: dict[str, Any], arrays: dict[str, Array]) -> Model:
         level[key] = LevelModel.from_arrays(checked.required(facts, "kind", str), representations, within(arrays, f"level.{key}"))
     change = None
     if checked.required(manifest, "change", bool):
-        from pytest_joules.predict.change.change_model import ChangeModel
+        from pytest_joules.predict.change.model import ChangeModel
 
         error = checked.required(manifest, "error", dict).get("change")
         change = ChangeModel.from_arrays(within(arrays, "change"), error if isinstance(error, dict) else None)

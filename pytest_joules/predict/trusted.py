@@ -11,17 +11,15 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_joules.baseline import checked
-from pytest_joules.files import reading
-from pytest_joules.predict.model_file import ModelError
+from pytest_joules.files import checked, reading
+from pytest_joules.predict.model import ModelError
 from pytest_joules.predict.protocol import Predictor
 
 if TYPE_CHECKING:
-    import pytest
+    pass
 
 OPTION = "--energy-trust-model"
 
@@ -89,22 +87,4 @@ def checked_predictor(found: object, what: str) -> Predictor:
     name = getattr(found, "name", None)
     if not isinstance(name, str) or not name.strip() or not isinstance(found, Predictor) or isinstance(found, type):
         raise ModelError(f"{what} is no predictor but a {type(found).__name__}: it needs a name and predict(questions)")
-    return found
-
-
-def offered(config: pytest.Config) -> dict[str, Predictor]:
-    """The predictors that plugins offer with ``pytest_joules_predictors``, by name; the first of a name counts.
-
-    Raises:
-        ModelError: what a plugin offers is no predictor.
-    """
-    found: dict[str, Predictor] = {}
-    for several in config.hook.pytest_joules_predictors(config=config):
-        if several is None:
-            continue
-        if not isinstance(several, Iterable) or isinstance(several, (str, bytes)):
-            raise ModelError(f"pytest_joules_predictors returned a {type(several).__name__}, not a list of predictors")
-        for one in several:
-            predictor = checked_predictor(one, "what pytest_joules_predictors offers")
-            found.setdefault(predictor.name, predictor)
     return found

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pytest_joules.model import Record, Report
+from pytest_joules.model import WOULD_BE, Record, Report
 from pytest_joules.report import comparison, quantity
 from pytest_joules.report.text import whole
-from pytest_joules.verdicts import WOULD_BE
 
 
 def lines(report: Report) -> list[str]:

@@ -7,7 +7,7 @@ import math
 import os
 from typing import TextIO
 
-from pytest_joules.files import writing
+from pytest_joules.files import atomic
 from pytest_joules.model import Report
 from pytest_joules.report.text import escaped
 
@@ -23,9 +23,9 @@ def write(report: Report, path: str | os.PathLike[str]) -> None:
     sample was measured: of a cached test that is another session, whose commit is not known here.
 
     Raises:
-        pytest_joules.files.writing.ReportPathError: the file cannot be written.
+        pytest_joules.files.atomic.ReportPathError: the file cannot be written.
     """
-    writing.atomically(path, lambda file: _write(report, file))
+    atomic.atomically(path, lambda file: _write(report, file))
 
 
 def _write(report: Report, file: TextIO) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pytest_joules import fingerprint
+from pytest_joules import machine
 from pytest_joules.model import Counters
 from pytest_joules.sources.base import MOST_WATTS, Domain, Source
 from pytest_joules.sources.cpu_power import tdp
@@ -57,7 +57,7 @@ class Hardware:
 
     @classmethod
     def here(cls) -> Hardware:
-        return cls(fingerprint.cpu_model(), fingerprint.cores(), fingerprint.sockets(), fingerprint.is_virtual())
+        return cls(machine.cpu_model(), machine.cores(), machine.sockets(), machine.is_virtual())
 
 
 class Estimate(Source):

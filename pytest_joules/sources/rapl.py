@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 
 from pytest_joules.clock import CLOCKS
 from pytest_joules.files import reading
-from pytest_joules.locks import identity
+from pytest_joules.files.locks import identity
 from pytest_joules.model import Counters
 from pytest_joules.sources.base import Domain, Source, Unavailable
 from pytest_joules.sources.dies import Dies

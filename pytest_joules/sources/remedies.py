@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from pytest_joules.fingerprint import ROOT, is_virtual
+from pytest_joules.machine import ROOT, is_virtual
 
 
 def in_container(root: Path = ROOT) -> bool:

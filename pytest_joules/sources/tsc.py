@@ -90,7 +90,7 @@ class TickCounter:
         return "ticks: monotonic clock, nanoseconds (no compiled reader of the CPU's counter here)"
 
 
-def open_counter(module: str = "pytest_joules._tsc", monotonic: Callable[[], int] = time.monotonic_ns) -> TickCounter:
+def open_counter(module: str = "pytest_joules.sources._tsc", monotonic: Callable[[], int] = time.monotonic_ns) -> TickCounter:
     """The best tick counter of this machine: the compiled reader in ``module``, else the clock ``monotonic``. Never raises."""
     try:
         reader = importlib.import_module(module)

@@ -5,10 +5,10 @@ it executed: which functions, in which version. What only one kind of database u
 ``postgresql.py``.
 """
 
+from pytest_joules.store.address import StoreError, Unreachable
 from pytest_joules.store.history import Store
 from pytest_joules.store.migrations import schema_version
 from pytest_joules.store.opening import open_store
-from pytest_joules.store.place import StoreError, Unreachable
 from pytest_joules.store.spool import Spooled, open_for_run
 
 __all__ = ["Spooled", "Store", "StoreError", "Unreachable", "open_for_run", "open_store", "schema_version"]

@@ -11,8 +11,8 @@ from uuid import uuid4
 from pytest_joules import __version__
 from pytest_joules.model import OTHER, Record, Report
 from pytest_joules.store import decoded
-from pytest_joules.store.for_predictor import MOST_VALUES, ForPredictor, chunks
-from pytest_joules.store.place import Place, StoreError
+from pytest_joules.store.address import Place, StoreError
+from pytest_joules.store.predictor_queries import MOST_VALUES, ForPredictor, chunks
 from pytest_joules.store.rows import VALUES, as_json, entry_of, nodeid_of, record_of, row_of, safe
 from pytest_joules.store.sqlite import give_back
 from pytest_joules.store.tables import counts_text, number_of, ranges, tables

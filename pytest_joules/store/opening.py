@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_joules.store import migrations
+from pytest_joules.store.address import Place, SetAside, StoreError
 from pytest_joules.store.history import PATIENCE, Store
-from pytest_joules.store.place import Place, SetAside, StoreError
 from pytest_joules.store.postgresql import PostgreSQL
 from pytest_joules.store.sqlite import SQLite
 from pytest_joules.store.tables import tables

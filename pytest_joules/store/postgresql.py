@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_joules.store.place import Place, StoreError
+from pytest_joules.store.address import Place, StoreError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_joules.clock import CLOCKS
 from pytest_joules.store import decoded
-from pytest_joules.store.for_predictor import chunks
+from pytest_joules.store.predictor_queries import chunks
 from pytest_joules.store.rows import nodeid_of, record_of
 from pytest_joules.store.tables import tables
 

@@ -147,7 +147,7 @@ def _numbers(values: Iterable[float | None]) -> str:
 
 
 def as_json(value: object) -> str:
-    from pytest_joules.report.json_file import text
+    from pytest_joules.files.strict_json import text
 
     return safe(text(value))
 

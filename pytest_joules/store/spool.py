@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_joules.clock import CLOCKS
 from pytest_joules.model import Record, Report
 from pytest_joules.store import decoded
+from pytest_joules.store.address import Place, StoreError, Unreachable
 from pytest_joules.store.history import Store
 from pytest_joules.store.opening import open_store
-from pytest_joules.store.place import Place, StoreError, Unreachable
 from pytest_joules.store.rows import VALUES, record_of
 from pytest_joules.store.tables import tables
 

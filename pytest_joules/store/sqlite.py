@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from pytest_joules.store.place import SetAside, StoreError
+from pytest_joules.store.address import SetAside, StoreError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

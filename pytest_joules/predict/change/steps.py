@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from pytest_joules.dependencies.code import Function
-from pytest_joules.dependencies.statements import blocks, statements
+from pytest_joules.code.source_file import Function
+from pytest_joules.code.statements import blocks, statements
 from pytest_joules.predict.change.costs import CALL, COMPREHENSION, ITEM, KNOWN, NODES, SLEEP, TURN, UNKNOWN
-from pytest_joules.predict.code import sizes
-from pytest_joules.predict.code.expressions import aliases, argument, containers, header, likely, over, shown
+from pytest_joules.predict.facts import sizes
+from pytest_joules.predict.facts.expressions import aliases, argument, containers, header, likely, over, shown
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_joules.baseline.checked import Bad
-from pytest_joules.predict.level.arrays import Array, floats, one_float
-from pytest_joules.predict.level.conformal import Conformal
+from pytest_joules.files.checked import Bad
 from pytest_joules.predict.level.models import Entries, chosen
+from pytest_joules.predict.scoring.arrays import Array, floats, one_float
+from pytest_joules.predict.scoring.conformal import Conformal
 
 #: How sharply the cosine of two tests' features is taken: the first power of these is nearly what a project shares.
 POWERS = (2, 8, 32)

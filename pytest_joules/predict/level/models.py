@@ -12,9 +12,9 @@ from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
-from pytest_joules.baseline.checked import Bad
-from pytest_joules.predict.level.arrays import Array, floats, one_float, pack, unpack
-from pytest_joules.predict.level.trees import Trees
+from pytest_joules.files.checked import Bad
+from pytest_joules.predict.scoring.arrays import Array, floats, one_float, pack, unpack
+from pytest_joules.predict.scoring.trees import Trees
 
 TARGETS = ("joules", "seconds", "tsc")
 

@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_joules.predict.change.change_training import Pair, pairs_of
+from pytest_joules.predict.train.change import Pair, pairs_of
+from pytest_joules.predict.variants.dearer import DEARER
 from pytest_joules.predict.variants.laboratory import Attempt, ExploringError, Laboratory, Trial
-from pytest_joules.predict.variants.variants import Rewrite, Variant, variants
-from pytest_joules.predict.variants.variants_dearer import DEARER
-from pytest_joules.predict.variants.variants_neutral import NEUTRAL
+from pytest_joules.predict.variants.neutral import NEUTRAL
+from pytest_joules.predict.variants.rewriting import Rewrite, Variant, variants
 
 #: Seconds of a test's body that make it worth timing.
 _SHORTEST, _LONGEST = 2e-5, 0.2

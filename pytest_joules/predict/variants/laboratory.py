@@ -16,17 +16,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pytest_joules.dependencies import kept
-from pytest_joules.dependencies.code import MOST_BYTES
-from pytest_joules.dependencies.graph import Graph
-from pytest_joules.dependencies.project import Project
+from pytest_joules.code import sources
+from pytest_joules.code.graph import Graph
+from pytest_joules.code.project import Project
+from pytest_joules.code.source_file import MOST_BYTES
 from pytest_joules.files import reading
 from pytest_joules.model import Record
-from pytest_joules.predict.ask.asking import Changes
-from pytest_joules.predict.code.added import added
-from pytest_joules.predict.code.facts import facts_of
+from pytest_joules.predict.facts.added import added
+from pytest_joules.predict.facts.facts import facts_of
 from pytest_joules.predict.protocol import Before, Question
-from pytest_joules.predict.variants.variants import Variant
+from pytest_joules.predict.questions import Changes
+from pytest_joules.predict.variants.rewriting import Variant
 
 #: Folders that are no source.
 _NOT_COPIED = shutil.ignore_patterns(
@@ -216,7 +216,7 @@ class Laboratory:
         """Keys that have changed, by test, and the sources of all that have changed or are new."""
         changed = {test: changes.of(self.records[test]) for test in tests}
         keys = {key for several in changed.values() for key in several}
-        now: dict[str, str | None] = {key: kept.source(graph.project, key) for key in sorted(keys)}
+        now: dict[str, str | None] = {key: sources.source(graph.project, key) for key in sorted(keys)}
         known = {key for test in changed for key in self.records[test]["code"]["functions"]}
         now |= added(graph, sorted(keys), known)
         return changed, now

@@ -1,0 +1,1 @@
+"""The ``joules`` command: one file a subcommand."""

@@ -1,0 +1,220 @@
+"""``joules doctor``: what this machine can measure, what it cannot, why, and the remedy."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_joules import machine
+from pytest_joules.clock import CLOCKS
+from pytest_joules.measure.other_load import LIMIT, ForeignLoad
+from pytest_joules.model import Counters
+from pytest_joules.sources import choose
+from pytest_joules.sources.base import Source
+from pytest_joules.sources.tsc import open_counter
+
+#: What one JSON object of findings is called.
+SCHEMA = "pytest-joules-doctor/1"
+#: Two readers of the same counters agree when they differ by no more than one update of the counter and this share.
+_AGREEMENT = 0.01
+
+
+def examine(
+    powercap: Path,
+    idle_watts: float | None,
+    max_watts: float | None,
+    *,
+    seconds: float = 0.5,
+    candidates: Sequence[Source] | None = None,
+) -> dict[str, Any]:
+    """Try every source and read those that work over one window of work; JSON types only.
+
+    Args:
+        powercap: root of the powercap tree
+        idle_watts: the user's figure for the estimate, watts
+        max_watts: the same under full load
+        seconds: length of the window, in which one processor is kept busy
+        candidates: the sources to try; our own where not given
+
+    Returns:
+        ``schema``, ``machine``, ``sources`` (each with ``available``, and its ``domains`` with joules and watts or its ``reason``
+        and ``remedy``), ``auto`` (the names that ``--energy-source=auto`` takes), ``agreement`` of rapl and pyrapl,
+        ``foreign_load`` (share of the machine that others use now), ``clock`` and ``window_s``.
+    """
+    if candidates is None:
+        candidates = choose.builtin(powercap, idle_watts, max_watts)
+    refused = {source.name: failure for source in candidates if (failure := choose.attempt(source)) is not None}
+    working = [source for source in candidates if source.name not in refused]
+    try:
+        load = ForeignLoad(_own_seconds)
+        begun, before = CLOCKS.wall(), [source.read() for source in working]
+        _spin(seconds)
+        ended, after = CLOCKS.wall(), [source.read() for source in working]
+        window = (ended - begun) / 1e9
+        share = load.share(begun) if window >= 0.2 else None
+        joules = {
+            source.name: source.between(first, last, window) for source, first, last in zip(working, before, after, strict=True)
+        }
+        sources = [
+            _failed(source, refused[source.name]) if source.name in refused else _worked(source, joules[source.name], window)
+            for source in candidates
+        ]
+    finally:
+        for source in working:
+            source.close()
+    return {
+        "schema": SCHEMA,
+        "machine": machine.fingerprint(),
+        "powercap": str(powercap),
+        "sources": sources,
+        "auto": _auto(working),
+        "agreement": _agreement(sources, window),
+        "foreign_load": share,
+        "clock": _clock(),
+        "window_s": window,
+    }
+
+
+def render(findings: dict[str, Any], width: int) -> str:
+    """The findings of :func:`examine` for a terminal of so many columns."""
+    machine = findings["machine"]
+    kind = {True: "virtual machine", False: "bare metal"}.get(machine["virtual"], "virtual or not: cannot tell")
+    lines = _wrapped(f"{machine['cpu']}, {machine['cores']} CPUs, {kind}, {machine['os']}, {machine['python']}", "", width)
+    taken = findings["auto"]
+    lines += [
+        "",
+        *_wrapped(f"--energy-source=auto takes: {' + '.join(taken) if taken else 'nothing: no source works'}", "  ", width),
+    ]
+    for source in findings["sources"]:
+        lines.append("")
+        lines += _source_lines(source, width)
+    lines.append("")
+    agreement = findings["agreement"]
+    verdict = {True: "agree", False: "DISAGREE", None: "not compared"}[agreement["agree"]]
+    lines += _wrapped(f"rapl and pyrapl: {verdict} ({agreement['why']})", "  ", width)
+    share = findings["foreign_load"]
+    if share is None:
+        lines += _wrapped("others on this machine: the window was too short to tell", "  ", width)
+    else:
+        effect = ": samples would be marked shared" if share > LIMIT else ""
+        lines += _wrapped(f"others on this machine use {share:.1%} of it now{effect}".replace("%", " %"), "  ", width)
+    clock = findings["clock"]
+    lines += _wrapped(f"{clock['why']}; {clock['overhead_ns']:.0f} ns a read", "  ", width)
+    return "\n".join(lines)
+
+
+def _worked(source: Source, joules: Counters, seconds: float) -> dict[str, Any]:
+    domains = [
+        {
+            "name": domain.name,
+            "counts": source.in_total(domain),
+            "joules": value,
+            "watts": None if value is None else value / seconds,
+            "trouble": source.trouble.get(domain.name),
+        }
+        for domain, value in zip(source.domains, joules, strict=True)
+    ]
+    return {
+        "name": source.name,
+        "available": True,
+        "provenance": source.provenance,
+        "domains": domains,
+        "resolution_s": source.tick,
+        "uncertainty": source.uncertainty,
+        "why": source.facts().why,
+        "reason": None,
+        "remedy": None,
+    }
+
+
+def _failed(source: Source, refused: choose.Refused) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "available": False,
+        "provenance": source.provenance,
+        "domains": [],
+        "resolution_s": None,
+        "uncertainty": None,
+        "why": None,
+        "reason": refused.reason,
+        "remedy": refused.remedy or None,
+    }
+
+
+def _auto(working: Sequence[Source]) -> list[str]:
+    ranked = sorted((source for source in working if source.rank is not None), key=lambda source: -(source.rank or 0))
+    best = [source.name for source in ranked if not source.beside][:1]
+    return best + [source.name for source in ranked if source.beside]
+
+
+def _agreement(sources: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """Whether ``rapl`` and ``pyrapl`` saw the same joules in one window: within one update of the counter and 1 %."""
+    by_name = {source["name"]: source for source in sources}
+    missing = [name for name in ("rapl", "pyrapl") if not by_name.get(name, {}).get("available")]
+    if missing:
+        return {"agree": None, "why": f"{' and '.join(missing)} not available", "domains": {}}
+    values = [{domain["name"]: domain["joules"] for domain in by_name[name]["domains"]} for name in ("rapl", "pyrapl")]
+    compared: dict[str, Any] = {}
+    for name in values[0]:
+        ours, theirs = values[0][name], values[1].get(name)
+        if ours is None or theirs is None:
+            continue
+        tolerance = max(ours, theirs) * (by_name["rapl"]["resolution_s"] / seconds + _AGREEMENT)
+        agree = abs(ours - theirs) <= tolerance
+        compared[name] = {"rapl": ours, "pyrapl": theirs, "tolerance": tolerance, "agree": agree}
+    if not compared:
+        return {"agree": None, "why": "no counter that both read moved", "domains": {}}
+    shown = ", ".join(f"{name} {each['rapl']:.4g} J and {each['pyrapl']:.4g} J" for name, each in compared.items())
+    return {
+        "agree": all(each["agree"] for each in compared.values()),
+        "why": f"{shown} over {seconds:.2g} s",
+        "domains": compared,
+    }
+
+
+def _clock() -> dict[str, Any]:
+    counter = open_counter()
+    return {"name": counter.name, "is_tsc": counter.is_tsc, "overhead_ns": _overhead(counter.read), "why": counter.describe()}
+
+
+def _overhead(read: Callable[[], int]) -> float:
+    """Nanoseconds of one reading, the least of several batches, loop included."""
+    best = float("inf")
+    for _ in range(7):
+        begun = CLOCKS.wall()
+        for _ in range(1000):
+            read()
+        best = min(best, (CLOCKS.wall() - begun) / 1000)
+    return best
+
+
+def _spin(seconds: float) -> None:
+    until = CLOCKS.wall() + int(seconds * 1e9)
+    while CLOCKS.wall() < until:
+        pass
+
+
+def _own_seconds() -> float:
+    times = os.times()
+    return times.user + times.system
+
+
+def _source_lines(source: dict[str, Any], width: int) -> list[str]:
+    if not source["available"]:
+        lines = _wrapped(f"{source['name']}: not available: {source['reason']}", "  ", width)
+        return lines + choose.remedy_lines(source["remedy"] or "", "  ", width)
+    lines = _wrapped(f"{source['name']}: works: {source['why']}", "  ", width)
+    for domain in source["domains"]:
+        if domain["watts"] is None:
+            told = f"unavailable just now: {domain['trouble'] or 'no reading'}"
+        else:
+            told = f"{domain['watts']:.3g} W just now"
+        lines += _wrapped(f"  {domain['name']}: {told}{', counts towards the total' if domain['counts'] else ''}", "    ", width)
+    return lines
+
+
+def _wrapped(text: str, indent: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(width, 20), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,284 @@
+"""The child side of a companion: a pytest that runs what it is told to, one block of rounds of one test after another.
+
+It is started by :mod:`pytest_joules.companion.parent`. Commands come in over what was its standard input, answers go out over
+what was its standard output, a line of JSON each; what the tests print goes where its standard error goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import hashlib
+import inspect
+import json
+import os
+import signal
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from types import CodeType
+from typing import Any, BinaryIO
+
+import pytest
+
+from pytest_joules.model import Record
+from pytest_joules.rounds import running
+from pytest_joules.rounds.leftovers import Leftovers
+from pytest_joules.rounds.plan import plan
+from pytest_joules.settings.options import Settings
+
+#: What both sides speak: a companion of another version of this plugin is refused.
+PROTOCOL = 1
+#: The name under which a process that steps has its stepper.
+NAME = "joules-stepping"
+
+#: Options that a companion must not follow, with what they are set to: it stops for nobody, writes no reports, starts no
+#: workers. Some are pytest's, the others of pytest-xdist, pytest-cov, pytest-html, pytest-json-report, pytest-reportlog, allure,
+#: pytest-benchmark.
+_QUIET: dict[str, object] = {
+    "energy": True,
+    "energy_disable": None,
+    "maxfail": 0,
+    "usepdb": False,
+    "trace": False,
+    "xmlpath": None,
+    "pastebin": None,
+    "stepwise": False,
+    "stepwise_skip": False,
+    "stepwise_reset": False,
+    "cacheclear": False,
+    "numprocesses": 0,
+    "dist": "no",
+    "tx": [],
+    "no_cov": True,
+    "htmlpath": None,
+    "json_report": False,
+    "json_report_file": "none",
+    "report_log": None,
+    "allure_report_dir": None,
+    "benchmark_json": None,
+    "benchmark_save": None,
+    "benchmark_autosave": False,
+    "benchmark_histogram": None,
+    "benchmark_compare": None,
+    "benchmark_compare_fail": None,
+}
+
+#: Seconds from which on a round's body does not notice that caches are cold when it begins.
+_LONG = 0.25
+
+#: Fields of the settings that say how to measure. All others keep their defaults: a companion reports, keeps and judges nothing.
+_CARRIED = ("rounds", "warmup", "max_time", "measure_idle", "idle_watts", "max_watts", "watch_others", "repeat_failures")
+
+
+def pack(settings: Settings) -> Record:
+    """What of the settings a companion needs, as JSON types."""
+    record: Record = {name: getattr(settings, name) for name in _CARRIED}
+    record.update(sources=list(settings.sources), powercap=str(settings.powercap), fixed=sorted(settings.fixed))
+    return record
+
+
+def unpack(record: Record) -> Settings:
+    """The settings of a process that steps."""
+    return Settings(
+        sources=tuple(record["sources"]),
+        powercap=Path(record["powercap"]),
+        fixed=frozenset(record["fixed"]),
+        **{name: record[name] for name in _CARRIED},
+    )
+
+
+def main() -> None:
+    """Take the first command, which says how to start, and be a pytest that steps."""
+    commands, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    line = commands.readline()
+    if not line:
+        return
+    order = json.loads(line)
+    _end_with(order["parent"])
+    # A background job of a shell script ignores Ctrl-C, and so would what it starts: from the parent it means that all is over.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if order["cwd_on_path"]:
+        sys.path.insert(0, str(Path.cwd()))
+    sys.argv = ["pytest", *order["args"]]
+    os.environ["PYTEST_VERSION"] = pytest.__version__  # as pytest's own command does
+    sys.exit(pytest.main(order["args"], plugins=[Stepper(commands, answers, unpack(order["settings"]), Path(order["temp"]))]))
+
+
+def _end_with(parent: int) -> None:
+    """Where the system can do that, end when the parent does, however that ends and whatever runs here."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+class Stepper:
+    """Runs the tests that it is told to."""
+
+    def __init__(self, commands: BinaryIO, answers: BinaryIO, settings: Settings, temp: Path) -> None:
+        self.__name__ = NAME  # pytest registers it under this name
+        self.settings = settings
+        self._commands = commands
+        self._answers = answers
+        self._temp = temp
+        self._items: dict[str, pytest.Item] = {}
+        self._seconds: dict[str, float] = {}
+        """How long a round's body takes, of tests that have run."""
+        self._modules: set[str] = set()
+        self._errors: dict[str, str] = {}
+        self._reports: list[pytest.CollectReport | pytest.TestReport] | None = None
+
+    # A session that disturbs nothing
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_load_initial_conftests(self, early_config: pytest.Config) -> Generator[None]:
+        self._quiet(early_config.known_args_namespace)
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_cmdline_main(self, config: pytest.Config) -> Generator[None, object, object]:
+        self._quiet(config.option)
+        self._config = config
+        return (yield)
+
+    def _quiet(self, option: Any) -> None:  # noqa: ANN401 - a namespace
+        for name, value in _QUIET.items():
+            if hasattr(option, name):
+                setattr(option, name, copy.copy(value))
+        option.basetemp = str(self._temp / "tmp")
+
+    # The tests there are
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._errors[report.nodeid] = report.longreprtext
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._items = {item.nodeid: item for item in session.items}
+        # A file that cannot be collected costs its own tests only.
+        session.testsfailed = 0
+
+    # Stepping
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        measuring = self._config.pluginmanager.get_plugin("joules-measuring")
+        hello = {"protocol": PROTOCOL, "nodeids": list(self._items), "errors": self._errors, "bodies": self._bodies()}
+        self._say({**hello, "idle_watts": getattr(measuring, "idle_watts", None), **self._news()})
+        for command in self._orders():
+            if command["do"] == "end":
+                break
+            if command["do"] == "measure":
+                self._measure(session, command)
+            elif command["do"] == "down":
+                self._tear_down(command)
+        return True
+
+    def _bodies(self) -> dict[str, str]:
+        """By node id, a hash of the test's own code and parameters: a test that was only renamed is known by it."""
+        return {nodeid: text for nodeid, item in self._items.items() if (text := _body(item))}
+
+    def _orders(self) -> Iterator[Record]:
+        """Commands as they come in, until nobody is there to give one."""
+        while line := self._commands.readline():
+            yield json.loads(line)
+
+    def _say(self, answer: Record) -> None:
+        # What a test recorded of its own may be of any type: its text is enough.
+        self._answers.write(json.dumps(answer, default=str).encode() + b"\n")
+        self._answers.flush()
+
+    def _measure(self, session: pytest.Session, command: Record) -> None:
+        from pytest_joules.settings.markers import SETTINGS
+
+        item = self._items[command["nodeid"]]
+        if Leftovers.known(item) and not plan(item).again:
+            # What it is given is read already.
+            self._say({"reports": [], **self._news()})
+            return
+        own = item.stash[SETTINGS]
+        effort = own.effort
+        if command["rounds"] is not None:
+            effort = dataclasses.replace(effort, rounds=command["rounds"])
+        if command["max_time"] is not None:
+            effort = effort.within(command["max_time"], "this block's part of --energy-max-time")
+        if item.nodeid in self._seconds:
+            # Others ran meanwhile: one round to be as warm as in the block before, where that makes a difference.
+            again = 1 if self._seconds[item.nodeid] < _LONG else 0
+            effort = dataclasses.replace(effort, warmup=min(effort.warmup, again))
+        # Budgets hold for the whole measurement, of which this is a part.
+        item.stash[SETTINGS] = dataclasses.replace(own, effort=effort, budget=None)
+        # Another block of this test follows: as between two rounds, wider fixtures stay.
+        following = self._items.get(command["next"]) if command["last"] else copy.copy(item)
+        properties = list(item.user_properties)
+        reports: list[pytest.CollectReport | pytest.TestReport] = []
+        self._reports = reports
+        _go_to(command["cpu"])
+        try:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        finally:
+            self._reports = None
+            item.stash[SETTINGS] = own
+            item.user_properties[:] = properties
+        for report in reports:
+            record = getattr(report, "joules", None)
+            if record is not None and record["duration"] is not None:
+                self._seconds[item.nodeid] = record["duration"]["median"] * record["iterations"]
+        self._say({"reports": self._serialised(reports), **self._news()})
+
+    def _tear_down(self, command: Record) -> None:
+        """No other block of a test follows after all."""
+        item = self._items[command["nodeid"]]
+        report = running.tear_down(item, self._items.get(command["next"]))
+        self._say({"reports": self._serialised([report] if report is not None else []), **self._news()})
+
+    def _serialised(self, reports: Sequence[pytest.CollectReport | pytest.TestReport]) -> list[Record]:
+        return [self._config.hook.pytest_report_to_serializable(config=self._config, report=report) for report in reports]
+
+    def _news(self) -> Record:
+        """The files of modules that were imported since this was last told, by name."""
+        news = {}
+        for name, module in sys.modules.copy().items():
+            file = getattr(module, "__file__", None)
+            if name not in self._modules and isinstance(file, str):
+                self._modules.add(name)
+                news[name] = os.path.realpath(file)
+        return {"modules": news}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._reports is not None:
+            self._reports.append(report)
+
+
+def _body(item: pytest.Item) -> str:
+    code = getattr(inspect.unwrap(getattr(item, "function", None) or _body), "__code__", None)
+    if not isinstance(item, pytest.Function) or code is None:
+        return ""
+    parameters = getattr(getattr(item, "callspec", None), "id", "")
+    return hashlib.sha256(repr((_facts(code), parameters)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _facts(code: CodeType) -> tuple[object, ...]:
+    """What a function does, without its name and place."""
+    constants = [_facts(value) if isinstance(value, CodeType) else value for value in code.co_consts]
+    return code.co_code, code.co_names, code.co_varnames, constants
+
+
+def _go_to(cpu: int | None) -> None:
+    """Move to this processor, without staying bound to it: a test may use them all."""
+    if cpu is not None and sys.platform == "linux":
+        allowed = os.sched_getaffinity(0)
+        if cpu in allowed and len(allowed) > 1:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, {cpu})
+                os.sched_setaffinity(0, allowed)

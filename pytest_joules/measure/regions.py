@@ -1,0 +1,104 @@
+"""The ``energy`` fixture while measuring: regions of a test, work done and scores reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pytest_joules import stats
+from pytest_joules.measure.meter import SLOW_TICKS, Meter, Window
+from pytest_joules.model import Measurement
+
+
+class Energy:
+    """What a test tells of itself. One for the session; the plugin empties it before each test and each round."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._regions: dict[str, list[tuple[float | None, float]]] = {}
+        self._round_regions: dict[str, tuple[float | None, float]] = {}
+        self._work: dict[str, float] = {}
+        self.scores: dict[str, float] = {}
+        """Scores reached in the round that runs or ran last."""
+        self._round_before = self._round_regions, self._work, self.scores
+
+    def new_test(self) -> None:
+        self.new_round(measured=False)
+
+    def new_round(self, *, measured: bool) -> None:
+        """Forget the round before; what it measured is kept if it counted. If it did not, none before it did."""
+        self._end_round(measured=measured)
+        if not measured:
+            self._regions.clear()
+        self._round_before = self._round_regions, self._work, self.scores
+        self._round_regions, self._work, self.scores = {}, {}, {}
+
+    def cut_off(self) -> None:
+        """The round that runs did not pass: what stands is what the one before told."""
+        self._round_regions, self._work, self.scores = self._round_before
+
+    def _end_round(self, *, measured: bool) -> None:
+        if measured:
+            for name, entry in self._round_regions.items():
+                self._regions.setdefault(name, []).append(entry)
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        """Measure a region of the test. Entered several times in a round, its parts add up."""
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"energy.measure() needs the region's name, a text, not {name!r}")
+        before, _ = self._meter.open(align=False)
+        try:
+            yield
+        finally:
+            window = self._meter.close(before, None)
+            joules, seconds = self._round_regions.get(name, (0.0, 0.0))
+            more = self._joules(window)
+            total = None if joules is None or more is None else joules + more
+            self._round_regions[name] = (total, seconds + window.seconds)
+
+    def work(self, **units: float) -> None:
+        """Work done in this round, by unit (``tokens=128``); calls add up. The report gives joules per unit."""
+        for name, amount in units.items():
+            self._work[name] = self._work.get(name, 0.0) + self._positive(name, amount)
+
+    def score(self, **scores: float) -> None:
+        """Scores reached (``pass_at_1=0.31``), kept beside the cost."""
+        for name, value in scores.items():
+            self.scores[name] = self._number(name, value)
+
+    def add_to(self, measurement: Measurement, *, counted: bool) -> None:
+        """Put regions, work and scores of the finished test into its measurement, per iteration as all of it is.
+
+        ``counted`` says whether the last round is one of the measured ones.
+        """
+        self._end_round(measured=counted)
+        iterations = measurement.iterations
+        for name, parts in self._regions.items() or ((n, [e]) for n, e in self._round_regions.items()):
+            measurement.regions[name] = {
+                "energy": stats.summarise([joules / iterations for joules, _ in parts if joules is not None]),
+                "duration": stats.summarise([seconds / iterations for _, seconds in parts]),
+            }
+        joules = measurement.energy["median"] if measurement.energy else None
+        for name, total in self._work.items():
+            amount = total / iterations
+            measurement.work[name] = {"amount": amount, "joules_per_unit": joules / amount if joules is not None else None}
+        measurement.scores.update(self.scores)
+
+    def _joules(self, window: Window) -> float | None:
+        # Not aligned: shorter than ten ticks a region's energy would be a guess.
+        if window.seconds < SLOW_TICKS * self._meter.tick:
+            return None
+        return self._meter.total(self._meter.joules(window))
+
+    @staticmethod
+    def _number(name: str, value: object) -> float:
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
+            raise TypeError(f"energy: {name}={value!r} is not a number")
+        return float(value)
+
+    def _positive(self, name: str, value: object) -> float:
+        number = self._number(name, value)
+        if not 0 < number < float("inf"):
+            raise ValueError(f"energy.work({name}={value!r}): an amount of work must be above 0 and finite")
+        return number

@@ -1,0 +1,294 @@
+"""What the rounds of one test come to: samples, their summary, and what a reader must know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from pytest_joules import stats
+from pytest_joules.measure.meter import ALIGNED_TICKS, PLAIN_TICKS, Channel, Meter, Window
+from pytest_joules.model import DISTURBED, Effort, Measurement, Phases, Provenance, Reading, Record, Resolution, Sample
+
+#: Rounds under ``auto``.
+LEAST, MOST = 5, 20
+
+
+@dataclass(slots=True)
+class Round:
+    """The readings of one round."""
+
+    setup: tuple[Reading, Reading] | None = None
+    body: Window | None = None
+    teardown: tuple[Reading, Reading] | None = None
+    shared: bool = False
+    """Others used the machine meanwhile."""
+    joules: Sequence[float | None] = ()
+    """Of the body, by channel, once computed."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Turns rounds into a measurement. ``notes`` are short sentences for the report."""
+
+    meter: Meter
+    effort: Effort
+    idle_watts: float | None = None
+    notes: list[str] = field(default_factory=list)
+    troubles: dict[str, str] = field(default_factory=dict)
+    """By domain, why a reading failed."""
+
+    def joules(self, entry: Round) -> Sequence[float | None]:
+        """Joules of the round's body by channel."""
+        if not entry.joules and entry.body is not None:
+            entry.joules = self.meter.joules(entry.body)
+            self._take_troubles()
+        return entry.joules
+
+    def _take_troubles(self) -> None:
+        for source in self.meter.sources:
+            self.troubles.update(source.trouble)
+
+    def of_rounds(self, nodeid: str, rounds: Sequence[Round]) -> Measurement:
+        """Each round was read by itself. Samples that others disturbed are left out if enough are left without them.
+
+        Of a number of rounds that was asked for, half is enough; but an estimate, which others hardly disturb, has all of them.
+        """
+        samples = [self._sample(entry.body, self.joules(entry), shared=entry.shared) for entry in rounds if entry.body]
+        clean = [sample for sample in samples if not sample.shared]
+        asked = self.effort.rounds
+        enough = LEAST if asked is None else max(min(asked, LEAST), (asked + 1) // 2)
+        if len(clean) >= enough and len(clean) < len(samples) and not (asked and self._estimated):
+            self.notes.append(f"{len(samples) - len(clean)} of {len(samples)} rounds left out, others used the machine")
+            samples = clean
+        return self._measurement(nodeid, samples, "ok", len(rounds), phases=self._phases(rounds))
+
+    def of_one(self, nodeid: str, entry: Round) -> Measurement:
+        """Only one round was run, perhaps not even aligned: better than nothing where it can be resolved."""
+        window = entry.body
+        assert window is not None
+        ticks = ALIGNED_TICKS if window.start is not None else PLAIN_TICKS
+        if window.seconds < ticks * self.meter.tick:
+            return self._below(nodeid, [window])
+        sample = self._sample(window, self.joules(entry), shared=entry.shared)
+        return self._measurement(nodeid, [sample], "ok", 1)
+
+    def of_block(self, nodeid: str, rounds: Sequence[Round], window: Window, *, shared: bool) -> Measurement:
+        """The rounds were too short to be read one by one: the joules of all of them together are shared out."""
+        bodies = [entry.body for entry in rounds if entry.body is not None]
+        if window.seconds < self.meter.block_seconds * 0.99:
+            return self._below(nodeid, bodies)
+        block = self.meter.joules(window)
+        self._take_troubles()
+        samples = [
+            self._sample(
+                _together(bodies[a:b]),
+                [value / (b - a) if value is not None else None for value in self._shared_out(block, window, bodies[a:b])],
+                rounds=b - a,
+                shared=shared,
+            )
+            for a, b in _groups(len(bodies), self.effort.rounds or MOST)
+        ]
+        uncertainty = self._uncertainty(window, bodies, block)
+        phases = Phases(
+            self._phase_in_block(block, window, [Window(*entry.setup) for entry in rounds if entry.setup]),
+            self._phase_in_block(block, window, bodies),
+            self._phase_in_block(block, window, [Window(*entry.teardown) for entry in rounds if entry.teardown]),
+        )
+        if self.meter.total(block) is not None:
+            self.notes.append(f"apportioned, ±{100 * uncertainty:.2g} %")
+        cpu = stats.median([body.cpu_seconds for body in bodies])
+        own = self.meter.own_cpu / cpu if cpu > 0 else None
+        return self._measurement(
+            nodeid, samples, "apportioned", len(bodies), uncertainty=uncertainty, phases=phases, own_share=own
+        )
+
+    def _below(self, nodeid: str, bodies: Sequence[Window]) -> Measurement:
+        self.notes.append(
+            f"below the counter's resolution ({self.meter.tick * 1e3:.3g} ms a tick): if the test can be called again at once, "
+            "mark it @pytest.mark.energy(iterations=N)"
+        )
+        nothing: list[float | None] = [None] * len(self.meter.channels)
+        samples = [
+            self._sample(_together(bodies[a:b]), nothing, rounds=b - a)
+            for a, b in _groups(len(bodies), self.effort.rounds or MOST)
+        ]
+        return self._measurement(nodeid, samples, "below", len(bodies))
+
+    # Sharing out a block
+
+    def _shared_out(self, block: Sequence[float | None], window: Window, parts: Sequence[Window]) -> list[float | None]:
+        """Joules by channel that fall to ``parts`` of a block; continuous sources were read around each part."""
+        wall = sum(part.seconds for part in parts)
+        cpu = sum(part.cpu_seconds for part in parts)
+        direct = self._summed(parts)
+        return [
+            apportion(channel, joules, window, wall, cpu) if self._steps(channel) else plain
+            for channel, joules, plain in zip(self.meter.channels, block, direct, strict=True)
+        ]
+
+    def _steps(self, channel: Channel) -> bool:
+        return self.meter.sources[channel.source].tick > 0
+
+    def _summed(self, parts: Sequence[Window]) -> list[float | None]:
+        sums: list[float | None] = [0.0] * len(self.meter.channels)
+        for part in parts:
+            for place, value in enumerate(self.meter.joules(part)):
+                known = sums[place]
+                sums[place] = None if known is None or value is None else known + value
+        return sums
+
+    def _phase_in_block(self, block: Sequence[float | None], window: Window, parts: Sequence[Window]) -> float | None:
+        total = self.meter.total(self._shared_out(block, window, parts)) if parts else None
+        return total / len(parts) if total is not None else None
+
+    def _uncertainty(self, window: Window, bodies: Sequence[Window], block: Sequence[float | None]) -> float:
+        """Relative: the counter's step at both ends, and how far apart sharing by CPU time alone and by wall time alone lie."""
+        total = self.meter.total(block)
+        apportioned = self.meter.total(self._shared_out(block, window, bodies))
+        if total is None or apportioned is None:
+            return 0.0
+        by_wall = total * sum(body.seconds for body in bodies) / window.seconds
+        by_cpu = total * sum(body.cpu_seconds for body in bodies) / window.cpu_seconds if window.cpu_seconds > 0 else by_wall
+        rule = abs(by_cpu - by_wall) / 2 / apportioned
+        # An aligned block misses a step by the time between two looks at most; 5 % of a tick is more than that.
+        step = 0.05 * self.meter.tick / window.seconds
+        return float((rule**2 + step**2) ** 0.5)
+
+    # Summing up
+
+    def _sample(self, window: Window, joules: Sequence[float | None], *, shared: bool = False, rounds: int = 1) -> Sample:
+        """``window`` spans ``rounds`` rounds, ``joules`` are those of one."""
+        n = self.effort.iterations
+        total = self.meter.total(joules)
+        return Sample(
+            energy=total / n if total is not None else None,
+            duration=window.seconds / n / rounds,
+            tsc=(window.after.tsc - window.before.tsc) / n / rounds,
+            domains={
+                channel.domain.name: value / n if value is not None and value > 0 else None
+                for channel, value in zip(self.meter.channels, joules, strict=True)
+            },
+            shared=shared,
+        )
+
+    def _phases(self, rounds: Sequence[Round]) -> Phases:
+        """Medians; a phase too short for the counter as it is stays ``None``."""
+
+        def joules(stretches: list[Window]) -> float | None:
+            if not stretches:
+                return None
+            if self.meter.tick and stats.median([w.seconds for w in stretches]) < PLAIN_TICKS * self.meter.tick:
+                return None
+            return _median([self.meter.total(self.meter.joules(window)) for window in stretches])
+
+        return Phases(
+            joules([Window(*entry.setup) for entry in rounds if entry.setup]),
+            _median([self.meter.total(self.joules(entry)) for entry in rounds]),
+            joules([Window(*entry.teardown) for entry in rounds if entry.teardown]),
+        )
+
+    def _measurement(
+        self,
+        nodeid: str,
+        samples: list[Sample],
+        resolution: Resolution,
+        rounds: int,
+        *,
+        uncertainty: float = 0.0,
+        phases: Phases | None = None,
+        own_share: float | None = None,
+    ) -> Measurement:
+        phases = phases or Phases()
+        energies = [sample.energy for sample in samples if sample.energy is not None]
+        summary = stats.summarise(energies, uncertainty)
+        names = [channel.domain.name for channel in self.meter.channels]
+        domains: dict[str, Record | None] = {
+            name: summary
+            if len(names) == 1
+            else stats.summarise([value for sample in samples if (value := sample.domains.get(name)) is not None], uncertainty)
+            for name in names
+        }
+        powers = [sample.energy / sample.duration for sample in samples if sample.energy is not None and sample.duration > 0]
+        provenance = self._provenance(samples, known=summary is not None)
+        if provenance == "estimated" and sum(sample.shared for sample in samples) > len(samples) / 4:
+            # Fewer hardly move the median.
+            self.notes.append(DISTURBED)
+        if own_share is None and summary is not None:
+            own_share = self.meter.own_joules / self.effort.iterations / summary["median"]
+        missing = len(samples) - len(energies)
+        if missing and resolution != "below" and self.meter.counts:
+            counting = {channel.domain.name for channel in self.meter.channels if self.meter.in_total(channel)}
+            reasons = "; ".join(f"{domain}: {trouble}" for domain, trouble in self.troubles.items() if domain in counting)
+            self.notes.append(f"{missing} of {len(samples)} rounds gave no number ({reasons or 'not above 0 J'})")
+        return Measurement(
+            nodeid=nodeid,
+            source="+".join(source.name for source in self.meter.sources),
+            provenance=provenance,
+            resolution=resolution,
+            rounds=rounds,
+            iterations=self.effort.iterations,
+            samples=samples,
+            energy=summary,
+            duration=stats.summarise([sample.duration for sample in samples]),
+            power=stats.summarise(powers, uncertainty),
+            tsc=stats.summarise([sample.tsc for sample in samples if sample.tsc is not None]),
+            domains=domains,
+            phases=Phases(
+                phases.setup, phases.call / self.effort.iterations if phases.call is not None else None, phases.teardown
+            ),
+            net_energy=self._net(samples),
+            own_share=own_share,
+            notes=self.notes,
+        )
+
+    @property
+    def _estimated(self) -> bool:
+        return any(source.provenance == "estimated" and source.domains for source in self.meter.sources)
+
+    def _provenance(self, samples: Sequence[Sample], *, known: bool) -> Provenance:
+        if not known:
+            return "unavailable"
+        if self._estimated:
+            return "estimated"
+        return "shared" if any(sample.shared for sample in samples) else "measured"
+
+    def _net(self, samples: Sequence[Sample]) -> float | None:
+        if self.idle_watts is None:
+            return None
+        return _median(
+            [sample.energy - self.idle_watts * sample.duration if sample.energy is not None else None for sample in samples]
+        )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return stats.median(known) if known else None
+
+
+def apportion(channel: Channel, joules: float | None, window: Window, wall: float, cpu: float) -> float | None:
+    """The share of a block's joules that falls to bodies of ``wall`` and ``cpu`` seconds in all.
+
+    What the machine draws when idle is shared out by wall time, the rest by CPU time (for a GPU, all of it by wall time).
+    """
+    if joules is None or window.seconds <= 0:
+        return None
+    if channel.domain.follows == "time" or window.cpu_seconds <= 0:
+        return joules * wall / window.seconds
+    idle = min(channel.idle_watts * window.seconds, joules)
+    return idle * wall / window.seconds + (joules - idle) * cpu / window.cpu_seconds
+
+
+def _groups(rounds: int, samples: int) -> list[tuple[int, int]]:
+    """Borders of at most ``samples`` groups of consecutive rounds, alike in size to within one."""
+    count = min(rounds, samples)
+    borders = [round(rounds * number / count) for number in range(count + 1)]
+    return list(pairwise(borders))
+
+
+def _together(windows: Sequence[Window]) -> Window:
+    """A window as long as all of ``windows`` together; its counters mean nothing."""
+    first = windows[0].before
+    wall = first.wall + sum(window.after.wall - window.before.wall for window in windows)
+    tsc = first.tsc + sum(window.after.tsc - window.before.tsc for window in windows)
+    return Window(first, Reading(wall, 0, tsc, first.counters))

@@ -1,0 +1,1 @@
+"""From rows of numbers to predictions with intervals: arrays, trees, conformal intervals."""

@@ -1,0 +1,255 @@
+"""Predicting inside pytest, in a process that collects: asks, leaves tests out, fails those that are flagged.
+
+What it found goes to :class:`pytest_joules.session.forecast.Saying`, in the process that reports. Workers of xdist must collect
+the same tests: one of them asks, and leaves what it found in a file for the others and for the controller.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_joules.model import Record
+from pytest_joules.rounds.net import described
+from pytest_joules.session.call_report import FAILING, fail_if_predicted
+from pytest_joules.session.forecast import Foretold, Saying
+from pytest_joules.session.predictor import Chosen, NoPredictor, choose
+from pytest_joules.session.quick_imports import quick_imports
+from pytest_joules.settings.markers import budget_of
+from pytest_joules.settings.options import Settings, read_settings
+
+if TYPE_CHECKING:
+    from pytest_joules.predict.questions import Test
+    from pytest_joules.session.measuring import Measuring
+    from pytest_joules.session.reporting import Reporting
+    from pytest_joules.session.tracking import Tracking
+
+#: Where workers find what one of them found.
+SHARED = "joules_predicting"
+
+
+def start_alone(config: pytest.Config) -> None:
+    """``--energy-predict`` without ``--energy``. Raises ``pytest.UsageError`` for settings that cannot be fulfilled."""
+    settings = read_settings(config)
+    if settings.predict is not None:
+        install(config, settings, None, None, None)
+
+
+def install(
+    config: pytest.Config,
+    settings: Settings,
+    source: str | None,
+    measuring: Measuring | None,
+    reporting: Reporting | None,
+) -> None:
+    """Make this run predict.
+
+    ``source``: name of what measures; ``None`` where nothing does. ``measuring``, ``reporting``: as far as this process does.
+    Raises ``pytest.UsageError`` where the predictor that was named is not there.
+    """
+    worker = hasattr(config, "workerinput")
+    controller = not worker and getattr(config.option, "dist", "no") != "no" and not config.option.collectonly
+    chosen: Chosen | str
+    try:
+        chosen = choose(config, settings)
+    except NoPredictor as error:
+        chosen = str(error)
+    saying = None
+    if not worker:
+        saying = Saying(config, settings, reporting)
+        config.pluginmanager.register(saying, "joules-saying")
+        if reporting is not None:
+            reporting.saying = saying
+    if not controller:
+        predicting = Predicting(config, settings, chosen, source, measuring=measuring, saying=saying)
+        config.pluginmanager.register(predicting, "joules-predicting")
+
+
+class Predicting:
+    """Asks at collection."""
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        chosen: Chosen | str,
+        source: str | None,
+        *,
+        measuring: Measuring | None,
+        saying: Saying | None,
+    ) -> None:
+        self.config = config
+        self.settings = settings
+        self.foretold = Foretold()
+        self._chosen = chosen
+        self._source = source
+        self._measuring = measuring
+        self._saying = saying
+
+    # After all others, those too that select in a wrapper of their own (--lf): this one is registered later than pytest's.
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, object, object]:
+        result = yield
+        if items:
+            with quick_imports(self.config):
+                try:
+                    self.foretold = self._shared(items)
+                except pytest.UsageError:
+                    raise
+                except Exception as error:
+                    self.foretold = Foretold(trouble=described(error, "predicted"))
+            if "predicted" in self.settings.fail_on:
+                self.config.stash[FAILING] = self.foretold.predictions
+            if self._saying is not None:
+                self._saying.take(self.foretold)
+            if left_out := frozenset(self.foretold.left_out):
+                self.config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
+                items[:] = [item for item in items if item.nodeid not in left_out]
+        return result
+
+    def _shared(self, items: Sequence[pytest.Item]) -> Foretold:
+        folder: str | None = getattr(self.config, "workerinput", {}).get(SHARED)
+        # Of another machine's folder, or one that is gone, nothing is shared.
+        if folder is None or not Path(folder).is_dir():
+            return self._ask(items)
+        from filelock import FileLock
+
+        path = Path(folder) / f"{sys.implementation.cache_tag}.json"
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                path.write_text(json.dumps(dataclasses.asdict(self._ask(items))), "utf-8")
+            return Foretold(**json.loads(path.read_text("utf-8")))
+
+    # Asking
+
+    def _ask(self, items: Sequence[pytest.Item]) -> Foretold:
+        from pytest_joules.predict.questions import PredictorError
+        from pytest_joules.session.spending import Spending
+        from pytest_joules.store import StoreError
+
+        spending = Spending(self.settings, self._measuring.sources if self._measuring is not None else ())
+        notices: list[str] = []
+        try:
+            predictions, latest, accounts = self._foretell(items, notices)
+        except (NoPredictor, PredictorError, StoreError) as error:
+            return Foretold(trouble=f"no predictions: {error}")
+        left_out = [nodeid for nodeid, entry in predictions.items() if self.settings.predict_only and not _to_run(entry)]
+        account = self._account(predictions, latest, left_out)
+        account["seconds"], account["joules"], account["provenance"] = spending.end()
+        return Foretold(predictions, account, accounts, left_out, notices=notices)
+
+    def _foretell(
+        self, items: Sequence[pytest.Item], notices: list[str]
+    ) -> tuple[dict[str, Record], Mapping[str, Record], list[Record]]:
+        """Predictions, the last measurements, and the accounts of earlier sessions. ``notices``: what to say of the history."""
+        from pytest_joules import machine
+        from pytest_joules.predict.outcomes import SESSIONS
+        from pytest_joules.predict.questions import Changes, foretell, never_measured
+        from pytest_joules.session.past import history_url, opened_history
+
+        chosen = self._chosen
+        if isinstance(chosen, str):
+            raise NoPredictor(chosen)
+        reporting = self._saying.reporting if self._saying is not None else None
+        url = history_url(self.config, self.settings)
+        with opened_history(url, reporting.store if reporting is not None else None, notices) as known:
+            latest = known.latest(machine.fingerprint()["id"], self._source, [item.nodeid for item in items])
+            if not latest:
+                by = f" and {self._source}" if self._source is not None else ""
+                raise NoPredictor(
+                    f"the history has no measurement of these tests by this machine{by}: pytest --energy makes some"
+                )
+            tracking = self._tracking()
+            tests = [self._test(item, latest.get(item.nodeid), tracking) for item in items]
+            changes = Changes(tracking.graph)
+            predictions = foretell(
+                tests,
+                latest,
+                known.texts,
+                chosen.make,
+                changes,
+                threshold=self.settings.threshold,
+                new=never_measured(tracking.graph),
+            )
+            return predictions, latest, known.predictings(SESSIONS - 1)
+
+    def _tracking(self) -> Tracking:
+        if self._measuring is not None:
+            return self._measuring.tracking
+        from pytest_joules.session.tracking import Tracking
+
+        tracking = Tracking(self.config, self.settings)
+        tracking.close()  # nothing is recorded
+        return tracking
+
+    def _test(self, item: pytest.Item, record: Record | None, tracking: Tracking) -> Test:
+        from pytest_joules.predict.questions import SURROUNDINGS, Test
+
+        if record is None:
+            return Test(item.nodeid, budget=self._budget(item, None))
+        found, _ = tracking.surroundings(item)
+        around: dict[str, str | None] = {name: found.get(name) for name in SURROUNDINGS if name != "<data files>"}
+        if "<data files>" in record["code"]["functions"]:
+            around["<data files>"] = tracking.data_files
+        if tracking.has_other_files(record["code"]["functions"]):
+            around["<data files>"] = "changed"
+        return Test(item.nodeid, around, self._budget(item, record))
+
+    def _budget(self, item: pytest.Item, record: Record | None) -> float | None:
+        """Joules; as when a test is measured, an estimate is held against a budget only where the user trusts it."""
+        try:
+            budget = budget_of(item, self.settings)
+        except pytest.UsageError:
+            return None  # who measures says so
+        measured = record is not None and record["provenance"] == "measured"
+        return budget.joules if budget is not None and (measured or self.settings.trust_estimates) else None
+
+    def _account(self, predictions: Mapping[str, Record], latest: Mapping[str, Record], left_out: Sequence[str]) -> Record:
+        states = Counter(entry["state"] for entry in predictions.values())
+        models = {entry["model"] for entry in predictions.values()} - {None, "last"}
+        return {
+            "model": min(models, default=None),
+            "tests": len(predictions),
+            **{state: states[state] for state in ("unchanged", "changed", "new", "unknown")},
+            "flagged": sum(entry["flagged"] for entry in predictions.values()),
+            "deselected": len(left_out),
+            "saved": math.fsum(latest[nodeid]["joules"] * self._runs(latest[nodeid]) for nodeid in left_out),
+            "suite": math.fsum(latest[nodeid]["joules"] for nodeid in predictions if nodeid in latest),
+        }
+
+    def _runs(self, record: Record) -> int:
+        """How often a test's body would have run."""
+        if self._source is None:
+            return 1
+        return int(record["iterations"]) * (self.settings.warmup + (self.settings.rounds or int(record["rounds"])))
+
+    # Failing
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[object]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        # What is measured has many rounds, and one report in the end.
+        if call.when == "call" and (self._measuring is None or not self._measuring.in_rounds):
+            fail_if_predicted(item, report)
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        record: Record | None = getattr(report, "joules", None)
+        if record is not None and record["prediction"] is None:
+            record["prediction"] = self.foretold.predictions.get(report.nodeid)
+
+
+def _to_run(prediction: Record) -> bool:
+    """What ``--energy-predict-only`` runs: what is flagged, and what nobody can vouch for."""
+    return prediction["flagged"] or prediction["state"] in ("new", "unknown")

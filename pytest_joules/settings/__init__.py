@@ -1,0 +1,1 @@
+"""Options, ini keys and markers, as frozen settings with units."""

@@ -1,0 +1,99 @@
+"""What holds for one test: its markers, where the command line does not say otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import pytest
+
+from pytest_joules.model import Effort
+from pytest_joules.settings.budgets import Budget, most_specific
+from pytest_joules.settings.options import Settings
+from pytest_joules.settings.values import SettingError, joules, rounds, seconds, truth, whole_iterations, whole_warmups
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSettings:
+    """What holds for one test."""
+
+    effort: Effort = field(default_factory=Effort)
+    skip: bool = False
+    budget: Budget | None = None
+
+
+_ENERGY: Mapping[str, Callable[[object], object]] = {
+    "rounds": rounds,
+    "iterations": whole_iterations,
+    "warmup": whole_warmups,
+    "max_time": seconds,
+    "skip": truth,
+}
+
+
+def item_settings(item: pytest.Item, settings: Settings) -> ItemSettings:
+    """Session settings and the test's markers together.
+
+    Raises:
+        pytest.UsageError: a marker has an unknown keyword, a bad unit or a bad value; the message names the test.
+    """
+    asked: dict[str, object] = {}
+    for marker in item.iter_markers("energy"):  # the closest first
+        for name, given in _keywords(item, marker, _ENERGY).items():
+            asked.setdefault(name, given)
+    own_time = None if "max_time" in settings.fixed else asked.get("max_time")
+    effort = Effort(
+        rounds=settings.rounds if "rounds" in settings.fixed else _get(asked, "rounds", settings.rounds),
+        iterations=_get(asked, "iterations", 1),
+        warmup=settings.warmup if "warmup" in settings.fixed else _get(asked, "warmup", settings.warmup),
+        max_time=settings.max_time if "max_time" in settings.fixed else _get(asked, "max_time", settings.max_time),
+        bound=f"max_time={own_time} of its marker" if own_time is not None else "",
+    )
+    return ItemSettings(effort, _get(asked, "skip", False), budget_of(item, settings))
+
+
+def budget_of(item: pytest.Item, settings: Settings) -> Budget | None:
+    """The budget that holds for a test. Raises as :func:`item_settings` does."""
+    marked = None
+    marker = item.get_closest_marker("energy_budget")
+    if marker is not None:
+        given = _keywords(item, marker, {"joules": joules})
+        if "joules" not in given:
+            raise pytest.UsageError(
+                f"{item.nodeid}: @pytest.mark.energy_budget needs joules=, such as joules=2.5 or joules='500 mJ'"
+            )
+        marked = Budget(_get(given, "joules", 0.0), "marker energy_budget")
+    rule = most_specific(settings.budgets, item.nodeid)
+    if rule is not None:
+        return Budget(rule.joules, f"--energy-budget {rule.pattern}")
+    if marked is not None:
+        return marked
+    rule = most_specific(settings.ini_budgets, item.nodeid)
+    return Budget(rule.joules, f"ini energy_budgets {rule.pattern}") if rule is not None else None
+
+
+def _keywords(item: pytest.Item, marker: pytest.Mark, known: Mapping[str, Callable[[object], object]]) -> dict[str, object]:
+    where = f"{item.nodeid}: @pytest.mark.{marker.name}"
+    if marker.args:
+        raise pytest.UsageError(
+            f"{where} takes keywords only ({', '.join(f'{name}=' for name in known)}), not {marker.args[0]!r}"
+        )
+    result = {}
+    for name, given in marker.kwargs.items():
+        if name not in known:
+            raise pytest.UsageError(f"{where} does not know {name!r}; it takes {', '.join(f'{name}=' for name in known)}")
+        try:
+            result[name] = known[name](given)
+        except SettingError as error:
+            raise pytest.UsageError(f"{where}: {name}={error}") from None
+    return result
+
+
+def _get(asked: Mapping[str, object], name: str, default: T) -> T:
+    return asked.get(name, default)  # type: ignore[return-value]  # each keyword's parser returns its field's type
+
+
+SETTINGS = pytest.StashKey[ItemSettings]()

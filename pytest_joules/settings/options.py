@@ -1,0 +1,344 @@
+"""Options and ini keys become frozen settings with units; every bad value ends here, in one message.
+
+The command line beats the marker (:mod:`pytest_joules.settings.markers`), the marker beats the ini file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from pytest_joules.files import atomic
+from pytest_joules.model import Record
+from pytest_joules.settings.budgets import BudgetRule, budget_rules
+from pytest_joules.settings.values import (
+    FAILURES,
+    NO,
+    YES,
+    SettingError,
+    choice,
+    failures,
+    file_name,
+    revision,
+    rounds,
+    seconds,
+    source_names,
+    text_of,
+    threshold,
+    truth,
+    watts,
+    whole,
+    whole_warmups,
+)
+
+T = TypeVar("T")
+
+#: What a baseline may be called.
+BASELINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user asked for, for the whole session."""
+
+    sources: tuple[str, ...] = ("auto",)
+    powercap: Path = Path("/sys/class/powercap")
+    rounds: int | None = None
+    warmup: int = 1
+    max_time: float = 10.0
+    fixed: frozenset[str] = frozenset()
+    """Which of rounds, warmup and max_time the command line set: those beat the markers."""
+    quick: bool = False
+    """A first look: few rounds, and what tests execute is not recorded."""
+    measure_idle: bool = False
+    budgets: tuple[BudgetRule, ...] = ()
+    ini_budgets: tuple[BudgetRule, ...] = ()
+    trust_estimates: bool = False
+    idle_watts: float | None = None
+    max_watts: float | None = None
+    json: Path | None = None
+    csv: Path | None = None
+    store: str | None = None
+    history_sessions: int = 200
+    """Of this machine, that a history keeps; 0: all."""
+    top: int | None = 20
+    save: str | None = None
+    """Name of the baseline to write; an empty one: to be made up."""
+    compare: str | None = None
+    """Name of the baseline to judge against; an empty one: the latest."""
+    update: bool = False
+    against: str | None = None
+    """The git revision to measure in turn with this tree."""
+    threshold: float = 0.05
+    """The smallest relative change that can be a regression."""
+    fail_on: frozenset[str] = frozenset(("budget", "regression"))
+    changed_only: bool = False
+    predict: str | None = None
+    """The model that predicts, a file or a name; an empty one: what ``joules train`` made."""
+    predict_only: bool = False
+    trust_model: str | None = None
+    """SHA-256 of the one model file whose code may be run."""
+    repeat_failures: str = "note"
+    """What a failure that only a repeat of a test has comes to: a ``note``, or to ``fail``."""
+    watch_others: bool = False
+    """Note what other processes do also where only estimates are made, since they are to be compared."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is measured is held against other measurements, now or later: then every test is worth its precision."""
+        return self.watch_others or self.update or self.changed_only or self.against is not None
+
+    def as_record(self) -> Record:
+        """For the report."""
+        return {
+            "source": ",".join(self.sources),
+            "powercap": str(self.powercap),
+            "rounds": self.rounds if self.rounds is not None else "auto",
+            "warmup": self.warmup,
+            "max_time": self.max_time,
+            "quick": self.quick,
+            "idle": "measure" if self.measure_idle else "off",
+            "trust_estimates": self.trust_estimates,
+            "estimate_idle_watts": self.idle_watts,
+            "estimate_max_watts": self.max_watts,
+            "budgets": {rule.pattern: rule.joules for rule in (*self.ini_budgets, *self.budgets)},
+            "threshold": self.threshold,
+            "fail_on": sorted(self.fail_on),
+            "changed_only": self.changed_only,
+            "predict": self.predict,
+            "predict_only": self.predict_only,
+            "repeat_failures": self.repeat_failures,
+        }
+
+
+def ini(config: pytest.Config, key: str) -> Any:  # noqa: ANN401 - whatever a file of TOML may hold
+    """An ini key: TOML's own numbers, booleans and lists as they are, anything else as text; ``None`` where it is not set."""
+    with warnings.catch_warnings():
+        # No version of pytest has a type for all of these, and what says the value in spite of that is deprecated.
+        warnings.simplefilter("ignore")
+        try:
+            return config.getini(key)
+        except (TypeError, ValueError, pytest.UsageError):
+            known = getattr(config, "inicfg", {})
+            if key not in known:
+                raise
+            return known[key]
+
+
+def flag(config: pytest.Config, key: str) -> bool:
+    """An ini key that says yes or no. Raises ``pytest.UsageError`` where it says neither."""
+    said = ini(config, key)
+    if (text := str(said).strip().lower()) in (*YES, *NO):
+        return text in YES
+    raise pytest.UsageError(f"ini {key}: {said!r}: write true or false")
+
+
+def says_more_than_no(config: pytest.Config, key: str) -> bool:
+    """Whether an ini key is set, and not to what means no."""
+    said = ini(config, key)
+    return said is not None and str(said).strip().lower() not in NO
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """All options and ini keys. Raises ``pytest.UsageError`` (exit 4) that names the option, the value and what is right."""
+
+    def value(name: str, parse: Callable[[object], T], default: T) -> T:
+        given = config.getoption(f"energy_{name}", None)
+        origin = f"--energy-{name.replace('_', '-')}"
+        if given is None:
+            given, origin = ini(config, f"energy_{name}"), f"ini energy_{name}"
+            if given is None or given == "":
+                return default
+        try:
+            return parse(given)
+        except SettingError as error:
+            raise pytest.UsageError(f"{origin}: {error}") from None
+
+    def rules(given: object, origin: str) -> tuple[BudgetRule, ...]:
+        try:
+            return budget_rules(given)
+        except SettingError as error:
+            raise pytest.UsageError(f"{origin}: {error}") from None
+
+    here = config.invocation_params.dir
+    predict_only = value("predict_only", truth, False)
+    settings = Settings(
+        sources=value("source", source_names, ("auto",)),
+        powercap=value("powercap", lambda path: here / text_of(path), Path("/sys/class/powercap")),
+        rounds=value("rounds", rounds, None),
+        warmup=value("warmup", whole_warmups, 1),
+        max_time=value("max_time", seconds, 10.0),
+        fixed=frozenset(
+            name for name in ("rounds", "warmup", "max_time") if config.getoption(f"energy_{name}", None) is not None
+        ),
+        quick=value("quick", truth, False),
+        measure_idle=value("idle", choice("measure", "off"), "off") == "measure",
+        budgets=rules(config.getoption("energy_budget", None) or (), "--energy-budget"),
+        ini_budgets=rules(ini(config, "energy_budgets") or (), "ini energy_budgets"),
+        trust_estimates=value("trust_estimates", truth, False),
+        idle_watts=value("estimate_idle_watts", watts, None),
+        max_watts=value("estimate_max_watts", watts, None),
+        json=value("json", lambda path: here / file_name(path), None),
+        csv=value("csv", lambda path: here / file_name(path), None),
+        store=value("store", text_of, None),
+        history_sessions=value("history_sessions", whole(0, "sessions"), 200),
+        top=value("top", whole(0, "rows"), 20) or None,
+        save=_name(config, "save"),
+        compare=_name(config, "compare"),
+        update=value("update", truth, False),
+        against=value("against", revision, None),
+        threshold=value("threshold", threshold, 0.05),
+        fail_on=value("fail_on", failures, frozenset(FAILURES[:2])),
+        changed_only=value("changed_only", truth, False),
+        predict=_model(config, predict_only=predict_only),
+        predict_only=predict_only,
+        trust_model=_trusted(config),
+        repeat_failures=value("repeat_failures", choice("note", "fail"), "note"),
+        watch_others=any(config.getoption(f"energy_{name}", None) is not None for name in ("save", "compare")),
+    )
+    settings = _quick(config, settings)
+    _fit_together(settings)
+    _stay_at_home(config, settings)
+    if settings.predict is None and "predicted" in settings.fail_on and config.getoption("energy_fail_on", None):
+        raise pytest.UsageError("--energy-fail-on=predicted needs --energy-predict")
+    return settings
+
+
+def _stay_at_home(config: pytest.Config, settings: Settings) -> None:
+    """What an ini file names to be written lies in the project, or in pytest's cache: whoever runs a repository's tests did not
+    choose these places."""
+    if hasattr(config, "workerinput"):  # the controller has looked
+        return
+    for name, path in (("json", settings.json), ("csv", settings.csv), ("store", _history_file(settings.store))):
+        given = config.getoption(f"energy_{name}", None)
+        if path is not None and not _typed(config, name, str(ini(config, f"energy_{name}") if given is None else given)):
+            origin = f"ini energy_{name}" if given is None else f"--energy-{name} in addopts"
+            try:
+                atomic.stay(path, places_of(config), origin)
+            except atomic.ReportPathError as error:
+                raise pytest.UsageError(str(error)) from None
+
+
+def places_of(config: pytest.Config) -> list[Path]:
+    """Where what belongs to a project is written: its root, and pytest's cache wherever that is."""
+    cache = getattr(getattr(config, "cache", None), "_cachedir", None)
+    return [config.rootpath, *([Path(cache)] if cache is not None else [])]
+
+
+def _history_file(url: str | None) -> Path | None:
+    """The file of a history; ``None``: it is none, or has the default place."""
+    if url is None or re.match(r"postgres(ql)?(\+\w+)?:", url):
+        return None
+    name = re.sub(r"^sqlite(\+\w+)?:(//[^/]*/)?(file:(//[^/]*)?)?", "", url).partition("?")[0]
+    return Path(name) if name not in ("", ":memory:") else None
+
+
+def _typed(config: pytest.Config, name: str, value: str) -> bool:
+    """Whether the user gave an option: on the command line (also as ``-o``) or in the environment, not in a repository."""
+    words = list(map(str, config.invocation_params.args))
+    with contextlib.suppress(ValueError):  # then pytest has not got here
+        words += shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    given = (f"energy-{name}={value}", f"energy_{name}={value}")
+    return (f"--energy-{name}", value) in pairwise(words) or any(word.endswith(given) for word in words)
+
+
+#: What ``--energy-quick`` comes to.
+QUICK_ROUNDS = 3
+
+
+def _quick(config: pytest.Config, settings: Settings) -> Settings:
+    """The settings of a first look, where one is asked for and nothing asks for more."""
+    if not settings.quick:
+        return settings
+    given = {"save": settings.save, "compare": settings.compare, "against": settings.against}
+    more = [option for option, value in given.items() if value is not None]
+    more += ["changed-only"] if settings.changed_only else []
+    typed = config.getoption("energy_quick", None) is not None
+    if more and not typed:
+        return replace(settings, quick=False)  # the ini file's wish for every run; this one's is another
+    if more:
+        raise pytest.UsageError(
+            f"--energy-quick and --energy-{more[0]} do not go together: three rounds decide nothing, and what tests execute is "
+            "not recorded. Leave --energy-quick out"
+        )
+    if settings.rounds is not None:
+        return settings  # somebody said how many
+    if not typed:
+        return replace(settings, rounds=QUICK_ROUNDS)
+    return replace(settings, rounds=QUICK_ROUNDS, fixed=settings.fixed | {"rounds"})
+
+
+def _fit_together(settings: Settings) -> None:
+    if settings.idle_watts is not None and settings.max_watts is not None and settings.idle_watts >= settings.max_watts:
+        raise pytest.UsageError(
+            f"energy_estimate_idle_watts ({settings.idle_watts:g} W) must be below energy_estimate_max_watts "
+            f"({settings.max_watts:g} W)"
+        )
+    if settings.json is not None and settings.json == settings.csv:
+        raise pytest.UsageError(f"--energy-json and --energy-csv both name {settings.json}: give each a file of its own")
+    if settings.against is not None and (settings.compare is not None or settings.save is not None):
+        other = "compare" if settings.compare is not None else "save"
+        raise pytest.UsageError(f"--energy-against and --energy-{other} do not go together: each is a session of its own")
+    if settings.against is not None and settings.changed_only:
+        raise pytest.UsageError("--energy-against and --energy-changed-only do not go together: the one measures every test anew")
+    if settings.update and settings.compare is None:
+        raise pytest.UsageError("--energy-update needs --energy-compare=NAME: it changes that baseline")
+    if settings.save is not None and settings.update:
+        raise pytest.UsageError("--energy-save and --energy-update do not go together: one writes a baseline, one mends it")
+
+
+def _name(config: pytest.Config, option: str) -> str | None:
+    """The name of a baseline; empty where the option stands without one."""
+    given = config.getoption(f"energy_{option}", None)
+    if not given:
+        return None if given is None else ""
+    if (config.invocation_params.dir / given).exists():
+        raise pytest.UsageError(
+            f"--energy-{option}: {given!r} is a file or a folder here, not the name of a baseline: write --energy-{option}=NAME, "
+            f"or put --energy-{option} last to leave the name out"
+        )
+    if not BASELINE_NAME.fullmatch(given):
+        raise pytest.UsageError(
+            f"--energy-{option}: {given!r} is not the name of a baseline: write letters, digits, '.', '_' and '-'"
+        )
+    return str(given)
+
+
+def _model(config: pytest.Config, *, predict_only: bool) -> str | None:
+    """What predicts; ``None``: nothing does."""
+    given = config.getoption("energy_predict", None)
+    if given is None and (said := ini(config, "energy_predict")) is not None:
+        if not isinstance(said, str | bool | int):
+            raise pytest.UsageError(f"ini energy_predict: {said!r}: write true, false or a MODEL in quotes")
+        text = str(said).strip()
+        given = None if text.lower() in NO else "" if text.lower() in YES else text
+    if given is None:
+        return "" if predict_only else None
+    return str(given)
+
+
+def _trusted(config: pytest.Config) -> str | None:
+    """The hash of a model that the user trusts: typed by the user, not by whoever wrote the files under test."""
+    given = config.getoption("energy_trust_model", None)
+    if given is None:
+        return None
+    typed = config.invocation_params.args
+    # Of a worker of xdist these are not the user's; its controller has looked.
+    if not hasattr(config, "workerinput") and not any(str(word) in (given, f"--energy-trust-model={given}") for word in typed):
+        raise pytest.UsageError(
+            "--energy-trust-model is taken from the command line only, not from addopts, PYTEST_ADDOPTS or a file of arguments: "
+            "it lets a file run code"
+        )
+    if re.fullmatch(r"[0-9a-fA-F]{64}", given) is None:
+        raise pytest.UsageError(f"--energy-trust-model: {given!r} is not a SHA-256 (64 hexadecimal digits): sha256sum MODEL")
+    return str(given).lower()

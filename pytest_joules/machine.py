@@ -15,9 +15,10 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pytest_joules.model.records import CommitRecord, MachineRecord, VersionsRecord
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
@@ -206,7 +207,7 @@ def turbo(root: Path = ROOT) -> str | None:
     return "mixed" if len(states) > 1 else "on" if states == {"1"} else "off"
 
 
-def fingerprint() -> dict[str, Any]:
+def fingerprint() -> MachineRecord:
     """The ``machine`` entry of the report: ``id``, ``cpu``, ``cores``, ``os``, ``python``, ``virtual``, ``facts``.
 
     ``facts`` are what a comparison asks about, readable, in the order in which they are said; ``None`` where unknown. The id
@@ -234,7 +235,7 @@ def fingerprint() -> dict[str, Any]:
     }
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(before: MachineRecord, now: MachineRecord) -> list[str]:
     """What differs between two ``machine`` entries so that their joules cannot be compared: ``turbo: on, now off``.
 
     Empty for the same machine in the same condition. A condition that only one of the two knows is no difference: it may
@@ -251,7 +252,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def commit(root: Path) -> dict[str, Any] | None:
+def commit(root: Path) -> CommitRecord | None:
     """``{"id", "dirty"}`` of the revision checked out at ``root``; dirty when a tracked file differs from it.
 
     ``None`` without git, outside a repository, before the first commit, or when git does not answer within 5 s.
@@ -270,7 +271,7 @@ def commit(root: Path) -> dict[str, Any] | None:
     return {"id": revision, "dirty": any(not line.startswith("#") for line in lines)}
 
 
-def versions() -> dict[str, Any]:
+def versions() -> VersionsRecord:
     """What measured: versions of this plugin, of pytest and of Python, and of every distribution that is installed, by name."""
     from importlib import metadata
 

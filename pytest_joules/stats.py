@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import comb, exp, floor, fsum, hypot, log, sqrt
 
-from pytest_joules.model import Record
+from pytest_joules.model.records import Summary
 
 #: Student's t, two-sided 95 %, for 1 to 4 degrees of freedom.
 _T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
@@ -91,7 +91,7 @@ def relative_half_width(values: Sequence[float]) -> float:
     return (interval[1] - interval[0]) / 2 / centre if centre > 0 else math.inf
 
 
-def summarise(values: Sequence[float], uncertainty: float = 0.0) -> Record | None:
+def summarise(values: Sequence[float], uncertainty: float = 0.0) -> Summary | None:
     """Median, mean, standard deviation, interquartile range, 95 % interval of the median, coefficient of variation.
 
     ``uncertainty`` (relative, one-sided half-width at 95 %) is what all values share and their scatter does not show, such

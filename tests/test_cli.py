@@ -12,6 +12,7 @@ import pytest
 from _pytest._io.wcwidth import wcswidth
 
 import pytest_joules
+import pytest_joules.cli
 from pytest_joules import stats
 from pytest_joules.cli import main
 from pytest_joules.model import Report, empty_record
@@ -164,7 +165,7 @@ def test_doctor_is_asked_and_printed(monkeypatch, capsys):
     doctor.examine = lambda *arguments: asked.append(arguments) or {"rapl": {"available": False, "why": "no counter µ"}}
     doctor.render = lambda findings, width: f"rapl: {findings['rapl']['why']}"
     monkeypatch.setitem(sys.modules, "pytest_joules.cli.doctor", doctor)
-    monkeypatch.setattr(pytest_joules, "doctor", doctor, raising=False)
+    monkeypatch.setattr(pytest_joules.cli, "doctor", doctor, raising=False)
     assert main.main(["doctor", "--powercap", "somewhere"]) == 0
     assert capsys.readouterr().out == "rapl: no counter µ\n"
     assert asked == [(Path("somewhere"), None, None)]

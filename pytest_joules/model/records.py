@@ -1,0 +1,352 @@
+"""The records: plain JSON types with named fields, as they travel between processes and stand in the report.
+
+Units are SI: joules, seconds, watts. ``None`` means *unavailable*; a zero is never used for it. A record is made whole by one
+function; where a key is filled in later, its one writer stands beside it. ``data/report.schema.json`` publishes the same form.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+SCHEMA = "pytest-joules/1"
+
+Provenance = Literal["measured", "shared", "estimated", "unavailable"]
+Resolution = Literal["ok", "apportioned", "below"]
+Verdict = Literal["ok", "regressed", "improved", "cannot tell"]
+BudgetVerdict = Literal["ok", "over budget", "cannot tell"]
+#: What a prediction knows of a test's code.
+State = Literal["unchanged", "changed", "new", "unknown"]
+#: What became of a prediction.
+PredictionOutcome = Literal["hit", "false flag", "missed", "right", "unknown"]
+
+
+class Summary(TypedDict):
+    """Of samples, in their unit (see :func:`pytest_joules.stats.summarise`)."""
+
+    median: float
+    mean: float
+    stdev: float | None
+    iqr: float
+    """Interquartile range."""
+    ci95: list[float] | None
+    """Both ends of the 95 % interval of the median."""
+    cv: float | None
+    """Coefficient of variation."""
+
+
+class SampleRecord(TypedDict):
+    """One round, or the mean of a group of very short ones, per iteration."""
+
+    energy: float | None
+    """Joules of all domains that count towards the total."""
+    duration: float
+    """Seconds."""
+    tsc: float | None
+    """Ticks of the time stamp counter."""
+    domains: dict[str, float | None]
+    """Joules by domain."""
+    block: int
+    """Which block of rounds it is of, from 1."""
+
+
+class PhasesRecord(TypedDict):
+    """Median joules; ``None`` where a phase was too short for the counter."""
+
+    setup: float | None
+    call: float | None
+    teardown: float | None
+
+
+class RegionRecord(TypedDict):
+    """What ``energy.measure(name)`` saw of a round."""
+
+    energy: Summary | None
+    duration: Summary | None
+
+
+class WorkRecord(TypedDict):
+    """What ``energy.work(unit=amount)`` said of a round."""
+
+    amount: float | None
+    joules_per_unit: float | None
+
+
+class BudgetRecord(TypedDict):
+    joules: float
+    """That the test may cost."""
+    verdict: BudgetVerdict
+    why: str | None
+
+
+class ComparisonRecord(TypedDict):
+    """Of one test with the other side; made by :meth:`pytest_joules.judge.case.Comparison.as_record`."""
+
+    baseline: str | None
+    ratio: float | None
+    """Joules now over joules before."""
+    ci95: list[float] | None
+    """Of the ratio."""
+    p: float | None
+    before: float | None
+    """Joules."""
+    now: float | None
+    """Joules."""
+    verdict: Verdict
+    why: str | None
+    floor: float | None
+    """The smallest relative change that could have been told."""
+    held: float | None
+    """The relative threshold that it was held at, where noise raised it."""
+    sessions: int
+    """Earlier ones of the same code that were heard."""
+    blocks: int
+    changed: list[str]
+    """What is changed and can be the cause, the likeliest first."""
+
+
+class PredictionRecord(TypedDict):
+    """Made by :func:`pytest_joules.predict.questions.foretell`; the last four by :func:`pytest_joules.predict.outcomes.hold`."""
+
+    model: str | None
+    state: State
+    joules: float | None
+    """Expected."""
+    interval: list[float] | None
+    """Joules, 90 %."""
+    ratio: float | None
+    """Expected over last measured."""
+    last: float | None
+    """Joules as last measured."""
+    since: str | None
+    """When that was, ISO 8601."""
+    because: list[str]
+    changed: int
+    """Functions in the test's path that are."""
+    threshold: float
+    limit: float | None
+    """Joules from which on it is flagged."""
+    limited_by: Literal["threshold", "budget"] | None
+    flagged: bool
+    why: str
+    failed: bool
+    measured: float | None
+    """Joules, where it was measured in the end."""
+    dearer: bool | None
+    outcome: PredictionOutcome | None
+
+
+class ReportedCode(TypedDict):
+    """What a test executes, as a report has it."""
+
+    fingerprint: str | None
+    """Of all of it; ``None`` where something is not known."""
+    unknown: list[str]
+    """Why something is not."""
+
+
+class Code(ReportedCode, total=False):
+    """What a test executes, as the history and a baseline keep it; made by :mod:`pytest_joules.session.tracking`."""
+
+    functions: dict[str, str]
+    """Hashes by ``path::qualname`` (and other places, such as ``<data files>``)."""
+    counts: dict[str, list[int]]
+    """Calls and lines in a round, by the same names."""
+
+
+class Record(TypedDict):
+    """A test: an entry of ``tests`` in the report.
+
+    Made by :meth:`pytest_joules.model.Measurement.as_record`, or :func:`pytest_joules.model.empty_record`.
+    """
+
+    nodeid: str
+    outcome: str | None
+    """``passed``, ``failed``, ...; by session/reporting."""
+    source: str | None
+    """Names of the sources, joined by ``+``."""
+    provenance: Provenance
+    resolution: Resolution | None
+    rounds: int
+    iterations: int
+    energy: Summary | None
+    """Joules per iteration."""
+    duration: Summary | None
+    """Seconds."""
+    power: Summary | None
+    """Watts."""
+    tsc: Summary | None
+    """Ticks."""
+    domains: dict[str, Summary | None]
+    """Joules by domain."""
+    samples: list[SampleRecord]
+    phases: PhasesRecord
+    net_energy: float | None
+    """Median joules above idle."""
+    own_share: float | None
+    """What reading costs, relative to the median."""
+    regions: dict[str, RegionRecord]
+    work: dict[str, WorkRecord]
+    scores: dict[str, float | None]
+    budget: BudgetRecord | None
+    """By session/call_report."""
+    comparison: ComparisonRecord | None
+    """By session/judging, or session/reporting for what a worker judged."""
+    prediction: PredictionRecord | None
+    """By session/forecast."""
+    code: Code | None
+    """By session/measuring."""
+    cached: str | None
+    """When an earlier session measured it, ISO 8601, by session/changed_only."""
+    notes: list[str]
+    """What a reader must know of this number, one short sentence each."""
+
+
+class MachineRecord(TypedDict):
+    """Made by :func:`pytest_joules.machine.fingerprint`."""
+
+    id: str | None
+    cpu: str | None
+    cores: int | None
+    """Logical ones."""
+    os: str | None
+    python: str | None
+    virtual: bool | None
+    facts: dict[str, str | None]
+
+
+class CommitRecord(TypedDict):
+    """Made by :func:`pytest_joules.machine.commit`."""
+
+    id: str | None
+    dirty: bool | None
+
+
+#: Made by :func:`pytest_joules.machine.versions`: two keys have a hyphen.
+VersionsRecord = TypedDict(
+    "VersionsRecord", {"pytest-joules": str, "pytest": "str | None", "python": str, "installed": "dict[str, str]"}
+)
+
+
+class SourceRecord(TypedDict):
+    """Made by :meth:`pytest_joules.model.SourceFacts.as_record`."""
+
+    name: str
+    provenance: Provenance
+    domains: list[str]
+    resolution_s: float | None
+    """Seconds between two updates of the counter; 0 where it is continuous."""
+    uncertainty: float | None
+    """Relative, one-sided."""
+    why: str
+
+
+class _Account(TypedDict):
+    model: str | None
+    tests: int
+    unchanged: int
+    changed: int
+    new: int
+    unknown: int
+    flagged: int
+    deselected: int
+    seconds: float
+    joules: float | None
+    """That predicting drew."""
+    provenance: Literal["measured", "estimated"] | None
+    saved: float
+    """Joules that the tests left out cost when they were measured last."""
+    suite: float
+    """Joules of all tests, as last measured."""
+
+
+class PredictingRecord(_Account, total=False):
+    """The predictor's account of a session; made by session/predicting."""
+
+    outcomes: dict[str, int]
+    """By session/forecast, when the tests have run."""
+
+
+class _Totals(TypedDict):
+    seconds: float | None
+    joules: float | None
+    idle_watts: float | None
+
+
+class SessionRecord(_Totals, total=False):
+    """Totals of the session; by session/reporting."""
+
+    predicting: PredictingRecord
+
+
+class RunComparisonRecord(TypedDict):
+    """What the session was compared with; made by session/baselines."""
+
+    baseline: str
+    created: str | None
+    commit: str | None
+    threshold: float
+    held: float | None
+    counts: dict[str, int]
+    """Tests by verdict."""
+    new: list[str]
+    gone: list[str]
+    renamed: dict[str, str]
+    """Node ids now by those before."""
+    why: str | None
+    """There are no verdicts."""
+    notes: list[str]
+    """What else differs."""
+
+
+class _Report(TypedDict):
+    schema: str
+    created: str
+    """ISO 8601, UTC."""
+    machine: MachineRecord
+    versions: VersionsRecord | None
+    """``None`` until somebody reads them: by session/reporting."""
+    commit: CommitRecord | None
+    settings: dict[str, Any]
+    """As they were asked for; each is explained where the option is."""
+    sources: list[SourceRecord]
+    session: SessionRecord
+    comparison: RunComparisonRecord | None
+    tests: list[Record]
+
+
+class ReportRecord(_Report, total=False):
+    """The report JSON."""
+
+    extra: dict[str, Any]
+    """Whatever third parties add."""
+
+
+def empty_record(nodeid: str) -> Record:
+    """The record of a test of which nothing was measured."""
+    return {
+        "nodeid": nodeid,
+        "outcome": None,
+        "source": None,
+        "provenance": "unavailable",
+        "resolution": None,
+        "rounds": 0,
+        "iterations": 1,
+        "energy": None,
+        "duration": None,
+        "power": None,
+        "tsc": None,
+        "domains": {},
+        "samples": [],
+        "phases": {"setup": None, "call": None, "teardown": None},
+        "net_energy": None,
+        "own_share": None,
+        "regions": {},
+        "work": {},
+        "scores": {},
+        "budget": None,
+        "comparison": None,
+        "prediction": None,
+        "code": None,
+        "cached": None,
+        "notes": [],
+    }

@@ -55,7 +55,7 @@ def pytest_joules_sources(config):
     return [Counter()]
 
 def pytest_configure(config):
-    pytest_joules.measure.other_load.ForeignLoad.share = lambda self, begun: 0.0
+    pytest_joules.measure.other_load.OtherLoad.share = lambda self, begun: 0.0
 """
 MEASURE = ("--energy", "--energy-source=edits", "--energy-rounds=20", "-q", "-p", "_counter", "-p", "no:randomly")
 

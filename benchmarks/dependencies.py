@@ -39,8 +39,8 @@ TIMING = """
 import json, os, time
 
 def pytest_configure(config):
-    from pytest_joules import course
-    from pytest_joules.code import tracking
+    from pytest_joules.measure import course
+    from pytest_joules.session import tracking
     Course, spent = course.Course, {"warmup": [], "hashing": 0.0}
     config.joules_spent = spent
     if os.environ["JOULES_RECORDING"] == "off":
@@ -67,7 +67,7 @@ def pytest_configure(config):
 
 def without(init):
     def made(self, *args, **kwargs):
-        init(self, *args, **kwargs | {"tracking": None})
+        init(self, *args, **kwargs | {"recording": None})
     return made
 
 def pytest_unconfigure(config):
@@ -108,7 +108,7 @@ import json, os, pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session):
-    cached = session.config.pluginmanager.get_plugin("joules-cached")
+    cached = session.config.pluginmanager.get_plugin("joules-changed-only")
     with open(os.environ["JOULES_KNOWN"], "w") as file:
         json.dump([item.nodeid for item in session.items if not cached.stands_for(item)], file)
     return True

@@ -100,7 +100,8 @@ import os
 
 def pytest_configure(config):
     off = os.environ.get("JOULES_OFF", "")
-    from pytest_joules import collector, course, measuring, reporting, tally
+    from pytest_joules.measure import course, garbage, summary
+    from pytest_joules.session import history, measuring
     from pytest_joules.sources import estimate
     if off == "readings":
         counters = [0.0]
@@ -109,13 +110,13 @@ def pytest_configure(config):
             return (counters[0],)
         estimate.Estimate.read = read
     elif off == "collector":
-        collector.Collector.settle = lambda self, body_ns: None
-        collector.Collector.look = lambda self, body_ns: None
+        garbage.Collector.settle = lambda self, body_ns: None
+        garbage.Collector.look = lambda self, body_ns: None
     elif off == "statistics":
-        summary = tally.stats.summarise([1.0, 2.0, 3.0])
-        tally.stats.summarise = lambda values, uncertainty=0.0: summary
+        one = summary.stats.summarise([1.0, 2.0, 3.0])
+        summary.stats.summarise = lambda values, uncertainty=0.0: one
     elif off == "store":
-        reporting.Reporting._open_store = lambda self: None
+        history.History.open = lambda self: None
     elif off == "bare":
         class Bare(course.Course):
             left = 6
@@ -128,7 +129,7 @@ def pytest_configure(config):
                 return self.left > 0
             def measurement(self, nodeid): return None
         measuring.Course = Bare
-        reporting.Reporting._open_store = lambda self: None
+        history.History.open = lambda self: None
 """
 
 

@@ -37,10 +37,10 @@ TIMING = """
 import json, os, time
 
 def pytest_configure(config):
-    from pytest_joules.predict.train import choosing, predicting
+    from pytest_joules.session import predicting, predictor
     spent = {"load": 0.0, "load_cpu": 0.0, "ask": 0.0, "cpu": 0.0}
     config.joules_spent = spent
-    read, ask = choosing._from_file, predicting.Predicting._ask
+    read, ask = predictor._from_file, predicting.Predicting._ask
     def timed_read(*args):
         begun, cpu = time.perf_counter(), time.process_time()
         try:
@@ -55,7 +55,7 @@ def pytest_configure(config):
             spent["ask"], spent["cpu"] = time.perf_counter() - begun, time.process_time() - cpu
         spent["account"], spent["trouble"] = found.account, found.trouble
         return found
-    choosing._from_file, predicting.Predicting._ask = timed_read, timed_ask
+    predictor._from_file, predicting.Predicting._ask = timed_read, timed_ask
 
 def pytest_unconfigure(config):
     with open(os.environ["JOULES_TIMES"], "w") as file:

@@ -235,6 +235,11 @@ def fingerprint() -> MachineRecord:
     }
 
 
+def identity() -> str:
+    """The id of this machine."""
+    return fingerprint()["id"] or "unknown"
+
+
 def differences(before: MachineRecord, now: MachineRecord) -> list[str]:
     """What differs between two ``machine`` entries so that their joules cannot be compared: ``turbo: on, now off``.
 

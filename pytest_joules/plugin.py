@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from pytest_joules.session.quick_imports import quick_imports
-
 _OPTIONS: dict[str, tuple[str, str]] = {
     "source": ("auto|NAME[,NAME]", "what to read: auto (default: the best available), rapl, pyrapl, perf, nvml, tsc, estimate"),
     "rounds": ("auto|N", "rounds a test; auto (default): 5 to 20, until the 95 %% interval of the median is within 2 %%"),
@@ -176,18 +174,17 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
-    if wanted(config):
-        with quick_imports(config):
-            from pytest_joules.session.start import start
+    measures = wanted(config)
+    if measures or predicts(config):
+        from pytest_joules.session.quick_imports import quick_imports
 
-            add_hookspecs(config.pluginmanager)
+        add_hookspecs(config.pluginmanager)
+        with quick_imports(config):
+            if measures:
+                from pytest_joules.session.start import start
+            else:
+                from pytest_joules.session.predicting import start_alone as start
             start(config)
-    elif predicts(config):
-        with quick_imports(config):
-            from pytest_joules.session.predicting import start_alone
-
-            add_hookspecs(config.pluginmanager)
-            start_alone(config)
     if config.stash.get(_LISTENING, False):
         from pytest_joules.code import opened
 

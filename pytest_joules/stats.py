@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import comb, exp, floor, fsum, hypot, log, sqrt
 
@@ -18,6 +18,12 @@ def median(values: Sequence[float]) -> float:
     if not values:
         raise ValueError("no values")
     return _middle(sorted(values))
+
+
+def median_of_known(values: Iterable[float | None]) -> float | None:
+    """The median of those that are known; ``None`` where none is."""
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

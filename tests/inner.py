@@ -38,13 +38,13 @@ assert sqlalchemy.dialects and scipy.stats and tabulate and pytest_joules
 #: What others do on this machine must not decide what these tests see.
 QUIET = """
 import pytest_joules.measure.other_load
-_share = pytest_joules.measure.other_load.ForeignLoad.share
+_share = pytest_joules.measure.other_load.OtherLoad.share
 
 def pytest_configure(config):
-    pytest_joules.measure.other_load.ForeignLoad.share = lambda self, begun: {share}
+    pytest_joules.measure.other_load.OtherLoad.share = lambda self, begun: {share}
 
 def pytest_unconfigure(config):
-    pytest_joules.measure.other_load.ForeignLoad.share = _share
+    pytest_joules.measure.other_load.OtherLoad.share = _share
 """
 
 #: ``draw`` lets a counter run on, as the processor would.

@@ -14,7 +14,7 @@ from simulated import Continuous, Counter, Machine
 from pytest_joules.measure.course import Course, Progress
 from pytest_joules.measure.dearest import Dearest
 from pytest_joules.measure.meter import Meter
-from pytest_joules.measure.other_load import ForeignLoad
+from pytest_joules.measure.other_load import OtherLoad
 from pytest_joules.model import Effort, Measurement
 from pytest_joules.sources.base import Source
 
@@ -322,8 +322,8 @@ def test_what_others_disturbed_is_marked_and_taken_again(seconds):
     machine = Machine()
     others = 0.0
 
-    def foreign() -> ForeignLoad:
-        return ForeignLoad(lambda: machine.cpu, lambda: machine.cpu + others, processors=2, wall=lambda: round(machine.now * 1e9))
+    def foreign() -> OtherLoad:
+        return OtherLoad(lambda: machine.cpu, lambda: machine.cpu + others, processors=2, wall=lambda: round(machine.now * 1e9))
 
     def loud(number: int) -> None:
         nonlocal others
@@ -342,7 +342,7 @@ def test_what_others_disturbed_is_marked_and_taken_again(seconds):
 
 def test_all_rounds_disturbed_is_shared_and_ends():
     machine = Machine()
-    load = ForeignLoad(lambda: machine.cpu, lambda: 2 * machine.cpu, processors=2, wall=lambda: round(machine.now * 1e9))
+    load = OtherLoad(lambda: machine.cpu, lambda: 2 * machine.cpu, processors=2, wall=lambda: round(machine.now * 1e9))
     found = run(machine, [Counter(machine)], lambda _: machine.work(0.05), Effort(max_time=100), foreign=load)
     assert found.provenance == "shared"
     assert found.rounds == 40

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pytest_joules.measure.other_load import LIMIT, SHORTEST, ForeignLoad
+from pytest_joules.measure.other_load import LIMIT, SHORTEST, OtherLoad
 from pytest_joules.sources.process_tree import ProcessTree
 
 
@@ -17,7 +17,7 @@ class World:
 
     def __init__(self) -> None:
         self.now = self.own = self.others = 0.0
-        self.load = ForeignLoad(lambda: self.own, lambda: self.own + self.others, 2, lambda: round(self.now * 1e9))
+        self.load = OtherLoad(lambda: self.own, lambda: self.own + self.others, 2, lambda: round(self.now * 1e9))
 
     def go(self, seconds: float, own: float = 1.0, others: float = 0.0) -> None:
         """Let time pass, both shares in processors used."""
@@ -78,7 +78,7 @@ def test_too_little_time_tells_nothing():
 def test_a_busy_neighbour_is_seen_on_this_machine():
     """The real thing: a process that never rests. What it took is asked of the system, not of a clock."""
     tree = ProcessTree()
-    load = ForeignLoad(tree.seconds)
+    load = OtherLoad(tree.seconds)
     begun = time.perf_counter_ns()
     # Not our child in the end: its parent leaves at once, so it is nobody of ours.
     script = "import os,time\nif os.fork(): os._exit(0)\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"

@@ -100,7 +100,7 @@ def test_b(): time.sleep(0.01)
 """
 #: Ten seconds have always passed, and every look shows another second.
 CONFTEST = """
-import pytest_joules.report.progress as progress, pytest_joules.session.waiting as waiting
+import pytest_joules.report.progress as progress, pytest_joules.session.progress as waiting
 pytest_plugins = ["quiet"]
 progress.AFTER, waiting._EVERY = 0.0, 0
 """
@@ -154,3 +154,11 @@ def test_it_is_quiet_where_it_would_disturb(inner):
     inner.file(test_a=SLOW)
     for how in (["-q"], ["-s"], ["-o", "log_cli=true"]):
         assert "energy: test" not in at_a_terminal(inner, *how)
+
+
+def test_an_error_before_the_session_is_the_one_that_is_told(inner):
+    inner.file(test_a="def test_a(): draw(1000)\n")
+    inner.conftest("def pytest_sessionstart(): raise ZeroDivisionError('theirs')\n")
+    result = inner.run(subprocess=True)
+    output = result.stdout.str() + result.stderr.str()
+    assert "ZeroDivisionError: theirs" in output and "AttributeError" not in output

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_joules import machine
 from pytest_joules.clock import CLOCKS
-from pytest_joules.measure.other_load import LIMIT, ForeignLoad
+from pytest_joules.measure.other_load import LIMIT, OtherLoad
 from pytest_joules.model import Counters
 from pytest_joules.sources import choose
 from pytest_joules.sources.base import Source
@@ -49,7 +49,7 @@ def examine(
     refused = {source.name: failure for source in candidates if (failure := choose.attempt(source)) is not None}
     working = [source for source in candidates if source.name not in refused]
     try:
-        load = ForeignLoad(_own_seconds)
+        load = OtherLoad(_own_seconds)
         begun, before = CLOCKS.wall(), [source.read() for source in working]
         _spin(seconds)
         ended, after = CLOCKS.wall(), [source.read() for source in working]

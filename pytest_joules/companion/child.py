@@ -23,9 +23,9 @@ from typing import Any, BinaryIO
 import pytest
 
 from pytest_joules.model import Record
-from pytest_joules.rounds import running
 from pytest_joules.rounds.leftovers import Leftovers
 from pytest_joules.rounds.plan import plan
+from pytest_joules.rounds.teardown import tear_down
 from pytest_joules.settings.options import Settings
 
 #: What both sides speak: a companion of another version of this plugin is refused.
@@ -238,7 +238,7 @@ class Stepper:
     def _tear_down(self, command: Record) -> None:
         """No other block of a test follows after all."""
         item = self._items[command["nodeid"]]
-        report = running.tear_down(item, self._items.get(command["next"]))
+        report = tear_down(item, self._items.get(command["next"]))
         self._say({"reports": self._serialised([report] if report is not None else []), **self._news()})
 
     def _serialised(self, reports: Sequence[pytest.CollectReport | pytest.TestReport]) -> list[Record]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from pytest_joules import stats
 from pytest_joules.model import FEWER_ROUNDS, Record
+
+T = TypeVar("T")
 
 
 def joined(records: Sequence[Record]) -> Record:
@@ -38,9 +41,13 @@ def joined(records: Sequence[Record]) -> Record:
             name: stats.summarise([value for sample in samples if (value := sample["domains"].get(name)) is not None])
             for name in first["domains"]
         },
-        "phases": {name: _median([record["phases"][name] for record in records]) for name in first["phases"]},
-        "net_energy": _median([record["net_energy"] for record in records]),
-        "own_share": _median([record["own_share"] for record in records]),
+        "phases": {
+            "setup": stats.median_of_known([record["phases"]["setup"] for record in records]),
+            "call": stats.median_of_known([record["phases"]["call"] for record in records]),
+            "teardown": stats.median_of_known([record["phases"]["teardown"] for record in records]),
+        },
+        "net_energy": stats.median_of_known([record["net_energy"] for record in records]),
+        "own_share": stats.median_of_known([record["own_share"] for record in records]),
         "provenance": _worst([record["provenance"] for record in records], ("unavailable", "shared")),
         "resolution": _worst([record["resolution"] for record in records], ("below", "apportioned")),
         "code": next((record["code"] for record in records if record["code"] is not None), None),
@@ -62,11 +69,6 @@ def undisturbed(pairs: Sequence[tuple[Record, Record]]) -> list[tuple[Record, Re
     return clean if len(clean) >= max(2, len(pairs) / 2) else list(pairs)
 
 
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return stats.median(known) if known else None
-
-
-def _worst(values: Sequence[str], order: Sequence[str]) -> str:
+def _worst(values: Sequence[T], order: Sequence[T]) -> T:
     """The first of ``order`` that occurs; else what the first block has."""
     return next((word for word in order if word in values), values[0])

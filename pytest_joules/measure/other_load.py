@@ -17,7 +17,7 @@ SHORTEST = 0.2
 _APART = 40_000_000
 
 
-class ForeignLoad:
+class OtherLoad:
     """CPU time used by processes that are not ours, as a share of the whole machine's.
 
     Marks are set as rounds end; a round's share is told over the shortest stretch between marks that covers it and lasts

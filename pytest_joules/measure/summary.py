@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from pytest_joules import stats
-from pytest_joules.measure.meter import ALIGNED_TICKS, PLAIN_TICKS, Channel, Meter, Window
-from pytest_joules.model import DISTURBED, Effort, Measurement, Phases, Provenance, Reading, Record, Resolution, Sample
+from pytest_joules.measure.apportion import Block
+from pytest_joules.measure.meter import ALIGNED_TICKS, PLAIN_TICKS, Meter, Window
+from pytest_joules.model import DISTURBED, Effort, Measurement, Phases, Provenance, Reading, Resolution, Sample, Summary
 
 #: Rounds under ``auto``.
 LEAST, MOST = 5, 20
@@ -28,7 +29,7 @@ class Round:
 
 
 @dataclass(slots=True)
-class Tally:
+class Summariser:
     """Turns rounds into a measurement. ``notes`` are short sentences for the report."""
 
     meter: Meter
@@ -78,24 +79,24 @@ class Tally:
         bodies = [entry.body for entry in rounds if entry.body is not None]
         if window.seconds < self.meter.block_seconds * 0.99:
             return self._below(nodeid, bodies)
-        block = self.meter.joules(window)
+        block = Block(self.meter, window)
         self._take_troubles()
         samples = [
             self._sample(
                 _together(bodies[a:b]),
-                [value / (b - a) if value is not None else None for value in self._shared_out(block, window, bodies[a:b])],
+                [value / (b - a) if value is not None else None for value in block.shared_out(bodies[a:b])],
                 rounds=b - a,
                 shared=shared,
             )
             for a, b in _groups(len(bodies), self.effort.rounds or MOST)
         ]
-        uncertainty = self._uncertainty(window, bodies, block)
+        uncertainty = block.uncertainty(bodies)
         phases = Phases(
-            self._phase_in_block(block, window, [Window(*entry.setup) for entry in rounds if entry.setup]),
-            self._phase_in_block(block, window, bodies),
-            self._phase_in_block(block, window, [Window(*entry.teardown) for entry in rounds if entry.teardown]),
+            block.phase([Window(*entry.setup) for entry in rounds if entry.setup]),
+            block.phase(bodies),
+            block.phase([Window(*entry.teardown) for entry in rounds if entry.teardown]),
         )
-        if self.meter.total(block) is not None:
+        if self.meter.total(block.joules) is not None:
             self.notes.append(f"apportioned, ±{100 * uncertainty:.2g} %")
         cpu = stats.median([body.cpu_seconds for body in bodies])
         own = self.meter.own_cpu / cpu if cpu > 0 else None
@@ -114,46 +115,6 @@ class Tally:
             for a, b in _groups(len(bodies), self.effort.rounds or MOST)
         ]
         return self._measurement(nodeid, samples, "below", len(bodies))
-
-    # Sharing out a block
-
-    def _shared_out(self, block: Sequence[float | None], window: Window, parts: Sequence[Window]) -> list[float | None]:
-        """Joules by channel that fall to ``parts`` of a block; continuous sources were read around each part."""
-        wall = sum(part.seconds for part in parts)
-        cpu = sum(part.cpu_seconds for part in parts)
-        direct = self._summed(parts)
-        return [
-            apportion(channel, joules, window, wall, cpu) if self._steps(channel) else plain
-            for channel, joules, plain in zip(self.meter.channels, block, direct, strict=True)
-        ]
-
-    def _steps(self, channel: Channel) -> bool:
-        return self.meter.sources[channel.source].tick > 0
-
-    def _summed(self, parts: Sequence[Window]) -> list[float | None]:
-        sums: list[float | None] = [0.0] * len(self.meter.channels)
-        for part in parts:
-            for place, value in enumerate(self.meter.joules(part)):
-                known = sums[place]
-                sums[place] = None if known is None or value is None else known + value
-        return sums
-
-    def _phase_in_block(self, block: Sequence[float | None], window: Window, parts: Sequence[Window]) -> float | None:
-        total = self.meter.total(self._shared_out(block, window, parts)) if parts else None
-        return total / len(parts) if total is not None else None
-
-    def _uncertainty(self, window: Window, bodies: Sequence[Window], block: Sequence[float | None]) -> float:
-        """Relative: the counter's step at both ends, and how far apart sharing by CPU time alone and by wall time alone lie."""
-        total = self.meter.total(block)
-        apportioned = self.meter.total(self._shared_out(block, window, bodies))
-        if total is None or apportioned is None:
-            return 0.0
-        by_wall = total * sum(body.seconds for body in bodies) / window.seconds
-        by_cpu = total * sum(body.cpu_seconds for body in bodies) / window.cpu_seconds if window.cpu_seconds > 0 else by_wall
-        rule = abs(by_cpu - by_wall) / 2 / apportioned
-        # An aligned block misses a step by the time between two looks at most; 5 % of a tick is more than that.
-        step = 0.05 * self.meter.tick / window.seconds
-        return float((rule**2 + step**2) ** 0.5)
 
     # Summing up
 
@@ -180,11 +141,11 @@ class Tally:
                 return None
             if self.meter.tick and stats.median([w.seconds for w in stretches]) < PLAIN_TICKS * self.meter.tick:
                 return None
-            return _median([self.meter.total(self.meter.joules(window)) for window in stretches])
+            return stats.median_of_known([self.meter.total(self.meter.joules(window)) for window in stretches])
 
         return Phases(
             joules([Window(*entry.setup) for entry in rounds if entry.setup]),
-            _median([self.meter.total(self.joules(entry)) for entry in rounds]),
+            stats.median_of_known([self.meter.total(self.joules(entry)) for entry in rounds]),
             joules([Window(*entry.teardown) for entry in rounds if entry.teardown]),
         )
 
@@ -203,7 +164,7 @@ class Tally:
         energies = [sample.energy for sample in samples if sample.energy is not None]
         summary = stats.summarise(energies, uncertainty)
         names = [channel.domain.name for channel in self.meter.channels]
-        domains: dict[str, Record | None] = {
+        domains: dict[str, Summary | None] = {
             name: summary
             if len(names) == 1
             else stats.summarise([value for sample in samples if (value := sample.domains.get(name)) is not None], uncertainty)
@@ -256,27 +217,9 @@ class Tally:
     def _net(self, samples: Sequence[Sample]) -> float | None:
         if self.idle_watts is None:
             return None
-        return _median(
+        return stats.median_of_known(
             [sample.energy - self.idle_watts * sample.duration if sample.energy is not None else None for sample in samples]
         )
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return stats.median(known) if known else None
-
-
-def apportion(channel: Channel, joules: float | None, window: Window, wall: float, cpu: float) -> float | None:
-    """The share of a block's joules that falls to bodies of ``wall`` and ``cpu`` seconds in all.
-
-    What the machine draws when idle is shared out by wall time, the rest by CPU time (for a GPU, all of it by wall time).
-    """
-    if joules is None or window.seconds <= 0:
-        return None
-    if channel.domain.follows == "time" or window.cpu_seconds <= 0:
-        return joules * wall / window.seconds
-    idle = min(channel.idle_watts * window.seconds, joules)
-    return idle * wall / window.seconds + (joules - idle) * cpu / window.cpu_seconds
 
 
 def _groups(rounds: int, samples: int) -> list[tuple[int, int]]:

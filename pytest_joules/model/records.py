@@ -6,6 +6,7 @@ function; where a key is filled in later, its one writer stands beside it. ``dat
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 SCHEMA = "pytest-joules/1"
@@ -149,7 +150,7 @@ class Code(ReportedCode, total=False):
 
     functions: dict[str, str]
     """Hashes by ``path::qualname`` (and other places, such as ``<data files>``)."""
-    counts: dict[str, list[int]]
+    counts: Mapping[str, Sequence[int]]
     """Calls and lines in a round, by the same names."""
 
 
@@ -259,11 +260,20 @@ class _Account(TypedDict):
     """Joules of all tests, as last measured."""
 
 
-class PredictingRecord(_Account, total=False):
-    """The predictor's account of a session; made by session/predicting."""
+class ReportedPredicting(_Account, total=False):
+    """The predictor's account of a session, as the report and the history have it."""
 
     outcomes: dict[str, int]
     """By session/forecast, when the tests have run."""
+
+
+class PredictingRecord(ReportedPredicting, total=False):
+    """The same as it is said before tests run; made by session/predicting, the last two by session/forecast."""
+
+    balance: tuple[float, float] | None
+    """Joules that predicting drew and saved over the latest sessions."""
+    sessions: int
+    """How many those are."""
 
 
 class _Totals(TypedDict):
@@ -275,7 +285,7 @@ class _Totals(TypedDict):
 class SessionRecord(_Totals, total=False):
     """Totals of the session; by session/reporting."""
 
-    predicting: PredictingRecord
+    predicting: ReportedPredicting
 
 
 class RunComparisonRecord(TypedDict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
 
 import pytest
 from _pytest.doctest import DoctestItem
@@ -37,7 +36,7 @@ def fixtures_of(item: pytest.Item) -> tuple[str, ...]:
 
 def ini_values(config: pytest.Config) -> dict[str, str]:
     """What the ini file says, key by key, as it stands there."""
-    values: dict[str, Any] = vars(config).get("_inicfg") or vars(config).get("inicfg") or {}  # pytest 9 and later; before
+    values: dict[str, object] = vars(config).get("_inicfg") or vars(config).get("inicfg") or {}  # pytest 9 and later; before
     return {key: str(getattr(value, "value", value)) for key, value in values.items()}
 
 

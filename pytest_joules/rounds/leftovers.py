@@ -13,7 +13,7 @@ from _pytest.doctest import DoctestItem
 from _pytest.junitxml import xml_key
 from _pytest.unittest import TestCaseFunction
 
-from pytest_joules.rounds.given import given_to
+from pytest_joules.rounds.given_values import given_to
 
 _LEFTOVERS = pytest.StashKey["Leftovers"]()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -67,7 +67,7 @@ def _plugin_limit(item: pytest.Item) -> float | None:
 
 def _seconds(value: object) -> float | None:
     try:
-        seconds = float(cast(Any, value))
+        seconds = float(value) if isinstance(value, int | float | str) else 0.0
     except (TypeError, ValueError):
         return None
     return seconds if seconds > 0 else None

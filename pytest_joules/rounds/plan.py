@@ -11,7 +11,7 @@ import pytest
 from _pytest.doctest import DoctestItem
 from _pytest.unittest import TestCaseFunction
 
-from pytest_joules.rounds.given import given_to
+from pytest_joules.rounds.given_values import given_to
 from pytest_joules.rounds.quiet import own_subtests
 
 

@@ -12,12 +12,10 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from copy import copy
 from functools import partial
-from traceback import format_exception_only
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 from warnings import catch_warnings
 
 import pytest
-from _pytest.runner import check_interactive_exception
 from _pytest.skipping import xfailed_key
 from _pytest.tmpdir import tmppath_result_key
 
@@ -27,8 +25,11 @@ from pytest_joules.rounds.item import names_of_fixtures_up
 from pytest_joules.rounds.leftovers import Leftovers
 from pytest_joules.rounds.limits import Limits
 from pytest_joules.rounds.net import described
+from pytest_joules.rounds.phase import PhaseRun, cause, one_line
 from pytest_joules.rounds.plan import one_round
 from pytest_joules.rounds.quiet import Unheard, forget_failed_subtest, only_pytest_reports
+from pytest_joules.rounds.reports import Reports
+from pytest_joules.rounds.teardown import in_two_steps, tear_down_the_rest
 
 
 class Course(Protocol):
@@ -58,32 +59,6 @@ def run_by_others(item: pytest.Item, nextitem: pytest.Item | None, own: object) 
 
 #: The remedy for a test whose repeats do not pass.
 ONCE = "if it is meant to run once only, mark it @pytest.mark.energy(rounds=1, warmup=0)"
-
-
-class _Phase:
-    """One phase of one round. Its report is made at once; but where only pytest's own plugins take part and nothing was
-    raised, it is known to have passed, and the report is made only if it is wanted: the repeats of a test need none."""
-
-    __slots__ = ("_hook", "_item", "_report", "call", "passed")
-
-    def __init__(self, item: pytest.Item, call: pytest.CallInfo[object], hook: Any, *, sure: bool) -> None:  # noqa: ANN401 - pluggy's
-        self._item = item
-        self._hook = hook
-        self.call = call
-        self._report: pytest.TestReport | None = None
-        self.passed = sure and call.excinfo is None and not getattr(item, "_excinfo", None)
-        if self.passed:
-            # Making a report would have noted it; tmp_path's teardown asks.
-            item.stash.setdefault(tmppath_result_key, {})[call.when] = True
-        else:
-            self.passed = self.report.passed
-
-    @property
-    def report(self) -> pytest.TestReport:
-        """As pytest's own protocol makes it."""
-        if self._report is None:
-            self._report = self._hook.pytest_runtest_makereport(item=self._item, call=self.call)
-        return cast(pytest.TestReport, self._report)
 
 
 class Rounds:
@@ -122,8 +97,7 @@ class Rounds:
         """The body of the last round did not come to its end: it is no sample."""
         self.expected_failure = False
         """The test is marked ``xfail``: it ran once and is not measured."""
-        self.logging = False
-        """The reports that pass now are ours."""
+        self.reports = Reports(item, silent=silent)
         self.reported = False
         """The test logs reports of its own that others must hear of: repeating it would multiply them."""
         self._hook = item.ihook  # looked up once: every access walks the conftest files
@@ -136,11 +110,9 @@ class Rounds:
         """What failed last of the subtests."""
         self._unheard = Unheard(item.config)
         self._state = Leftovers.of(item)
-        self._down: Callable[[pytest.TestReport], None] | None = None
         self._now: Phase | None = None
-        self._first: _Phase | None = None
+        self._first: PhaseRun | None = None
         self._rest: pytest.CallInfo[None] | None = None
-        self._held: list[_Phase] = []
         # Hooks are promised an item as what comes next; of this one only the chain of parents is asked.
         self._again = copy(item)
 
@@ -153,20 +125,20 @@ class Rounds:
         A round is known to be the last one *before* its teardown, so wider fixtures are torn down exactly when they should be.
         """
         item = self.item
-        self._down = down
+        self.reports.ask(decide, down)
         try:
             while True:
                 self.number += 1
                 with self._limits.of_round(self.number):
-                    going_on = self._round(decide)
+                    going_on = self._round()
                 if not going_on:
                     return
                 try:
                     self._state.restore()
                 except Exception as error:
                     self.stop(f"it cannot be run again: {described(error)}")
-                    self._decide(cast(_Phase, self._first), decide)
-                    self._end(_Phase(item, self._tear_down_the_rest(), self._hook, sure=False))
+                    self.reports.verdict(cast(PhaseRun, self._first))
+                    self.reports.end(PhaseRun(item, self._tear_down_the_rest(), self._hook, sure=False))
                     return
         finally:
             with suppress(Exception):
@@ -203,26 +175,26 @@ class Rounds:
             forget_failed_subtest(self.item)
         return False
 
-    def _round(self, decide: Callable[[pytest.TestReport], bool]) -> bool:
+    def _round(self) -> bool:
         """One round; whether another is to follow.
 
         What a plain run warns of, the first round's setup and call and the last teardown do: the repeats would only multiply it.
         A fixture may hold a warnings filter from its setup to its teardown, so the whole round is in one context.
         """
         with catch_warnings(record=True) as heard:
-            going_on, torn_down = self._phases(decide, heard)
+            going_on, torn_down = self._phases(heard)
         for number, entry in enumerate(heard):
             if (number < torn_down and self.number == 1) or (number >= torn_down and not going_on):
                 _warn_again(entry)
         return going_on
 
-    def _phases(self, decide: Callable[[pytest.TestReport], bool], heard: Sequence[warnings.WarningMessage]) -> tuple[bool, int]:
+    def _phases(self, heard: Sequence[warnings.WarningMessage]) -> tuple[bool, int]:
         """The phases of one round: whether another is to follow, and how many warnings were ``heard`` before the teardown."""
         setup = self._phase("setup")
         self._look_for_xfail()
         if self.number == 1 or (self._strict and not setup.passed):
-            self._log(setup)
-        call: _Phase | None = None
+            self.reports.log(setup)
+        call: PhaseRun | None = None
         if setup.passed:
             call = self._call()
             # The body may have marked itself.
@@ -234,7 +206,7 @@ class Rounds:
                     self._first = call
                     self._state.keep_first()
                 before = len(heard)
-                return self._between(call, decide), before
+                return self._between(call), before
         failed = None if call is not None and call.passed else call or setup
         if self._lenient and self._first is not None and (failed is not None or self.expected_failure):
             self._give_up(failed or call or setup)
@@ -244,20 +216,10 @@ class Rounds:
         self._state.forget_repeats(passed=failed is None)
         verdict = self._first if failed is None and self._first is not None else call
         if verdict is not None:
-            self._decide(verdict, decide)
+            self.reports.verdict(verdict)
         before = len(heard)
-        self._end(self._last_teardown())
+        self.reports.end(self._last_teardown())
         return False, before
-
-    @property
-    def passed(self) -> bool:
-        """Of reports that are held back: whether the last teardown passed too."""
-        return all(phase.passed for phase in self._held)
-
-    def release(self) -> None:
-        """Log the reports that were held back."""
-        held, self._held = self._held, []
-        self._log(*held)
 
     @property
     def _lenient(self) -> bool:
@@ -280,7 +242,7 @@ class Rounds:
                 return False
         return not self._subtest and self.course.another()
 
-    def _between(self, call: _Phase, decide: Callable[[pytest.TestReport], bool]) -> bool:
+    def _between(self, call: PhaseRun) -> bool:
         """Tear down what belongs to one round; whether that went well."""
         teardown = self._phase("teardown", nextitem=self._again)
         if teardown.passed:
@@ -288,15 +250,15 @@ class Rounds:
         if self._lenient:
             self._give_up(teardown)
             self._state.forget_repeats(passed=True)
-            self._decide(cast(_Phase, self._first), decide)
-            self._end(_Phase(self.item, self._tear_down_the_rest(), self._hook, sure=False))
+            self.reports.verdict(cast(PhaseRun, self._first))
+            self.reports.end(PhaseRun(self.item, self._tear_down_the_rest(), self._hook, sure=False))
             return False
-        self._log(self._first or call, teardown)
+        self.reports.log(self._first or call, teardown)
         if self._rest is not None and self._rest.excinfo is not None:
-            self._log(_Phase(self.item, self._rest, self._hook, sure=False))
+            self.reports.log(PhaseRun(self.item, self._rest, self._hook, sure=False))
         return False
 
-    def _give_up(self, phase: _Phase) -> None:
+    def _give_up(self, phase: PhaseRun) -> None:
         """A repeat did not pass: it is as if it had not been, but for a remark."""
         self.expected_failure = False
         self.stop(
@@ -306,43 +268,12 @@ class Rounds:
         for name in ("last_type", "last_value", "last_traceback", "last_exc"):
             vars(sys).pop(name, None)  # as after a test that passed
 
-    def _decide(self, verdict: _Phase, decide: Callable[[pytest.TestReport], bool]) -> None:
-        if decide(verdict.report):
-            self._held.append(verdict)
-        else:
-            self._log(verdict)
-
-    def _end(self, teardown: _Phase) -> None:
-        if self._down is not None:
-            self._down(teardown.report)
-        if self._held:
-            assert teardown.report  # made now, while the item has what it tells
-            self._held.append(teardown)
-        else:
-            self._log(teardown)
-
-    def _last_teardown(self) -> _Phase:
+    def _last_teardown(self) -> PhaseRun:
         """What fails of the item's own fixtures in a repeat is a remark; of wider ones it is an error as in a plain run."""
         if not self._lenient:
             return self._phase("teardown", nextitem=self._next())
-        state: Any = self.item.session._setupstate
-        tear_down = state.teardown_exact
-        troubles: list[BaseException] = []
-
-        def in_two_steps(nextitem: pytest.Item | None) -> None:
-            try:
-                tear_down(self._again)
-            except self._reraise:
-                raise
-            except BaseException as error:
-                troubles.append(error)
-            tear_down(nextitem)
-
-        state.teardown_exact = in_two_steps
-        try:
+        with in_two_steps(self.item, self._again, self._reraise) as troubles:
             teardown = self._phase("teardown", nextitem=self._next())
-        finally:
-            del state.teardown_exact
         if troubles and not self.ended:
             text = f"round {self._state.rounds + 1} did not pass (teardown: {one_line(troubles[0])}): {ONCE}"
             # The call report, with its measurement, is gone.
@@ -352,7 +283,7 @@ class Rounds:
     def _look_for_xfail(self) -> None:
         self.expected_failure = bool(self.item.stash.get(xfailed_key, None))
 
-    def _call(self) -> _Phase:
+    def _call(self) -> PhaseRun:
         # Set anew each round: the instance whose method it loops over is another one.
         undo = iterate(self.item, self.iterations) if self.iterations > 1 and isinstance(self.item, pytest.Function) else None
         try:
@@ -361,7 +292,7 @@ class Rounds:
             if undo is not None:
                 undo()
 
-    def _phase(self, when: Phase, **kwargs: object) -> _Phase:
+    def _phase(self, when: Phase, **kwargs: object) -> PhaseRun:
         hook = getattr(self._hook, f"pytest_runtest_{when}")
         again = self.number > 1
         with self._unheard.collecting(keep=self.number < 3):
@@ -376,7 +307,7 @@ class Rounds:
         self.course.end(when)
         if call.excinfo is not None and between and not self._lenient:
             self._rest = self._tear_down_the_rest()  # before its report is made, which tells what it prints
-        phase = _Phase(self.item, call, self._hook, sure=self._sure and again)
+        phase = PhaseRun(self.item, call, self._hook, sure=self._sure and again)
         if self._strict and not phase.passed and again and not (when == "teardown" and self._wider(kwargs["nextitem"])):
             phase.report.sections.append(
                 (
@@ -388,17 +319,6 @@ class Rounds:
             )
         return phase
 
-    def _log(self, *phases: _Phase) -> None:
-        for phase in phases if not self._silent else ():
-            report = phase.report
-            self.logging = True
-            try:
-                self._hook.pytest_runtest_logreport(report=report)
-            finally:
-                self.logging = False
-            if check_interactive_exception(phase.call, report):
-                self._hook.pytest_exception_interact(node=self.item, call=phase.call, report=report)
-
     def _next(self) -> pytest.Item | None:
         session = self.item.session
         return None if session.shouldfail or session.shouldstop else self.nextitem
@@ -408,31 +328,7 @@ class Rounds:
         return getattr(nextitem, "parent", None) is not self.item.parent
 
     def _tear_down_the_rest(self) -> pytest.CallInfo[None]:
-        """A teardown between rounds failed: the item is down, but what the next item does not need is still up."""
-        capture = self.item.config.pluginmanager.get_plugin("capturemanager")
-        with capture.item_capture("teardown", self.item) if capture is not None else nullcontext():
-            down = partial(self.item.session._setupstate.teardown_exact, self._next())
-            return pytest.CallInfo.from_call(down, when="teardown", reraise=self._reraise)
-
-
-def cause(report: pytest.TestReport) -> str:
-    """Why a report is not one of a pass, in one line."""
-    if hasattr(report, "wasxfail"):
-        return f"xfail: {report.wasxfail}".rstrip(": ")
-    longrepr = report.longrepr
-    if report.skipped and isinstance(longrepr, tuple):
-        return one_line(longrepr[2])
-    crash = getattr(longrepr, "reprcrash", None)
-    lines = [line for line in report.longreprtext.splitlines() if line.strip()]
-    return one_line(crash.message if crash is not None else lines[-1] if lines else report.outcome)
-
-
-def one_line(text: object, most: int = 100) -> str:
-    """The first line of ``text``, or of an exception as Python names it, cut to ``most`` characters."""
-    if isinstance(text, BaseException):
-        text = "".join(format_exception_only(type(text), text))
-    line = next(iter(str(text).strip().splitlines()), "")
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+        return tear_down_the_rest(self.item, self._next(), self._reraise)
 
 
 def _warn_again(entry: warnings.WarningMessage) -> None:
@@ -442,15 +338,3 @@ def _warn_again(entry: warnings.WarningMessage) -> None:
         show(entry)  # with its source, which the public function drops
     else:
         warnings.showwarning(entry.message, entry.category, entry.filename, entry.lineno)
-
-
-def tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestReport | None:
-    """Take down what was kept up for another run of ``item`` that does not come. The report, where that fails."""
-    call = pytest.CallInfo.from_call(
-        partial(item.session._setupstate.teardown_exact, nextitem),
-        when="teardown",
-        reraise=(pytest.exit.Exception, KeyboardInterrupt),
-    )
-    if call.excinfo is None:
-        return None
-    return cast(pytest.TestReport, item.ihook.pytest_runtest_makereport(item=item, call=call))

@@ -17,7 +17,7 @@ from _pytest.runner import runtestprotocol
 from pytest_joules.code.installed_copies import INSTALLED
 from pytest_joules.code.inventory import OnDisk
 from pytest_joules.code.source_file import File, read
-from pytest_joules.companion.parent import CompanionError, reports_of
+from pytest_joules.companion.parent import CompanionError
 from pytest_joules.files import scratch
 from pytest_joules.judge.comparing import Before, Block, Comparing, OtherSide, joules_of
 from pytest_joules.measure.joining import joined, numbered, undisturbed
@@ -28,11 +28,11 @@ from pytest_joules.revision.worktree import Revision, RevisionError, Worktree, r
 from pytest_joules.rounds.net import net
 from pytest_joules.rounds.plan import Plan
 from pytest_joules.rounds.plan import plan as plan_of
-from pytest_joules.rounds.running import ONCE, cause
-from pytest_joules.session.call_report import fail_if_predicted, hold_to_budget, late_notes, properties_of, send
+from pytest_joules.session import block_reports
+from pytest_joules.session.call_report import fail_if_predicted, hold_to_budget, properties_of, send
 from pytest_joules.session.judging import Judging
+from pytest_joules.session.progress import ProgressLine
 from pytest_joules.session.reporting import Reporting
-from pytest_joules.session.waiting import Waiting
 from pytest_joules.settings.markers import SETTINGS, ItemSettings, item_settings
 from pytest_joules.settings.options import Settings
 from pytest_joules.sources.choose import wrapped
@@ -53,13 +53,13 @@ def begin(config: pytest.Config, settings: Settings, reporting: Reporting) -> No
         revision = resolve(root, name)
     except RevisionError as error:
         raise pytest.UsageError(f"--energy-against: {error}") from None
-    interleaving = Interleaving(config, settings, reporting, root, revision)
+    interleaving = Against(config, settings, reporting, root, revision)
     reporting.other = interleaving.comparing.other
     config.pluginmanager.register(interleaving.judging, "joules-judging")
     config.pluginmanager.register(interleaving, "joules-against")
 
 
-class Interleaving:
+class Against:
     """Runs every test on both sides in turn."""
 
     def __init__(self, config: pytest.Config, settings: Settings, reporting: Reporting, root: Path, revision: Revision) -> None:
@@ -115,9 +115,10 @@ class Interleaving:
                 self._remarks += self._worktree.notes
                 with self._fresh_pair() as self._pair:
                     self._list(session)
-                    waiting: Waiting | None = self.config.pluginmanager.get_plugin("joules-waiting")
+                    waiting: ProgressLine | None = self.config.pluginmanager.get_plugin("joules-progress")
                     self._pair.told = waiting.within if waiting is not None else None
-                    self.reporting.add_totals({"joules": None, "idle_watts": self._pair.here.idle_watts})
+                    idle_watts = self._pair.here.idle_watts
+                    self.reporting.add_totals({"joules": None, "idle_watts": idle_watts, "lost": "", "mirrors": []})
                     return (yield)
             except (CompanionError, RevisionError) as error:
                 raise pytest.UsageError(f"--energy-against: {error}") from None
@@ -192,13 +193,13 @@ class Interleaving:
         turns = self._turns(item.nodeid, own, plan, nextitem.nodeid if nextitem is not None else None)
         self._check_imports()
         if turns.died:
-            self._log(item, [_crashed(item, turns.died)])
+            self._log(item, [block_reports.crashed(item, turns.died)])
             try:
                 self._pair.here.start()
             except CompanionError as error:
                 item.session.shouldstop = f"no more tests can be run: {error}"
             return False
-        reports = self._reports(turns)
+        reports = block_reports.reports(self.config, turns)
         notes: list[str] = []
         held = False
         with net(notes):
@@ -215,7 +216,9 @@ class Interleaving:
         record = self._record(item.nodeid, turns)
         if call is None or record is None:
             return False
-        record["notes"] += [note for note in self._ended(turns) if note not in record["notes"]]
+        record["notes"] += [
+            note for note in block_reports.remarks(self.config, turns, str(self._revision)) if note not in record["notes"]
+        ]
         return self._judge(item, reports, call, record)
 
     def _judge(self, item: pytest.Item, reports: list[pytest.TestReport], call: pytest.TestReport, record: Record) -> bool:
@@ -277,38 +280,6 @@ class Interleaving:
             if (wrong := self._pair.wrong_imports()) is not None:
                 self.comparing.distrust(wrong)
 
-    # Reports
-
-    def _reports(self, turns: Turns) -> list[pytest.TestReport]:
-        """The first block's, with the last teardown; or, where a block that does not pass fails the test, those of that block."""
-        answers = turns.here
-        mine = turns.broken if turns.broken is not None and not turns.broken_there else None
-        last = reports_of(self.config, (mine or answers[-1]).reports)
-        if len(answers) == 1 and mine is None:
-            reports = last
-        elif answers[-1].outcome == "passed":
-            first = reports_of(self.config, answers[0].reports)
-            reports = [report for report in first if report.when != "teardown"]
-            reports += [report for report in last if report.when == "teardown"]
-        else:
-            reports = last
-            section = f"passed in block 1 of its rounds, did not pass in block {len(answers)}: shared state?"
-            for report in reports:
-                if report.failed:
-                    report.sections.append(("pytest-joules", section))
-        return reports + reports_of(self.config, turns.late)
-
-    def _ended(self, turns: Turns) -> list[str]:
-        """Notes on what did not pass after a first block that did."""
-        answers = turns.here if turns.broken is None or turns.broken_there else [*turns.here, turns.broken]
-        notes = [note for answer in answers for report in reports_of(self.config, answer.reports) for note in late_notes(report)]
-        if turns.broken is not None:
-            failed = [report for report in reports_of(self.config, turns.broken.reports) if not report.passed]
-            why = f"{failed[0].when}: {cause(failed[0])}" if failed else turns.broken.outcome
-            side, number = (f" at {self._revision}", len(turns.there)) if turns.broken_there else ("", len(turns.here))
-            notes.append(f"block {number + 1}{side} did not pass ({why}): {ONCE}")
-        return notes
-
     @staticmethod
     def _log(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
         for report in reports:
@@ -347,8 +318,3 @@ def _unique(bodies: Mapping[str, str], nodeids: Sequence[str]) -> dict[str, str]
     texts = [text for nodeid in nodeids if (text := bodies.get(nodeid))]
     counts = Counter(texts)
     return {text: nodeid for nodeid in nodeids if (text := bodies.get(nodeid)) and counts[text] == 1}
-
-
-def _crashed(item: pytest.Item, text: str) -> pytest.TestReport:
-    """As pytest-xdist reports a test whose worker died."""
-    return pytest.TestReport(item.nodeid, item.location, {}, "failed", text, "???")  # type: ignore[arg-type]  # xdist's word

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, overload
 
 import pytest
 
@@ -15,9 +15,10 @@ from pytest_joules.baseline import baselines
 from pytest_joules.baseline.baselines import Baseline, BaselineError
 from pytest_joules.code.inventory import Inventory, Stored
 from pytest_joules.judge.comparing import Before, OtherSide
-from pytest_joules.model import Record, Report
+from pytest_joules.model import Report, RunComparisonRecord, SourceRecord
 from pytest_joules.session import history
 from pytest_joules.settings.options import Settings
+from pytest_joules.store.entries import SessionEntry
 
 if TYPE_CHECKING:
     from pytest_joules.store import Spooled, Store
@@ -32,7 +33,7 @@ def folder(config: pytest.Config) -> Path:
     return config.rootpath / baselines.FOLDER
 
 
-def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[Record], store: History | None) -> OtherSide:
+def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[SourceRecord], store: History | None) -> OtherSide:
     """The baseline that ``--energy-compare`` names, as the other side of a comparison.
 
     ``store``: the history, where this process has it open.
@@ -53,7 +54,7 @@ def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[R
     if not differs:
 
         def of(nodeids: Sequence[str]) -> dict[str, list[float]]:
-            return _sessions(config, settings, baseline, nodeids, machine_id=here["id"], source=source, store=store)
+            return _sessions(config, settings, baseline, nodeids, machine_id=here["id"] or "", source=source, store=store)
 
         config.pluginmanager.register(_Asking(of, sessions, baseline.tests.keys()), "joules-earlier-sessions")
     return OtherSide(
@@ -69,7 +70,7 @@ def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[R
             for nodeid, test in baseline.tests.items()
         },
         created=baseline.created,
-        commit=(baseline.commit or {}).get("id"),
+        commit=baseline.commit["id"] if baseline.commit else None,
         why=f"another machine or state of it ({'; '.join(differs)}): save a baseline here" if differs else None,
         remarks=baselines.remarks(baseline, here),
         texts=Stored(baseline.texts),
@@ -97,7 +98,11 @@ class _Earlier(Sequence[float]):
     def __init__(self, sessions: Mapping[str, list[float]], nodeid: str) -> None:
         self._sessions, self._nodeid = sessions, nodeid
 
-    def __getitem__(self, place: Any) -> Any:  # noqa: ANN401 - a number or a slice
+    @overload
+    def __getitem__(self, place: int) -> float: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[float]: ...
+    def __getitem__(self, place: int | slice) -> float | list[float]:
         return self._sessions.get(self._nodeid, [])[place]
 
     def __len__(self) -> int:
@@ -121,8 +126,7 @@ def _sessions(
         if store is not None:
             found = store.sessions_of(nodeids, machine_id, source)
         else:
-            place = settings.store or history.path(config)
-            own = open_store(place, write=False)
+            own = open_store(history.url(config, settings), write=False)
             try:
                 found = own.sessions_of(nodeids, machine_id, source)
             finally:
@@ -132,31 +136,30 @@ def _sessions(
     return {nodeid: _others_of_the_same_code(entries, baseline.tests[nodeid], baseline) for nodeid, entries in found.items()}
 
 
-def _others_of_the_same_code(entries: Sequence[Record], test: baselines.BaselineTest, baseline: Baseline) -> list[float]:
+def _others_of_the_same_code(entries: Sequence[SessionEntry], test: baselines.BaselineTest, baseline: Baseline) -> list[float]:
     """Medians of the sessions of the baseline's code, without the one session that the baseline is."""
     if test.fingerprint is None:
         return []
     same = [entry for entry in entries if entry["fingerprint"] == test.fingerprint]
-    median = (test.energy or {}).get("median", math.nan)
+    median = test.energy["median"] if test.energy else math.nan
     created = test.created or baseline.created
     own = [entry for entry in same if entry["created"] == created and math.isclose(entry["median"], median, rel_tol=1e-5)]
     return [entry["median"] for entry in same if not any(entry is one for one in own[-1:])]
 
 
-def overview(other: OtherSide, report: Report, threshold: float, collected: Collection[str]) -> Record:
+def overview(other: OtherSide, report: Report, threshold: float, collected: Collection[str]) -> RunComparisonRecord:
     """The run's comparison as a whole; ``collected``: all node ids that there are now."""
-    verdicts = Counter(record["comparison"]["verdict"] for record in report.tests if record["comparison"] is not None)
+    comparisons = [record["comparison"] for record in report.tests if record["comparison"] is not None]
     new = [record["nodeid"] for record in report.tests if record["energy"] is not None and record["nodeid"] not in other.tests]
     files = {nodeid.partition("::")[0] for nodeid in collected}
     gone = [nodeid for nodeid in other.tests if nodeid not in collected and nodeid.partition("::")[0] in files]
-    held = [record["comparison"]["held"] for record in report.tests if record["comparison"] is not None]
     return {
         "baseline": other.name,
         "created": other.created,
         "commit": other.commit,
         "threshold": threshold,
-        "held": max((value for value in held if value is not None), default=None),
-        "counts": dict(verdicts),
+        "held": max((held for one in comparisons if (held := one["held"]) is not None), default=None),
+        "counts": dict(Counter(one["verdict"] for one in comparisons)),
         "new": new,
         "gone": gone,
         "renamed": {},

@@ -3,6 +3,7 @@ expected to cost more. The only place that does."""
 
 from __future__ import annotations
 
+import math
 import os
 import textwrap
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 import pytest
 
 from pytest_joules.judge.budget import judge_budget
-from pytest_joules.model import LATE_NOTE, Measurement, Record
+from pytest_joules.model import LATE_NOTE, ComparisonRecord, Measurement, PredictionRecord, Record
 from pytest_joules.report import prediction as prediction_text
 from pytest_joules.report.comparison import changed, headline, moved, ratio
 from pytest_joules.report.quantity import joules
@@ -23,7 +24,7 @@ WORDS = {"budget": "OVER BUDGET", "regression": "REGRESSED", "predicted": "PREDI
 
 
 #: With ``--energy-fail-on=predicted``: predictions by node id.
-FAILING = pytest.StashKey[Mapping[str, Record]]()
+FAILING = pytest.StashKey[Mapping[str, PredictionRecord]]()
 
 
 class _BreachError(Exception):
@@ -99,9 +100,9 @@ def hold_to_budget(
         record["budget"] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": "the test did not pass"}
 
 
-def fail_regressed(report: pytest.TestReport, comparison: Record) -> None:
+def fail_regressed(report: pytest.TestReport, comparison: ComparisonRecord) -> None:
     """Make a passed call report that of a regression."""
-    low, high = comparison["ci95"]
+    low, high = comparison["ci95"] or (math.nan, math.nan)
     sessions, blocks = comparison["sessions"], comparison["blocks"]
     level = f"level of it and {sessions} earlier sessions of the same code" if sessions else "median"
     lines = [

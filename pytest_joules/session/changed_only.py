@@ -13,9 +13,10 @@ from pytest_joules.session import history
 from pytest_joules.session.tracking import Tracking
 from pytest_joules.settings.options import Settings
 from pytest_joules.store import StoreError, open_store
+from pytest_joules.store.entries import LatestCode
 
 
-class Cached:
+class ChangedOnly:
     """The measurements of earlier sessions that still hold.
 
     A measurement that is ``doubted`` does not: its test is measured.
@@ -40,7 +41,7 @@ class Cached:
         """Why all tests are measured."""
         self._doubted = doubted
         self._arrived = arrived
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, LatestCode] = {}
         self._notices: list[str] = []
         """What there is to say of the history."""
         self._items: dict[str, pytest.Item] = {}
@@ -55,30 +56,26 @@ class Cached:
             item.nodeid: known[item.nodeid]
             for item in session.items
             if item.nodeid in known
-            and self.tracking.is_unchanged(item, known[item.nodeid]["code"])
+            and (code := known[item.nodeid]["code"]) is not None
+            and self.tracking.executed.is_unchanged(item, code)
             and not self._doubted(known[item.nodeid])
         }
         if not known and self.why is None:
             self.why = f"the history has no measurement by this machine and {self.source} whose code was recorded"
 
-    def _history(self, nodeids: Sequence[str]) -> dict[str, Record]:
-        url = self.settings.store
-        if url is None:
-            try:
-                url = history.path(self.config)
-            except history.NoCache as error:
-                self.why = f"there is no history: {error}"
-                return {}
+    def _history(self, nodeids: Sequence[str]) -> dict[str, LatestCode]:
         try:
-            store = open_store(url, write=False)
+            store = open_store(history.url(self.config, self.settings), write=False)
             try:
-                return store.latest_code(machine.fingerprint()["id"], self.source, nodeids)
+                return store.latest_code(machine.identity(), self.source, nodeids)
             finally:
                 store.close()
                 self._notices = store.notices
+        except history.NoCache as error:
+            self.why = f"there is no history: {error}"
         except StoreError as error:
             self.why = f"the history cannot be read: {error}"
-            return {}
+        return {}
 
     def stands_for(self, item: pytest.Item) -> bool:
         """Whether an earlier measurement stands for this test, which now runs once, unmeasured."""
@@ -96,18 +93,16 @@ class Cached:
             return
         known = self._records[report.nodeid]
         record = empty_record(report.nodeid)
-        record.update({name: value for name, value in known.items() if name in record})
-        # Two tests may have one code; who reports takes its functions out.
-        record["code"] = dict(known["code"])
-        record.update(cached=known["created"], outcome=None, budget=None, comparison=None, prediction=None)
+        record.update({name: value for name, value in known.items() if name in record})  # type: ignore[typeddict-item]  # both are records
+        record.update({"cached": known["created"], "outcome": None, "budget": None, "comparison": None, "prediction": None})
         self._arrived(item, report, record)
 
     @pytest.hookimpl(tryfirst=True)
     @guarded
     def pytest_sessionfinish(self) -> None:
         output = getattr(self.config, "workeroutput", None)
-        said = {"why": self.why, "notices": self._notices}
+        said = (self.why, self._notices)
         if output is not None:
             output["joules_not_cached"] = said
         elif (reporting := self.config.pluginmanager.get_plugin("joules-reporting")) is not None:
-            reporting.add_not_cached(said)
+            reporting.add_not_cached(*said)

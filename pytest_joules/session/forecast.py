@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_joules.files import scratch
-from pytest_joules.model import Record, Report, empty_record
-from pytest_joules.report.text import printable, sentence
+from pytest_joules.model import PredictingRecord, PredictionRecord, Record, Report, ReportedPredicting, empty_record
 from pytest_joules.rounds.net import guarded
 from pytest_joules.session.call_report import status
 from pytest_joules.session.quick_imports import quick_imports
+from pytest_joules.session.terminal import encoding, say
 from pytest_joules.settings.options import Settings
 
 if TYPE_CHECKING:
     from pytest_joules.session.reporting import Reporting
+    from pytest_joules.session.workers import WorkerNode
+    from pytest_joules.store.entries import PastPredicting
 
 
 @dataclass(frozen=True, slots=True)
 class Foretold:
     """What asking came to. Plain JSON types only, so that it crosses process borders."""
 
-    predictions: Mapping[str, Record] = field(default_factory=dict)
+    predictions: Mapping[str, PredictionRecord] = field(default_factory=dict)
     """``record["prediction"]`` by node id; empty where nothing could be predicted."""
-    account: Record | None = None
+    account: PredictingRecord | None = None
     """How many of what, and what predicting drew and saved."""
-    earlier: list[Record] = field(default_factory=list)
+    earlier: list[PastPredicting] = field(default_factory=list)
     """The accounts of earlier sessions, the newest first."""
     left_out: list[str] = field(default_factory=list)
     """Node ids that are not run."""
@@ -42,7 +43,7 @@ class Foretold:
     """What there is to say of the history."""
 
 
-class Saying:
+class Forecast:
     """Prints the section before tests run; at the end, holds what was predicted against what was measured."""
 
     def __init__(self, config: pytest.Config, settings: Settings, reporting: Reporting | None) -> None:
@@ -81,7 +82,7 @@ class Saying:
     # Workers
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist's
+    def pytest_configure_node(self, node: WorkerNode) -> None:
         if self._folder is None:
             self._folder = scratch.folder("predicted")
         node.workerinput["joules_predicting"] = str(self._folder)
@@ -101,13 +102,12 @@ class Saying:
         self._say()
 
     def _say(self) -> None:
-        terminal: Any = self.config.pluginmanager.get_plugin("terminalreporter")
+        terminal: pytest.TerminalReporter | None = self.config.pluginmanager.get_plugin("terminalreporter")
         if self._said or self.foretold is None or terminal is None:
             return
         self._said = True
         quiet = self.config.option.verbose < 0
         writer = self.config.get_terminal_writer()
-        encoding = getattr(writer._file, "encoding", None) or "utf-8"
         for notice in self.foretold.notices:
             self._tell(notice)
         if self.foretold.trouble is not None:
@@ -117,7 +117,9 @@ class Saying:
                 from pytest_joules.report import prediction
             terminal.section("energy: predicted")
             account = self.foretold.account
-            for line in prediction.lines(self.foretold.predictions, account, writer.fullwidth, self.settings.top, encoding):
+            for line in prediction.lines(
+                self.foretold.predictions, account, writer.fullwidth, self.settings.top, encoding(self.config)
+            ):
                 terminal.write_line(line)
 
     @pytest.hookimpl(tryfirst=True)
@@ -143,16 +145,20 @@ class Saying:
         if record["prediction"] is None and self.foretold is not None:
             record["prediction"] = self.foretold.predictions.get(record["nodeid"])
         if record["prediction"] is not None:
-            record["prediction"] = hold(record["prediction"], record, passed=passed) | {"failed": breach == "predicted"}
+            held = hold(record["prediction"], record, passed=passed)
+            record["prediction"] = {**held, "failed": breach == "predicted"}
 
-    def account(self, report: Report) -> Record | None:
+    def account(self, report: Report) -> ReportedPredicting | None:
         """The predictor's account of this session, complete; ``None`` where nothing was predicted."""
         from pytest_joules.predict.outcomes import counts
 
         if self.foretold is None or self.foretold.account is None:
             return None
-        kept = {key: value for key, value in self.foretold.account.items() if key not in ("balance", "sessions")}
-        return kept | {"outcomes": counts(record["prediction"] for record in report.tests)}
+        outcomes = counts(record["prediction"] for record in report.tests)
+        account: PredictingRecord = {**self.foretold.account, "outcomes": outcomes}
+        account.pop("balance", None)
+        account.pop("sessions", None)
+        return account
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self._folder is not None:
@@ -210,13 +216,4 @@ class Saying:
         return False
 
     def _tell(self, text: str) -> None:
-        terminal: Any = self.config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is None:
-            print(printable(f"energy: {text}"), file=sys.stderr)
-            return
-        writer = self.config.get_terminal_writer()
-        terminal.ensure_newline()
-        for line in sentence(
-            f"energy: {text}", writer.fullwidth, getattr(writer._file, "encoding", None) or "utf-8", broken=False
-        ):
-            terminal.write_line(line)
+        say(self.config, [f"energy: {text}"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,6 +20,7 @@ from pytest_joules.model import Record
 from pytest_joules.rounds.net import net
 from pytest_joules.session.call_report import fail_regressed
 from pytest_joules.session.quick_imports import quick_imports
+from pytest_joules.session.terminal import say
 from pytest_joules.settings.options import Settings
 
 if TYPE_CHECKING:
@@ -137,10 +138,10 @@ class Judging:
 
     def tell_again(self, number: int, how: str) -> None:
         """For a person who waits."""
-        self._tell(f"energy: {'1 test looks' if number == 1 else f'{number} tests look'} dearer, measured again {how}")
-
-    def _tell(self, text: str) -> None:
-        terminal: Any = self.config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is not None and not hasattr(self.config, "workerinput") and self.config.getoption("verbose", 0) >= 0:
-            terminal.ensure_newline()
-            terminal.write_line(text)
+        if (
+            hasattr(self.config, "workerinput")
+            or self.config.option.verbose < 0
+            or not self.config.pluginmanager.hasplugin("terminalreporter")
+        ):
+            return
+        say(self.config, [f"energy: {'1 test looks' if number == 1 else f'{number} tests look'} dearer, measured again {how}"])

@@ -9,11 +9,12 @@ from typing import Protocol
 
 import pytest
 
-from pytest_joules.model import Record, Report
+from pytest_joules.model import PredictingRecord, Report
 from pytest_joules.session import history
 from pytest_joules.session.predictor import NoPredictor
 from pytest_joules.settings.options import Settings
 from pytest_joules.store import Spooled, Store, StoreError, open_store
+from pytest_joules.store.entries import LatestRecord, PastPredicting
 from pytest_joules.store.quick_read import Glance, path_of
 from pytest_joules.store.rows import safe
 
@@ -21,11 +22,11 @@ from pytest_joules.store.rows import safe
 class Reading(Protocol):
     """What is asked of a history before tests run; raises ``StoreError`` or ``sqlite3.Error``."""
 
-    def latest(self, machine_id: str, source: str | None, nodeids: Iterable[str]) -> dict[str, Record]: ...
+    def latest(self, machine_id: str, source: str | None, nodeids: Iterable[str]) -> dict[str, LatestRecord]: ...
 
-    def texts(self, records: Sequence[Record]) -> Mapping[tuple[str, str], str]: ...
+    def texts(self, records: Sequence[LatestRecord]) -> Mapping[tuple[str, str], str]: ...
 
-    def predictings(self, limit: int) -> list[Record]: ...
+    def predictings(self, limit: int) -> list[PastPredicting]: ...
 
 
 class Whole:
@@ -34,16 +35,16 @@ class Whole:
     def __init__(self, store: Store | Spooled) -> None:
         self._store = store
 
-    def latest(self, machine_id: str, source: str | None, nodeids: Iterable[str]) -> dict[str, Record]:
+    def latest(self, machine_id: str, source: str | None, nodeids: Iterable[str]) -> dict[str, LatestRecord]:
         # Under the names that pytest has: a database lacks some characters.
         names = {safe(nodeid): nodeid for nodeid in nodeids}
         found = self._store.latest(machine_id, source, list(names.values()))
-        return {names[nodeid]: record | {"nodeid": names[nodeid]} for nodeid, record in found.items()}
+        return {names[nodeid]: {**record, "nodeid": names[nodeid]} for nodeid, record in found.items()}
 
-    def texts(self, records: Sequence[Record]) -> Mapping[tuple[str, str], str]:
+    def texts(self, records: Sequence[LatestRecord]) -> Mapping[tuple[str, str], str]:
         return self._store.sources({pair for record in records for pair in record["code"]["functions"].items()})
 
-    def predictings(self, limit: int) -> list[Record]:
+    def predictings(self, limit: int) -> list[PastPredicting]:
         return self._store.predictings(limit)
 
 
@@ -53,10 +54,8 @@ def history_url(config: pytest.Config, settings: Settings) -> str:
     Raises:
         NoPredictor: nowhere.
     """
-    if settings.store is not None:
-        return settings.store
     try:
-        return history.path(config)
+        return history.url(config, settings)
     except history.NoCache as error:
         raise NoPredictor(f"there is no history: {error}") from None
 
@@ -98,7 +97,7 @@ def opened_history(url: str, opened: Store | Spooled | None, notices: list[str])
         raise NoPredictor(str(error)) from None
 
 
-def keep(url: str, report: Report, account: Record) -> None:
+def keep(url: str, report: Report, account: PredictingRecord) -> None:
     """Note the account of a session that measured nothing.
 
     Raises:

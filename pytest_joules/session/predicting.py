@@ -1,6 +1,6 @@
 """Predicting inside pytest, in a process that collects: asks, leaves tests out, fails those that are flagged.
 
-What it found goes to :class:`pytest_joules.session.forecast.Saying`, in the process that reports. Workers of xdist must collect
+What it found goes to :class:`pytest_joules.session.forecast.Forecast`, in the process that reports. Workers of xdist must collect
 the same tests: one of them asks, and leaves what it found in a file for the others and for the controller.
 """
 
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_joules.model import Record
+from pytest_joules.model import PredictingRecord, PredictionRecord, Record
 from pytest_joules.rounds.net import described
 from pytest_joules.session.call_report import FAILING, fail_if_predicted
-from pytest_joules.session.forecast import Foretold, Saying
+from pytest_joules.session.forecast import Forecast, Foretold
 from pytest_joules.session.predictor import Chosen, NoPredictor, choose
 from pytest_joules.session.quick_imports import quick_imports
 from pytest_joules.settings.markers import budget_of
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from pytest_joules.predict.questions import Test
     from pytest_joules.session.measuring import Measuring
     from pytest_joules.session.reporting import Reporting
+    from pytest_joules.session.spending import Spent
     from pytest_joules.session.tracking import Tracking
+    from pytest_joules.store.entries import LatestRecord, PastPredicting
 
 #: Where workers find what one of them found.
 SHARED = "joules_predicting"
@@ -64,10 +66,10 @@ def install(
         chosen = str(error)
     saying = None
     if not worker:
-        saying = Saying(config, settings, reporting)
-        config.pluginmanager.register(saying, "joules-saying")
+        saying = Forecast(config, settings, reporting)
+        config.pluginmanager.register(saying, "joules-forecast")
         if reporting is not None:
-            reporting.saying = saying
+            reporting.follower = saying
     if not controller:
         predicting = Predicting(config, settings, chosen, source, measuring=measuring, saying=saying)
         config.pluginmanager.register(predicting, "joules-predicting")
@@ -84,7 +86,7 @@ class Predicting:
         source: str | None,
         *,
         measuring: Measuring | None,
-        saying: Saying | None,
+        saying: Forecast | None,
     ) -> None:
         self.config = config
         self.settings = settings
@@ -142,13 +144,12 @@ class Predicting:
         except (NoPredictor, PredictorError, StoreError) as error:
             return Foretold(trouble=f"no predictions: {error}")
         left_out = [nodeid for nodeid, entry in predictions.items() if self.settings.predict_only and not _to_run(entry)]
-        account = self._account(predictions, latest, left_out)
-        account["seconds"], account["joules"], account["provenance"] = spending.end()
+        account = self._account(predictions, latest, left_out, spending.end())
         return Foretold(predictions, account, accounts, left_out, notices=notices)
 
     def _foretell(
         self, items: Sequence[pytest.Item], notices: list[str]
-    ) -> tuple[dict[str, Record], Mapping[str, Record], list[Record]]:
+    ) -> tuple[dict[str, PredictionRecord], Mapping[str, LatestRecord], list[PastPredicting]]:
         """Predictions, the last measurements, and the accounts of earlier sessions. ``notices``: what to say of the history."""
         from pytest_joules import machine
         from pytest_joules.predict.outcomes import SESSIONS
@@ -160,8 +161,8 @@ class Predicting:
             raise NoPredictor(chosen)
         reporting = self._saying.reporting if self._saying is not None else None
         url = history_url(self.config, self.settings)
-        with opened_history(url, reporting.store if reporting is not None else None, notices) as known:
-            latest = known.latest(machine.fingerprint()["id"], self._source, [item.nodeid for item in items])
+        with opened_history(url, reporting.history.store if reporting is not None else None, notices) as known:
+            latest = known.latest(machine.identity(), self._source, [item.nodeid for item in items])
             if not latest:
                 by = f" and {self._source}" if self._source is not None else ""
                 raise NoPredictor(
@@ -190,20 +191,20 @@ class Predicting:
         tracking.close()  # nothing is recorded
         return tracking
 
-    def _test(self, item: pytest.Item, record: Record | None, tracking: Tracking) -> Test:
+    def _test(self, item: pytest.Item, record: LatestRecord | None, tracking: Tracking) -> Test:
         from pytest_joules.predict.questions import SURROUNDINGS, Test
 
         if record is None:
             return Test(item.nodeid, budget=self._budget(item, None))
-        found, _ = tracking.surroundings(item)
+        found, _ = tracking.executed.surroundings.of(item)
         around: dict[str, str | None] = {name: found.get(name) for name in SURROUNDINGS if name != "<data files>"}
         if "<data files>" in record["code"]["functions"]:
-            around["<data files>"] = tracking.data_files
-        if tracking.has_other_files(record["code"]["functions"]):
+            around["<data files>"] = tracking.executed.surroundings.data_files
+        if tracking.executed.has_other_files(record["code"]["functions"]):
             around["<data files>"] = "changed"
         return Test(item.nodeid, around, self._budget(item, record))
 
-    def _budget(self, item: pytest.Item, record: Record | None) -> float | None:
+    def _budget(self, item: pytest.Item, record: LatestRecord | None) -> float | None:
         """Joules; as when a test is measured, an estimate is held against a budget only where the user trusts it."""
         try:
             budget = budget_of(item, self.settings)
@@ -212,20 +213,32 @@ class Predicting:
         measured = record is not None and record["provenance"] == "measured"
         return budget.joules if budget is not None and (measured or self.settings.trust_estimates) else None
 
-    def _account(self, predictions: Mapping[str, Record], latest: Mapping[str, Record], left_out: Sequence[str]) -> Record:
+    def _account(
+        self,
+        predictions: Mapping[str, PredictionRecord],
+        latest: Mapping[str, LatestRecord],
+        left_out: Sequence[str],
+        spent: Spent,
+    ) -> PredictingRecord:
         states = Counter(entry["state"] for entry in predictions.values())
-        models = {entry["model"] for entry in predictions.values()} - {None, "last"}
+        models = {model for entry in predictions.values() if (model := entry["model"]) not in (None, "last")}
         return {
             "model": min(models, default=None),
             "tests": len(predictions),
-            **{state: states[state] for state in ("unchanged", "changed", "new", "unknown")},
+            "unchanged": states["unchanged"],
+            "changed": states["changed"],
+            "new": states["new"],
+            "unknown": states["unknown"],
             "flagged": sum(entry["flagged"] for entry in predictions.values()),
             "deselected": len(left_out),
+            "seconds": spent.seconds,
+            "joules": spent.joules,
+            "provenance": spent.provenance,
             "saved": math.fsum(latest[nodeid]["joules"] * self._runs(latest[nodeid]) for nodeid in left_out),
             "suite": math.fsum(latest[nodeid]["joules"] for nodeid in predictions if nodeid in latest),
         }
 
-    def _runs(self, record: Record) -> int:
+    def _runs(self, record: LatestRecord) -> int:
         """How often a test's body would have run."""
         if self._source is None:
             return 1
@@ -250,6 +263,6 @@ class Predicting:
             record["prediction"] = self.foretold.predictions.get(report.nodeid)
 
 
-def _to_run(prediction: Record) -> bool:
+def _to_run(prediction: PredictionRecord) -> bool:
     """What ``--energy-predict-only`` runs: what is flagged, and what nobody can vouch for."""
     return prediction["flagged"] or prediction["state"] in ("new", "unknown")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pytest_joules.clock import CLOCKS
 from pytest_joules.settings.options import Settings
@@ -11,6 +11,15 @@ from pytest_joules.settings.options import Settings
 if TYPE_CHECKING:
     from pytest_joules.model import Counters
     from pytest_joules.sources.base import Source
+
+
+class Spent(NamedTuple):
+    """What predicting drew."""
+
+    seconds: float
+    joules: float | None
+    """``None`` where a counter cannot tell of so short a time."""
+    provenance: Literal["measured", "estimated"] | None
 
 
 class Spending:
@@ -29,8 +38,7 @@ class Spending:
     def _read(self) -> list[Counters]:
         return [source.read() for source in self._sources]
 
-    def end(self) -> tuple[float, float | None, str | None]:
-        """Seconds, joules (``None`` where a counter cannot tell of so short a time), and their provenance."""
+    def end(self) -> Spent:
         after, seconds = self._read(), (CLOCKS.wall() - self._begun) / 1e9
         drawn: list[float | None] = []
         kinds = set()
@@ -41,5 +49,5 @@ class Spending:
                     kinds.add(source.provenance)
         known = [joules for joules in drawn if joules is not None]
         if not known or len(known) < len(drawn) or sum(known) <= 0:
-            return seconds, None, None
-        return seconds, sum(known), "estimated" if "estimated" in kinds else "measured"
+            return Spent(seconds, None, None)
+        return Spent(seconds, sum(known), "estimated" if "estimated" in kinds else "measured")

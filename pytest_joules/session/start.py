@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_joules.files import scratch
+from pytest_joules.model import SourceRecord
 from pytest_joules.rounds.quiet import Deaf
+from pytest_joules.session import header
+from pytest_joules.session.collected import Collected
+from pytest_joules.session.ending import Ending
 from pytest_joules.session.measuring import Measuring
+from pytest_joules.session.progress import ProgressLine
+from pytest_joules.session.quiesce import Synchronise
 from pytest_joules.session.reporting import Reporting
 from pytest_joules.session.stopping import Stopping, StoppingWorker
+from pytest_joules.session.summary import Summary
 from pytest_joules.session.unmatched import Unmatched
-from pytest_joules.session.waiting import Waiting
 from pytest_joules.session.workers import Ordering, Turns, remove_lock, turn_of
 from pytest_joules.settings.options import Settings, read_settings
 from pytest_joules.sources import choose
@@ -46,12 +52,16 @@ def start(config: pytest.Config) -> None:
         config.pluginmanager.register(Stopping(config), "joules-stopping")
         scratch.sweep()
         remove_lock()
-        reporting = Reporting(config, settings, choice, ticks, turns=controller)
+        reporting = Reporting(config, settings, _facts(choice), ticks)
+        said = header.lines(config, settings, choice, turns=controller)
+        config.pluginmanager.register(Summary(config, reporting, said), "joules-summary")
         config.pluginmanager.register(reporting, "joules-reporting")
+        config.pluginmanager.register(Ending(config, reporting), "joules-ending")
         if not controller:
-            config.pluginmanager.register(Waiting(config), "joules-waiting")
+            config.pluginmanager.register(ProgressLine(config), "joules-progress")
     if stepper is None and not controller and (settings.budgets or settings.ini_budgets):
-        config.pluginmanager.register(Unmatched(config, settings, reporting), "joules-unmatched")
+        tell = reporting.add_unmatched if reporting is not None else None
+        config.pluginmanager.register(Unmatched(config, settings, tell), "joules-unmatched")
     if settings.against is not None and reporting is not None and not config.option.collectonly:
         from pytest_joules.session.against import begin
 
@@ -86,13 +96,25 @@ def start(config: pytest.Config) -> None:
 
 def _register(config: pytest.Config, measuring: Measuring, other: OtherSide | None) -> None:
     """What goes with measuring."""
-    settings, manager = measuring.settings, config.pluginmanager
+    settings, manager, results = measuring.settings, config.pluginmanager, measuring.results
+    manager.register(results, "joules-results")
+    manager.register(measuring.body, "joules-body")
+    manager.register(Collected(config, settings, other), "joules-collected")
+    if any(source.name == "nvml" for source in measuring.sources):
+        from pytest_joules.sources import nvml
+
+        manager.register(Synchronise(nvml.synchronise), "joules-nvml")
     if not settings.quick:
         manager.register(measuring.tracking, "joules-tracking")
-    if measuring.cached is not None:
-        manager.register(measuring.cached, "joules-cached")
+    if settings.changed_only:
+        from pytest_joules.session.changed_only import ChangedOnly
+
+        names = "+".join(source.name for source in measuring.sources)
+        doubted, arrived = results.looks_dearer, results.from_cache
+        measuring.cached = ChangedOnly(config, settings, measuring.tracking, names, doubted=doubted, arrived=arrived)
+        manager.register(measuring.cached, "joules-changed-only")
     if other is not None:
-        measuring.judging = _judging(config, settings, other, measuring)
+        measuring.judging = results.judging = _judging(config, settings, other, measuring)
         manager.register(measuring.judging, "joules-judging")
 
 
@@ -117,7 +139,7 @@ def _other_side(
     from pytest_joules.session.baselines import baseline_side
 
     sources = [source.facts("").as_record() for source in choice.sources]
-    return baseline_side(config, settings, sources, reporting.store if reporting is not None else None)
+    return baseline_side(config, settings, sources, reporting.history.store if reporting is not None else None)
 
 
 def _judging(config: pytest.Config, settings: Settings, other: OtherSide, measuring: Measuring) -> Judging:
@@ -132,6 +154,12 @@ def _judging(config: pytest.Config, settings: Settings, other: OtherSide, measur
         here=measuring.measure_again,
         turn=lambda: turn_of(config),
     )
+
+
+def _facts(choice: choose.Choice) -> list[SourceRecord]:
+    """What the report says of the sources; the first one says why others were not taken."""
+    refused = "; ".join(f"{entry.name} not taken: {entry.reason}" for entry in choice.refused if not entry.quiet)
+    return [source.facts("" if number else refused).as_record() for number, source in enumerate(choice.sources)]
 
 
 def _choose(config: pytest.Config, settings: Settings) -> choose.Choice:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from pytest_joules.session.workers import WorkerNode
+
 #: The functions beneath those of :mod:`signal`, which would make plain numbers of what they are given.
 _signal: Any = importlib.import_module("_signal")
 _DEFAULT = int(signal.SIG_DFL)
@@ -71,7 +73,7 @@ class Stopping:
         self._take()  # a test has put back the default
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodeready(self, node: Any) -> None:  # noqa: ANN401 - xdist's
+    def pytest_testnodeready(self, node: WorkerNode) -> None:
         self._workers.append(getattr(getattr(node.gateway, "_io", None), "popen", None))  # None on another machine
 
     @pytest.hookimpl(tryfirst=True)

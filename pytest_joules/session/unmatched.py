@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_joules.rounds.net import guarded
 from pytest_joules.settings.budgets import BudgetRule
 from pytest_joules.settings.options import Settings
-
-if TYPE_CHECKING:
-    from pytest_joules.session.reporting import Reporting
 
 #: Node ids that are looked through for one that resembles a pattern, and those that are named.
 _LOOKED_AT = 2000
@@ -24,10 +20,11 @@ _NAMED = 3
 class Unmatched:
     """In a process that collects: looks for the patterns, before others deselect tests."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, reporting: Reporting | None) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, tell: Callable[[dict[str, list[str]]], None] | None) -> None:
+        """``tell``: to whom, where that is in this process."""
         self.config = config
         self._rules = (*settings.ini_budgets, *settings.budgets)
-        self._reporting = reporting
+        self._tell = tell
 
     @pytest.hookimpl(tryfirst=True)
     @guarded
@@ -36,8 +33,8 @@ class Unmatched:
         found = {rule.pattern: nearest(rule.pattern, nodeids) for rule in unmatched(self._rules, nodeids)}
         if session.testsfailed:  # who could not be collected may be meant
             found = {}
-        if self._reporting is not None:
-            self._reporting.add_unmatched(found)
+        if self._tell is not None:
+            self._tell(found)
         elif found:
             self.config.workeroutput["joules_unmatched"] = found  # type: ignore[attr-defined]  # xdist's
 

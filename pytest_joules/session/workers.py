@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -34,6 +34,14 @@ def turn_of(config: pytest.Config) -> AbstractContextManager[None]:
     return turns.turn() if turns is not None else nullcontext()
 
 
+class WorkerNode(Protocol):
+    """A worker, as pytest-xdist's controller knows it."""
+
+    workerinput: dict[str, object]
+    workeroutput: dict[str, object]
+    gateway: object
+
+
 class Ordering:
     """In a controller: makes the folder in which its workers' lock is, and whose presence says that none has waited in vain."""
 
@@ -41,7 +49,7 @@ class Ordering:
         self._folder: Path | None = None
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist's
+    def pytest_configure_node(self, node: WorkerNode) -> None:
         if self._folder is None:
             self._folder = scratch.folder("turns")
             (self._folder / "lock").touch()

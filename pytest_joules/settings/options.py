@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import pytest
 
 from pytest_joules.files import atomic
-from pytest_joules.model import Record
 from pytest_joules.settings.budgets import BudgetRule, budget_rules
 from pytest_joules.settings.values import (
     FAILURES,
@@ -98,7 +97,7 @@ class Settings:
         """Whether what is measured is held against other measurements, now or later: then every test is worth its precision."""
         return self.watch_others or self.update or self.changed_only or self.against is not None
 
-    def as_record(self) -> Record:
+    def as_record(self) -> dict[str, Any]:
         """For the report."""
         return {
             "source": ",".join(self.sources),

@@ -12,6 +12,7 @@ from pytest_joules import __version__
 from pytest_joules.model import OTHER, Record, Report
 from pytest_joules.store import decoded
 from pytest_joules.store.address import Place, StoreError
+from pytest_joules.store.entries import HistoryRecord, LatestCode, OverviewRecord, SessionEntry
 from pytest_joules.store.predictor_queries import MOST_VALUES, ForPredictor, chunks
 from pytest_joules.store.rows import VALUES, as_json, entry_of, nodeid_of, record_of, row_of, safe
 from pytest_joules.store.sqlite import give_back
@@ -270,7 +271,7 @@ class Store(ForPredictor):
 
     # Asked
 
-    def history(self, nodeid: str, limit: int | None = None) -> list[dict[str, Any]]:
+    def history(self, nodeid: str, limit: int | None = None) -> list[HistoryRecord]:
         """All measurements of a test, the newest first, at most ``limit`` of them.
 
         Each has ``session``, ``created``, ``machine_id``, ``machine``, ``commit`` (``{"id", "dirty"}`` or ``None``),
@@ -328,7 +329,7 @@ class Store(ForPredictor):
         # SQLite's LIKE does not tell the cases of ASCII letters apart.
         return sorted(nodeid for nodeid in found if safe(like) in nodeid)
 
-    def overview(self) -> list[dict[str, Any]]:
+    def overview(self) -> list[OverviewRecord]:
         """One entry a test, the most recently measured first: ``nodeid``, ``count``, and of its latest measurement
         ``created``, ``energy_median`` (joules or ``None``), ``provenance``.
 
@@ -370,7 +371,7 @@ class Store(ForPredictor):
 
     def sessions_of(
         self, nodeids: Collection[str], machine_id: str, source: str, *, before: str | None = None, limit: int | None = 20
-    ) -> dict[str, list[Record]]:
+    ) -> dict[str, list[SessionEntry]]:
         """What earlier sessions of this machine and source measured of each test, the oldest first: ``created``,
         ``fingerprint`` of the code (or ``None``), ``median`` (joules per iteration).
 
@@ -385,7 +386,7 @@ class Store(ForPredictor):
 
         known = tables()
         wanted = {number_of(safe(nodeid)): nodeid for nodeid in nodeids}
-        found: dict[str, list[Record]] = {}
+        found: dict[str, list[SessionEntry]] = {}
         self.of_sound_sessions()  # a question of its own
         with self.transaction() as connection:
             for chunk in chunks(sorted(wanted)):
@@ -401,7 +402,7 @@ class Store(ForPredictor):
                     found.setdefault(wanted[test], []).append(entry)
         return found
 
-    def latest_code(self, machine_id: str, source: str, nodeids: Collection[str] | None = None) -> dict[str, Record]:
+    def latest_code(self, machine_id: str, source: str, nodeids: Collection[str] | None = None) -> dict[str, LatestCode]:
         """The newest measurement of each of these tests (``None``: of all) by this machine and source whose code is known: its
         record as it was written, with ``code`` and ``created`` (ISO 8601, UTC).
 

@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_joules.model import Record
+from pytest_joules.model import PredictingRecord, Record
 from pytest_joules.store import decoded
+from pytest_joules.store.entries import LatestRecord, PastPredicting, PastPrediction, VersionRecord
 from pytest_joules.store.rows import as_json, nodeid_of, safe
 from pytest_joules.store.tables import number_of, tables
 
@@ -57,7 +58,7 @@ class ForPredictor:
 
     # Asked
 
-    def latest(self, machine_id: str, source: str | None, nodeids: Collection[str] | None = None) -> dict[str, Record]:
+    def latest(self, machine_id: str, source: str | None, nodeids: Collection[str] | None = None) -> dict[str, LatestRecord]:
         """The newest measurement of each of these tests (``None``: of all) by this machine and source (``None``: by any) whose
         code is known, without its samples: ``nodeid``, ``created``, ``joules`` and ``seconds`` (medians per iteration),
         ``source``, ``provenance``, ``rounds``, ``iterations``, ``code``, and ``files``: the digests of the project's files as
@@ -129,7 +130,7 @@ class ForPredictor:
             found |= self.left_out.sound("session", rows, lambda row: row.id, lambda row: (row.id, decoded.files(row.files)))
         return found
 
-    def versions(self, machine_id: str | None = None, source: str | None = None) -> list[Record]:
+    def versions(self, machine_id: str | None = None, source: str | None = None) -> list[VersionRecord]:
         """Every measurement whose code is known, the oldest first: ``nodeid``, ``created``, ``session`` (its number),
         ``machine_id``, ``source``, ``provenance``, ``joules``, ``seconds`` and ``tsc`` (medians per iteration; ``None`` where not
         known), and ``code``.
@@ -178,7 +179,7 @@ class ForPredictor:
 
         return list(self._sound(rows, made))
 
-    def predictions(self, told: Callable[[int, int], None] = lambda done, total: None) -> list[Record]:
+    def predictions(self, told: Callable[[int, int], None] = lambda done, total: None) -> list[PastPrediction]:
         """What was predicted of tests, the oldest session first: ``prediction`` as in the report, with ``nodeid``, ``session``
         and ``created``. Only sessions in which the predictor was asked are read. ``told``: of how many sessions are done."""
         import sqlalchemy as sa
@@ -243,7 +244,7 @@ class ForPredictor:
                 result |= {mine[number] for (number,) in connection.execute(query)}
         return result
 
-    def predictings(self, limit: int) -> list[Record]:
+    def predictings(self, limit: int) -> list[PastPredicting]:
         """The predictor's accounts (:meth:`add_predicting`) of the latest sessions that it was asked in, the newest first, each
         with ``created``."""
         import sqlalchemy as sa
@@ -286,7 +287,7 @@ class ForPredictor:
         """Note the hashes of the project's files, by path, as they were in this session."""
         self._note(files=as_json(dict(files)))
 
-    def add_predicting(self, account: Record) -> None:
+    def add_predicting(self, account: PredictingRecord) -> None:
         """Note the predictor's account of this session."""
         self._note(predicting=as_json(account))
 

@@ -14,9 +14,10 @@ from typing import Any
 from uuid import uuid4
 
 from pytest_joules import __version__
-from pytest_joules.model import OTHER, Record, Report
+from pytest_joules.model import OTHER, PredictingRecord, Record, Report
 from pytest_joules.store import decoded
 from pytest_joules.store.address import SetAside, StoreError
+from pytest_joules.store.entries import LatestRecord, PastPredicting
 from pytest_joules.store.migrations import schema_version
 from pytest_joules.store.rows import as_json, safe
 from pytest_joules.store.sqlite import SQLite, as_text
@@ -71,7 +72,7 @@ class Glance:
     def close(self) -> None:
         self._connection.close()
 
-    def latest(self, machine_id: str, source: str | None, nodeids: Iterable[str]) -> dict[str, Record]:
+    def latest(self, machine_id: str, source: str | None, nodeids: Iterable[str]) -> dict[str, LatestRecord]:
         """As :meth:`pytest_joules.store.Store.latest`, of these tests; ``code`` has no ``counts`` yet (:meth:`texts`)."""
         wanted = {number_of(safe(nodeid)): nodeid for nodeid in nodeids}
         query = "SELECT id, created FROM sessions WHERE machine_id = ? ORDER BY created DESC, id DESC"
@@ -156,7 +157,7 @@ class Glance:
         rows = self._chunked("SELECT id, files FROM sessions WHERE files IS NOT NULL AND id IN ", sessions)
         return dict(self._left_out.sound("session", rows, lambda row: row[0], lambda row: (row[0], decoded.files(row[1]))))
 
-    def texts(self, records: Sequence[Record]) -> dict[tuple[str, str], str]:
+    def texts(self, records: Sequence[LatestRecord]) -> dict[tuple[str, str], str]:
         """The sources of all that is in the path of these entries of :meth:`latest`, by place and hash; their ``counts`` are
         filled in."""
         needed: set[int] = set()
@@ -171,7 +172,7 @@ class Glance:
             )
         )
 
-    def predictings(self, limit: int) -> list[Record]:
+    def predictings(self, limit: int) -> list[PastPredicting]:
         """As :meth:`pytest_joules.store.Store.predictings`."""
         query = "SELECT id, created, predicting FROM sessions WHERE predicting IS NOT NULL ORDER BY created DESC, id DESC LIMIT ?"
 
@@ -180,7 +181,7 @@ class Glance:
 
         return list(self._left_out.sound("session", self._connection.execute(query, (limit,)), lambda row: row[0], made))
 
-    def add_predicting(self, report: Report, account: Record) -> None:
+    def add_predicting(self, report: Report, account: PredictingRecord) -> None:
         """Note the predictor's account, of a session that measured nothing."""
         commit = report.commit or {}
         values = {

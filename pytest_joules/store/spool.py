@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_joules.clock import CLOCKS
-from pytest_joules.model import Record, Report
+from pytest_joules.model import PredictingRecord, Record, Report
 from pytest_joules.store import decoded
 from pytest_joules.store.address import Place, StoreError, Unreachable
+from pytest_joules.store.entries import LatestRecord, PastPredicting, SessionEntry
 from pytest_joules.store.history import Store
 from pytest_joules.store.opening import open_store
 from pytest_joules.store.rows import VALUES, record_of
@@ -110,7 +111,7 @@ class Spooled:
 
     def sessions_of(
         self, nodeids: Collection[str], machine_id: str, source: str, *, before: str | None = None, limit: int | None = 20
-    ) -> dict[str, list[Record]]:
+    ) -> dict[str, list[SessionEntry]]:
         """As :meth:`Store.sessions_of`, from the server.
 
         Raises:
@@ -118,7 +119,7 @@ class Spooled:
         """
         return self._answering().sessions_of(nodeids, machine_id, source, before=before, limit=limit)
 
-    def latest(self, machine_id: str, source: str | None, nodeids: Collection[str] | None = None) -> dict[str, Record]:
+    def latest(self, machine_id: str, source: str | None, nodeids: Collection[str] | None = None) -> dict[str, LatestRecord]:
         """As :meth:`Store.latest`, from the server.
 
         Raises:
@@ -134,7 +135,7 @@ class Spooled:
         """
         return self._answering().sources(pairs)
 
-    def predictings(self, limit: int) -> list[Record]:
+    def predictings(self, limit: int) -> list[PastPredicting]:
         """As :meth:`Store.predictings`, from the server.
 
         Raises:
@@ -163,7 +164,7 @@ class Spooled:
         """
         self._spool.add_files(files)
 
-    def add_predicting(self, account: Record) -> None:
+    def add_predicting(self, account: PredictingRecord) -> None:
         """As :meth:`Store.add_predicting`; pushed with the measurements.
 
         Raises:

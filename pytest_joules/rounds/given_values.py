@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from pytest_joules.rounds import keeping
-from pytest_joules.rounds.keeping import Put
+from pytest_joules.rounds import snapshot
+from pytest_joules.rounds.snapshot import Put
 
 #: A test whose values have more parts than this has the rest left as a round leaves them: more would cost more than most tests.
 _MOST_PARTS = 10_000
@@ -92,7 +92,7 @@ class _Consumed:
         self._given: object = original
 
     def renew(self) -> None:
-        given = keeping.copy_of(self._before)
+        given = snapshot.copy_of(self._before)
         self._set(given)
         self._given = given
 
@@ -157,7 +157,7 @@ class _Walk:
         self._named[id(function)] = function
         for name in _names(function.__code__):
             value = function.__globals__.get(name)
-            if keeping.is_iterator(value):
+            if snapshot.is_iterator(value):
                 self.add(value, f"{name!r} of its module", _slot(function.__globals__, name))
             else:
                 self.add_names(value)
@@ -165,7 +165,7 @@ class _Walk:
     def add_attributes(self, owner: type) -> None:
         """The iterators that are attributes of a test class."""
         for name, value in list(vars(owner).items()):
-            if keeping.is_iterator(value):
+            if snapshot.is_iterator(value):
                 self.add(value, f"{owner.__name__}.{name}", (partial(vars(owner).get, name), partial(setattr, owner, name)))
 
     def run(self) -> None:
@@ -173,9 +173,9 @@ class _Walk:
         while self._waiting and self._left > 0:
             visit = self._waiting.popleft()
             value = visit.value
-            if keeping.is_atom(value):
+            if snapshot.is_atom(value):
                 continue
-            if keeping.is_iterator(value):
+            if snapshot.is_iterator(value):
                 self._iterator(visit)
             elif id(value) not in self._seen:
                 self._seen[id(value)] = value
@@ -188,10 +188,10 @@ class _Walk:
         return [put for visit, put in self._puts if not (visit.inside and visit.root in self._alive)]
 
     def _keep(self, visit: _Visit) -> None:
-        self._left -= keeping.size(visit.value)
-        kept = keeping.keep(visit.value) if self._left >= 0 else None
+        self._left -= snapshot.size(visit.value)
+        kept = snapshot.keep(visit.value) if self._left >= 0 else None
         if kept is None:
-            if visit.inside and not keeping.is_tame(visit.value):
+            if visit.inside and not snapshot.is_tame(visit.value):
                 self._alive.add(visit.root)
             return
         if kept.is_object:
@@ -208,7 +208,7 @@ class _Walk:
         original = visit.value
         known = self.iterators.get(id(original))
         if known is None:
-            copied = keeping.copy_of(original) if visit.slot is not None else None
+            copied = snapshot.copy_of(original) if visit.slot is not None else None
             if copied is None:
                 self.spent = self.spent or f"{visit.what} ({type(original).__name__}) can be read once only"
                 return
@@ -219,7 +219,7 @@ class _Walk:
     def _function(self, function: FunctionType, visit: _Visit) -> None:
         visit.closed_over = True
         self.add_names(function)
-        if (put := keeping.attributes_of_function(function)) is not None:
+        if (put := snapshot.attributes_of_function(function)) is not None:
             self._puts.append((visit, put))
         for cell in function.__closure__ or ():
             read, write = partial(getattr, cell, "cell_contents", None), partial(setattr, cell, "cell_contents")
@@ -272,7 +272,7 @@ def _modules(item: pytest.Item) -> frozenset[int]:
     """The namespaces of the test's module, and of its fixtures' modules that are the project's."""
     if not isinstance(item, pytest.Function) or item.module is None:
         return frozenset()
-    namespaces: list[dict[str, Any]] = [vars(item.module)]
+    namespaces: list[dict[str, object]] = [vars(item.module)]
     root = item.config.rootpath
     for function in _fixture_functions(item):
         if type(function) is FunctionType and all(function.__globals__ is not known for known in namespaces):

@@ -15,14 +15,14 @@ from pytest_joules.report.progress import Progress, Shown
 _EVERY = 1_000_000_000
 
 
-class Waiting:
+class ProgressLine:
     """Shows it behind what pytest has written on its line, and takes it away before pytest goes on."""
 
     def __init__(self, config: pytest.Config, clock: Callable[[], int] = CLOCKS.wall) -> None:
         self._config = config
         self._clock = clock
-        self._writer: Any = None
-        self._shown: Shown
+        self._shown: Shown | None = None
+        """``None`` until the session starts."""
         self._progress: Progress | None = None
         self._tests = 0
         self._said = 0
@@ -33,8 +33,7 @@ class Waiting:
         if not _is_seen(self._config):
             self._config.pluginmanager.unregister(self)
             return
-        self._writer = self._config.get_terminal_writer()
-        self._shown = Shown(self._writer._file)
+        self._shown = Shown(self._config.get_terminal_writer()._file)
 
     def within(self, done: int, of: int, what: str) -> None:
         """So many rounds or blocks of the test that runs are done."""
@@ -49,7 +48,7 @@ class Waiting:
             return (yield)
         finally:
             self._progress = None
-            self._shown.hide()
+            self._hide()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self) -> Generator[None, object, object]:
@@ -66,11 +65,16 @@ class Waiting:
         now = self._clock()
         if now - self._said >= _EVERY:
             self._said, self._text = now, self._progress.line()
-        if self._text:
-            self._shown.show(self._text, self._writer.fullwidth - self._writer.width_of_current_line - 1)
+        if self._text and self._shown is not None:
+            writer = self._config.get_terminal_writer()
+            self._shown.show(self._text, writer.fullwidth - writer.width_of_current_line - 1)
+
+    def _hide(self) -> None:
+        if self._shown is not None:
+            self._shown.hide()
 
     def _away(self) -> Generator[None, object, object]:
-        self._shown.hide()
+        self._hide()
         try:
             return (yield)
         finally:
@@ -92,23 +96,23 @@ class Waiting:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_exception_interact(self) -> None:
-        self._shown.hide()
+        self._hide()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_enter_pdb(self) -> None:
-        self._shown.hide()
+        self._hide()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
-        self._shown.hide()
+        self._hide()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_internalerror(self) -> None:
-        self._shown.hide()
+        self._hide()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        self._shown.hide()
+        self._hide()
 
 
 def _is_seen(config: pytest.Config) -> bool:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 Put = Callable[[], object]
 
@@ -58,6 +58,9 @@ _KNOWN = frozenset(("builtins", "collections", "array", "_io", "random", "_rando
 _MOCKS = frozenset(("unittest.mock", "mock.mock", "mock"))
 #: Bytes of an array of numpy that is kept.
 _MOST_BYTES = 1_000_000
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ def attributes_of_function(function: types.FunctionType) -> Put | None:
 # One a type
 
 
-def _keep_list(value: list[Any]) -> Kept:
+def _keep_list(value: list[object]) -> Kept:
     before = list.__getitem__(value, _ALL)
 
     def put() -> None:
@@ -151,12 +154,12 @@ def _keep_list(value: list[Any]) -> Kept:
     return Kept(put, list(enumerate(before)), value)
 
 
-def _keep_dict(value: dict[Any, Any]) -> Kept:
+def _keep_dict(value: dict[object, object]) -> Kept:
     before = dict(dict.items(value))
     return Kept(_dict_back(value, before), list(before.items()), value)
 
 
-def _keep_ordered(value: OrderedDict[Any, Any]) -> Kept:
+def _keep_ordered(value: OrderedDict[object, object]) -> Kept:
     before = list(OrderedDict.items(value))
 
     def put() -> None:
@@ -169,8 +172,8 @@ def _keep_ordered(value: OrderedDict[Any, Any]) -> Kept:
     return Kept(put, [(None, part) for _, part in before])
 
 
-def _keep_set(value: set[Any]) -> Kept:
-    before: set[Any] = set()
+def _keep_set(value: set[object]) -> Kept:
+    before: set[object] = set()
     before.update(set.__iter__(value))
 
     def put() -> None:
@@ -181,7 +184,7 @@ def _keep_set(value: set[Any]) -> Kept:
     return Kept(put, [(None, part) for part in before])
 
 
-def _keep_deque(value: deque[Any]) -> Kept:
+def _keep_deque(value: deque[object]) -> Kept:
     before = list(deque.__iter__(value))
 
     def put() -> None:
@@ -352,12 +355,12 @@ def _read(slot: Any, value: object) -> object:  # noqa: ANN401 - a descriptor
     return found
 
 
-def _dict_of(value: object) -> dict[str, Any] | None:
+def _dict_of(value: object) -> dict[str, object] | None:
     """Its ``__dict__``, past a property of that name."""
     for base in type(value).__mro__:
         descriptor = vars(base).get("__dict__")
         if type(descriptor) is types.GetSetDescriptorType:
-            found: dict[str, Any] = descriptor.__get__(value)
+            found: dict[str, object] = descriptor.__get__(value)
             return found
     return None
 
@@ -379,7 +382,7 @@ def _same(now: Iterable[object], before: Sequence[object]) -> bool:
     return len(found) == len(before) and all(a is b for a, b in zip(found, before, strict=True))
 
 
-def _dict_back(value: dict[Any, Any], before: Mapping[Any, Any]) -> Put:
+def _dict_back(value: dict[K, V], before: Mapping[K, V]) -> Put:
     def put() -> None:
         now = dict.items(value)
         if not (_same((key for key, _ in now), list(before)) and _same((part for _, part in now), list(before.values()))):

@@ -1,0 +1,68 @@
+"""The report as files: where they may stand, what other plugins change before, and writing them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pytest_joules import machine
+from pytest_joules.files import atomic, strict_json
+from pytest_joules.model import Report
+from pytest_joules.report import csv_file, json_file
+from pytest_joules.rounds.net import described, net, troubles
+from pytest_joules.session.messages import Messages
+from pytest_joules.settings.options import Settings
+
+
+def check(config: pytest.Config, settings: Settings, machine_id: str | None) -> None:
+    """Whether what is asked for can be written, before anything is measured. Raises ``pytest.UsageError``."""
+    baseline = None
+    if settings.save is not None:
+        baseline = config.rootpath / ".joules" / (machine_id or "unknown") / f"{settings.save or 'baseline'}.json"
+    for path, option, inside in (
+        (settings.json, "--energy-json", ()),
+        (settings.csv, "--energy-csv", ()),
+        (baseline, "--energy-save", (config.rootpath,)),
+    ):
+        if path is not None:
+            try:
+                atomic.check(path, option, inside)
+            except atomic.ReportPathError as error:
+                raise pytest.UsageError(str(error)) from None
+
+
+def write(config: pytest.Config, settings: Settings, report: Report, messages: Messages) -> None:
+    """Write what was asked for, as other plugins want it."""
+    changed = bool(config.hook.pytest_joules_update_report.get_hookimpls())
+    with net(troubles(config)):
+        if settings.json is not None or changed:
+            report.versions = machine.versions()
+        if changed:
+            _let_others_change(config, report, messages)
+    for path, option, writer in (
+        (settings.json, "--energy-json", json_file.write),
+        (settings.csv, "--energy-csv", csv_file.write),
+    ):
+        if path is None:
+            continue
+        try:
+            writer(report, path)
+        except atomic.ReportPathError as error:
+            messages.unwritten.append(f"{option}: {error}")
+        except Exception as error:
+            messages.unwritten.append(f"{option}: {described(error)}")
+        else:
+            messages.remarks.append(f"written: {path}")
+
+
+def _let_others_change(config: pytest.Config, report: Report, messages: Messages) -> None:
+    # A copy: what a hook does before it fails is not to stay.
+    record = json.loads(strict_json.text(report.as_record()))
+    try:
+        config.hook.pytest_joules_update_report(config=config, report=record)
+        report.replace(json.loads(strict_json.text(record)))
+    except Exception as error:
+        messages.troubles.append(
+            f"a pytest_joules_update_report hook failed, and the report is without its changes: {type(error).__name__}: {error}"
+        )

@@ -1,0 +1,33 @@
+"""Writing sentences beside what pytest writes."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_joules.report.paint import painted
+from pytest_joules.report.text import sentence
+
+
+def say(config: pytest.Config, sentences: Sequence[str]) -> None:
+    """Write sentences, each from the beginning of a line and within the terminal; without one, to the standard error stream."""
+    reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        known = getattr(sys.stderr, "encoding", None) or "utf-8"
+        for text in sentences:
+            print(*sentence(text, shutil.get_terminal_size().columns, known, broken=False), sep="\n", file=sys.stderr)
+        return
+    writer = config.get_terminal_writer()
+    if sentences:
+        reporter.ensure_newline()
+    for text in sentences:
+        for line in sentence(text, writer.fullwidth, encoding(config), broken=False):
+            reporter.write_line(painted(line, writer.markup))
+
+
+def encoding(config: pytest.Config) -> str:
+    """Of what pytest writes to."""
+    return getattr(config.get_terminal_writer()._file, "encoding", None) or "utf-8"

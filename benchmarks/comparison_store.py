@@ -21,13 +21,13 @@ from typing import Any
 
 from report_and_store import measurement
 
-from pytest_joules.model import Record, Report
+from pytest_joules.model import MachineRecord, Record, Report
 from pytest_joules.store import open_for_run, open_store
-from pytest_joules.store.address import Place
+from pytest_joules.store.address import Address
 from pytest_joules.store.tables import number_of
 
 TESTS = 1000
-MACHINE = {"id": "0" * 16, "cpu": "synthetic", "cores": 8, "os": "Linux", "python": "3", "virtual": False}
+MACHINE = MachineRecord(id="0" * 16, cpu="synthetic", cores=8, os="Linux", python="3", virtual=False, facts={})
 
 
 def suites(sessions: int, rounds: int) -> Iterator[list[Record]]:
@@ -37,7 +37,7 @@ def suites(sessions: int, rounds: int) -> Iterator[list[Record]]:
     versions = [0] * 3000
     # Tests of one area have most of their functions in common.
     executed = [range(start, start + draw.randint(10, 300)) for start in (draw.randrange(0, 2700, 90) for _ in range(TESTS))]
-    records = [{**measurement(number, rounds, draw).as_record(), "outcome": "passed"} for number in range(TESTS)]
+    records: list[Record] = [{**measurement(number, rounds, draw).as_record(), "outcome": "passed"} for number in range(TESTS)]
     for _ in range(sessions):
         for number, record in enumerate(records):
             functions = {names[place]: f"{number_of(place, versions[place]):016x}" for place in executed[number]}
@@ -66,7 +66,7 @@ def main() -> int:
                 store.add(record)
             store.close()
             adding += time.perf_counter() - before
-            codes |= {(record["nodeid"], record["code"]["fingerprint"]) for record in records}
+            codes |= {(record["nodeid"], record["code"]["fingerprint"]) for record in records if record["code"]}
         nodeids = [record["nodeid"] for record in records]
 
         machine = str(MACHINE["id"])
@@ -84,7 +84,8 @@ def main() -> int:
             times.append([moments[3] - moments[0], *(after - before for before, after in pairwise(moments))])
         seconds, opened, earlier, codes_read = min(times)
         assert len(found) == len(latest) == TESTS and all(len(entries) == min(20, sessions) for entries in found.values())
-        assert latest[nodeids[-1]]["code"] == records[-1]["code"]
+        kept, code = latest[nodeids[-1]]["code"], records[-1]["code"]
+        assert kept and code and kept["functions"] == code["functions"]
 
     samples = TESTS * sessions * rounds
     print(f"{samples:,} samples in {sessions} sessions of {TESTS} tests, {len(codes)} versions of their code")
@@ -95,11 +96,11 @@ def main() -> int:
 
 
 def _size(store: Any, place: str) -> int:  # noqa: ANN401 - an open history
-    if Place(place).lite:
+    if Address(place).lite:
         return sum(path.stat().st_size for path in Path(place).parent.glob("history.db*"))
     import sqlalchemy as sa
 
-    with store.transaction() as connection:
+    with store.written.transaction() as connection:
         return int(connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one())
 
 

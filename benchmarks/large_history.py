@@ -35,6 +35,7 @@ from pytest_joules.model import OTHER, Report
 from pytest_joules.store import Store, open_store
 from pytest_joules.store.rows import row_of
 from pytest_joules.store.tables import number_of
+from pytest_joules.store.writing import Writer
 
 FUNCTIONS = 3000
 ROUNDS = 5
@@ -55,7 +56,7 @@ def make(folder: Path, sessions: int, tests: int) -> None:
     executed = [range(start, start + draw.randint(10, 60)) for start in starts]
     kinds = [measurement(number, ROUNDS, draw).as_record() for number in range(tests)]
     for record in kinds:
-        record.update(outcome="passed", source="estimate", provenance="estimated")
+        record.update({"outcome": "passed", "source": "estimate", "provenance": "estimated"})
     files = {f"src/package/area_{place % 30}/module_{place}.py": f"{place:016x}" for place in range(1000)}
     first = datetime.now(timezone.utc) - timedelta(days=sessions + 2)
     rows: list[Any] = []
@@ -89,8 +90,9 @@ def make(folder: Path, sessions: int, tests: int) -> None:
 
 def _write(store: Store, report: Report, rows: Sequence[Any], files: dict[str, str]) -> None:
     session = store.begin(report)
-    with store.transaction() as connection:
-        store.take(connection, [(session, row) for row in rows])
+    writer = Writer(store.written)
+    with writer.transaction() as connection:
+        writer.take(connection, [(session, row) for row in rows])
     store.add_files(files)
 
 

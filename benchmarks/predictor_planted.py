@@ -43,14 +43,14 @@ import numpy as np
 from overhead import fetch
 from startup import PROJECT, environment
 
-from pytest_joules.model import Record
-from pytest_joules.predict.change.effects import effects
+from pytest_joules.predict.change.modelling import effects
 from pytest_joules.predict.scoring.arrays import Array
 from pytest_joules.predict.train.change import Pair, train_change, write
 from pytest_joules.predict.variants.dearer import PREPARING
 from pytest_joules.predict.variants.explore import Explorer
 from pytest_joules.predict.variants.laboratory import Laboratory, Sources, Trial
 from pytest_joules.predict.variants.rewriting import Variant, functions, variants
+from pytest_joules.store.entries import LatestRecord
 
 #: Name and version of the source distribution, and the tests to run.
 PACKAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -69,7 +69,7 @@ PACKAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "more-itertools": ("more_itertools", "11.2.1", ("tests/test_recipes.py",)),
 }
 NEEDED = ("markupsafe", "trio", "wcwidth", "hypothesis")
-Records: TypeAlias = Mapping[str, Record]
+Records: TypeAlias = Mapping[str, LatestRecord]
 
 THRESHOLD = math.log10(1.05)
 DEARER = math.log10(1.2)
@@ -129,9 +129,7 @@ def measure(name: str, given: argparse.Namespace, python: str) -> None:
         print(
             f"{name}: {len(lab.records)} tests measured, {memories} memories added, {time.monotonic() - begun:.0f} s", flush=True
         )
-        records = {
-            nodeid: {key: value for key, value in record.items() if key != "files"} for nodeid, record in lab.records.items()
-        }
+        records: dict[str, LatestRecord] = {nodeid: {**record, "files": {}} for nodeid, record in lab.records.items()}
         trials: list[Trial] = []
         found: Counter[bool] = Counter()
         explorer = Explorer(lab, given.seed)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_joules.predict.level.models import TARGETS
+from pytest_joules.predict.choices import TARGETS
 from pytest_joules.predict.train import dataset, level, parallel, splits
 from pytest_joules.predict.train.fitting import Table
 from pytest_joules.predict.train.level import Errors, Row

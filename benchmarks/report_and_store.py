@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from pytest_joules import stats
-from pytest_joules.model import Measurement, Report, Sample
+from pytest_joules.model import MachineRecord, Measurement, Report, Sample
 from pytest_joules.report import csv_file, json_file, terminal
 from pytest_joules.store import open_store
 
@@ -51,7 +51,7 @@ def measurement(number: int, rounds: int, draw: random.Random) -> Measurement:
 def main() -> int:
     tests, rounds = (int(value) for value in (sys.argv[1:] + ["10000", "20"][len(sys.argv) - 1 :]))
     draw = random.Random(1)
-    machine = {"id": "0" * 16, "cpu": "synthetic", "cores": 8, "os": "Linux", "python": "3", "virtual": False}
+    machine = MachineRecord(id="0" * 16, cpu="synthetic", cores=8, os="Linux", python="3", virtual=False, facts={})
     report = Report("2026-01-01T00:00:00+00:00", machine, {"id": "0" * 40, "dirty": False}, {}, [])
     started = time.perf_counter()
     spent: dict[str, float] = {}

@@ -27,7 +27,7 @@ import scipy.stats
 from verdicts_replay import DRIFTS, THRESHOLDS, bar, drift_of, drifting_project, missed, read, replay
 
 from pytest_joules.judge.case import MOST_BLOCKS, Case, Comparison
-from pytest_joules.judge.judgement import judge
+from pytest_joules.judge.verdict import judge
 
 SETTINGS = [(0.01, 0.01), (0.01, 0.03), (0.03, 0.01), (0.03, 0.03)]
 CHANGES = [0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5]

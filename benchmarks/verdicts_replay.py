@@ -14,7 +14,7 @@ import numpy as np
 import scipy.stats
 
 from pytest_joules.judge.case import Case, Comparison
-from pytest_joules.judge.judgement import judge
+from pytest_joules.judge.verdict import judge
 
 THRESHOLDS = (0.0, 0.01, 0.05)
 CORRELATION = 0.76

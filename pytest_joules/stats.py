@@ -123,4 +123,5 @@ def summarise(values: Sequence[float], uncertainty: float = 0.0) -> Summary | No
     }
 
 
+#: On each side of a comparison: 5 against 5 is the fewest whose ranks can be significant at 1 %.
 FEWEST_SAMPLES = 5

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from _pytest import pytester as pytester_module
 
-from pytest_joules.code import project
+from pytest_joules.code import project_paths
 
 pytest_plugins = ["pytester", "inner", "processes", "servers"]
 
@@ -18,7 +18,7 @@ pytest_plugins = ["pytester", "inner", "processes", "servers"]
 @pytest.fixture(scope="session", autouse=True)
 def _compiled():
     """Processes of inner runs need not compile the plugin, whatever the shell says of writing bytecode."""
-    compileall.compile_dir(Path(project.__file__).parents[1], quiet=2)
+    compileall.compile_dir(Path(project_paths.__file__).parents[1], quiet=2)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,20 +57,27 @@ def _installed_modules_stay(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pytester_module, "SysModulesSnapshot", Snapshot)
         # The files of these tests are loaded where an inner run looks for what its project has loaded; they are not its code.
-        patch.setattr(project, "_NOT_OURS", (*project._NOT_OURS, f"{Path(__file__).parent}{os.sep}"))
+        patch.setattr(project_paths, "_NOT_OURS", (*project_paths._NOT_OURS, f"{Path(__file__).parent}{os.sep}"))
         yield
 
 
-#: Plugins of others that inner runs load only where a test asks for them (``inner_plugins``): each process would import them.
-_OTHERS = ("randomly", "hypothesispytest", "asyncio", "anyio", "timeout", "rerunfailures")
+#: Plugins of others, by their names as entry points.
+_OTHERS = {"randomly", "hypothesispytest", "asyncio", "anyio", "timeout", "rerunfailures", "xdist", "xdist.looponfail"}
 
 
 @pytest.fixture
 def pytester(pytester, monkeypatch, request):
     """Pytester, whose runs have none of the outer run's options in the shell, and no plugins that they do not need.
 
-    ``randomly`` is one of them: inner tests have the order that they are written in.
+    Without a marker ``inner_plugins`` they load this project's plugin alone and do not even look for others, of which each run
+    would read the metadata. ``randomly`` is one that no test asks for: inner tests have the order that they are written in.
     """
     wanted = {name for marker in request.node.iter_markers("inner_plugins") for name in marker.args}
-    monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(f"-p no:{name}" for name in _OTHERS if name not in wanted))
+    assert wanted <= _OTHERS
+    if wanted:
+        monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", raising=False)
+        monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(f"-p no:{name}" for name in sorted(_OTHERS - wanted)))
+    else:
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        monkeypatch.setenv("PYTEST_ADDOPTS", "-p pytest_joules.plugin")
     return pytester

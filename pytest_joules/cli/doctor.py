@@ -6,12 +6,12 @@ import os
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pytest_joules import machine
 from pytest_joules.clock import CLOCKS
 from pytest_joules.measure.other_load import LIMIT, OtherLoad
-from pytest_joules.model import Counters
+from pytest_joules.model import Counters, MachineRecord, Provenance
 from pytest_joules.sources import choose
 from pytest_joules.sources.base import Source
 from pytest_joules.sources.tsc import open_counter
@@ -22,6 +22,71 @@ SCHEMA = "pytest-joules-doctor/1"
 _AGREEMENT = 0.01
 
 
+class DomainFinding(TypedDict):
+    name: str
+    counts: bool
+    """Towards the total."""
+    joules: float | None
+    watts: float | None
+    trouble: str | None
+
+
+class SourceFinding(TypedDict):
+    name: str
+    available: bool
+    provenance: Provenance
+    domains: list[DomainFinding]
+    resolution_s: float | None
+    """Seconds between two updates of the counter."""
+    uncertainty: float | None
+    """Relative."""
+    why: str | None
+    """How it measures."""
+    reason: str | None
+    """Why it is not available."""
+    remedy: str | None
+
+
+class DomainAgreement(TypedDict):
+    rapl: float
+    """Joules, as the next two."""
+    pyrapl: float
+    tolerance: float
+    agree: bool
+
+
+class Agreement(TypedDict):
+    agree: bool | None
+    """``None`` where they could not be compared."""
+    why: str
+    domains: dict[str, DomainAgreement]
+
+
+class ClockFinding(TypedDict):
+    name: str
+    is_tsc: bool
+    overhead_ns: float
+    """Of one reading."""
+    why: str
+
+
+class Findings(TypedDict):
+    """What one machine can measure, and what it cannot."""
+
+    schema: str
+    machine: MachineRecord
+    powercap: str
+    sources: list[SourceFinding]
+    auto: list[str]
+    """What ``--energy-source=auto`` takes."""
+    agreement: Agreement
+    """Of rapl and pyrapl."""
+    foreign_load: float | None
+    """The share of the machine that others use now; ``None``: the window was too short."""
+    clock: ClockFinding
+    window_s: float
+
+
 def examine(
     powercap: Path,
     idle_watts: float | None,
@@ -29,7 +94,7 @@ def examine(
     *,
     seconds: float = 0.5,
     candidates: Sequence[Source] | None = None,
-) -> dict[str, Any]:
+) -> Findings:
     """Try every source and read those that work over one window of work; JSON types only.
 
     Args:
@@ -38,11 +103,6 @@ def examine(
         max_watts: the same under full load
         seconds: length of the window, in which one processor is kept busy
         candidates: the sources to try; our own where not given
-
-    Returns:
-        ``schema``, ``machine``, ``sources`` (each with ``available``, and its ``domains`` with joules and watts or its ``reason``
-        and ``remedy``), ``auto`` (the names that ``--energy-source=auto`` takes), ``agreement`` of rapl and pyrapl,
-        ``foreign_load`` (share of the machine that others use now), ``clock`` and ``window_s``.
     """
     if candidates is None:
         candidates = choose.builtin(powercap, idle_watts, max_watts)
@@ -58,10 +118,7 @@ def examine(
         joules = {
             source.name: source.between(first, last, window) for source, first, last in zip(working, before, after, strict=True)
         }
-        sources = [
-            _failed(source, refused[source.name]) if source.name in refused else _worked(source, joules[source.name], window)
-            for source in candidates
-        ]
+        sources = [_source(source, joules.get(source.name), window, refused.get(source.name)) for source in candidates]
     finally:
         for source in working:
             source.close()
@@ -78,10 +135,10 @@ def examine(
     }
 
 
-def render(findings: dict[str, Any], width: int) -> str:
+def render(findings: Findings, width: int) -> str:
     """The findings of :func:`examine` for a terminal of so many columns."""
     machine = findings["machine"]
-    kind = {True: "virtual machine", False: "bare metal"}.get(machine["virtual"], "virtual or not: cannot tell")
+    kind = {True: "virtual machine", False: "bare metal", None: "virtual or not: cannot tell"}[machine["virtual"]]
     lines = _wrapped(f"{machine['cpu']}, {machine['cores']} CPUs, {kind}, {machine['os']}, {machine['python']}", "", width)
     taken = findings["auto"]
     lines += [
@@ -106,41 +163,26 @@ def render(findings: dict[str, Any], width: int) -> str:
     return "\n".join(lines)
 
 
-def _worked(source: Source, joules: Counters, seconds: float) -> dict[str, Any]:
-    domains = [
-        {
-            "name": domain.name,
-            "counts": source.in_total(domain),
-            "joules": value,
-            "watts": None if value is None else value / seconds,
-            "trouble": source.trouble.get(domain.name),
-        }
-        for domain, value in zip(source.domains, joules, strict=True)
-    ]
+def _source(source: Source, joules: Counters | None, seconds: float, refused: choose.Refused | None) -> SourceFinding:
     return {
         "name": source.name,
-        "available": True,
+        "available": refused is None,
         "provenance": source.provenance,
-        "domains": domains,
-        "resolution_s": source.tick,
-        "uncertainty": source.uncertainty,
-        "why": source.facts().why,
-        "reason": None,
-        "remedy": None,
-    }
-
-
-def _failed(source: Source, refused: choose.Refused) -> dict[str, Any]:
-    return {
-        "name": source.name,
-        "available": False,
-        "provenance": source.provenance,
-        "domains": [],
-        "resolution_s": None,
-        "uncertainty": None,
-        "why": None,
-        "reason": refused.reason,
-        "remedy": refused.remedy or None,
+        "domains": [
+            {
+                "name": domain.name,
+                "counts": source.in_total(domain),
+                "joules": value,
+                "watts": None if value is None else value / seconds,
+                "trouble": source.trouble.get(domain.name),
+            }
+            for domain, value in zip(source.domains if joules else (), joules or (), strict=True)
+        ],
+        "resolution_s": None if refused else source.tick,
+        "uncertainty": None if refused else source.uncertainty,
+        "why": None if refused else source.facts().why,
+        "reason": refused.reason if refused else None,
+        "remedy": (refused.remedy or None) if refused else None,
     }
 
 
@@ -150,19 +192,19 @@ def _auto(working: Sequence[Source]) -> list[str]:
     return best + [source.name for source in ranked if source.beside]
 
 
-def _agreement(sources: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
+def _agreement(sources: Sequence[SourceFinding], seconds: float) -> Agreement:
     """Whether ``rapl`` and ``pyrapl`` saw the same joules in one window: within one update of the counter and 1 %."""
     by_name = {source["name"]: source for source in sources}
-    missing = [name for name in ("rapl", "pyrapl") if not by_name.get(name, {}).get("available")]
+    missing = [name for name in ("rapl", "pyrapl") if name not in by_name or not by_name[name]["available"]]
     if missing:
         return {"agree": None, "why": f"{' and '.join(missing)} not available", "domains": {}}
     values = [{domain["name"]: domain["joules"] for domain in by_name[name]["domains"]} for name in ("rapl", "pyrapl")]
-    compared: dict[str, Any] = {}
+    compared: dict[str, DomainAgreement] = {}
     for name in values[0]:
         ours, theirs = values[0][name], values[1].get(name)
         if ours is None or theirs is None:
             continue
-        tolerance = max(ours, theirs) * (by_name["rapl"]["resolution_s"] / seconds + _AGREEMENT)
+        tolerance = max(ours, theirs) * ((by_name["rapl"]["resolution_s"] or 0.0) / seconds + _AGREEMENT)
         agree = abs(ours - theirs) <= tolerance
         compared[name] = {"rapl": ours, "pyrapl": theirs, "tolerance": tolerance, "agree": agree}
     if not compared:
@@ -175,7 +217,7 @@ def _agreement(sources: Sequence[dict[str, Any]], seconds: float) -> dict[str, A
     }
 
 
-def _clock() -> dict[str, Any]:
+def _clock() -> ClockFinding:
     counter = open_counter()
     return {"name": counter.name, "is_tsc": counter.is_tsc, "overhead_ns": _overhead(counter.read), "why": counter.describe()}
 
@@ -202,7 +244,7 @@ def _own_seconds() -> float:
     return times.user + times.system
 
 
-def _source_lines(source: dict[str, Any], width: int) -> list[str]:
+def _source_lines(source: SourceFinding, width: int) -> list[str]:
     if not source["available"]:
         lines = _wrapped(f"{source['name']}: not available: {source['reason']}", "  ", width)
         return lines + choose.remedy_lines(source["remedy"] or "", "  ", width)

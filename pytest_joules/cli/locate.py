@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytest_joules.cli.output import print_json, refuse, say
-from pytest_joules.cli.progress import Waiting
+from pytest_joules.cli.output import refuse
 
 if TYPE_CHECKING:
     from pytest_joules.store import Store
@@ -24,7 +22,7 @@ NO_HISTORY = (
 )
 
 
-def add_options(parser: Any) -> None:  # noqa: ANN401 - argparse's private type
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The two that say where it is."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--cache-dir", type=Path, metavar="DIR", help="pytest's cache (default: the nearest .pytest_cache)")
@@ -64,27 +62,3 @@ def opened(place: str | Path, *, write: bool = False) -> Iterator[Store]:
         store.close()
         for notice in store.notices:
             refuse(notice)
-
-
-def sessions(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of sessions")
-    return int(text)
-
-
-def prune(place: str | Path, given: argparse.Namespace) -> int:
-    """``joules history --prune``."""
-    from pytest_joules.store import StoreError, pruning
-
-    if given.nodeid is not None:
-        return refuse("--prune is of all tests: leave out the name of one, and write the number as --prune=N", 2)
-    try:
-        with opened(place, write=True) as store, Waiting("looking through: row") as waiting:
-            removed = pruning.prune(store, given.prune, waiting.of)
-    except StoreError as error:
-        return refuse(str(error))
-    if given.json:
-        print_json(dataclasses.asdict(removed))
-    else:
-        say(f"removed: {removed.sentence()}")
-    return 0

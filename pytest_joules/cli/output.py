@@ -17,37 +17,35 @@ def width() -> int:
     return max(shutil.get_terminal_size().columns, 20)
 
 
-def encoding() -> str:
-    """That of the standard output."""
-    return sys.stdout.encoding or "utf-8"
-
-
 def print_table(*columns: Column) -> None:
     """The columns as wide as the terminal allows; a pipe or a file gets whole names."""
     from pytest_joules.report.table import table
+    from pytest_joules.report.text import encoding_of
 
-    print("\n".join(table(columns, width() if _seen(sys.stdout) else 10_000, encoding())))
+    print("\n".join(table(columns, width() if _seen(sys.stdout) else 10_000, encoding_of(sys.stdout))))
 
 
 def print_json(value: object) -> None:
     """For programs."""
-    from pytest_joules.report.text import encodable
+    from pytest_joules.report.text import encodable, encoding_of
 
-    print(encodable(json.dumps(value, indent=2), encoding()))
+    print(encodable(json.dumps(value, indent=2), encoding_of(sys.stdout)))
 
 
 def say(text: str) -> None:
     """The text, what is wider than the terminal in several lines, with what the output's encoding lacks replaced."""
+    from pytest_joules.report.text import encoding_of
+
     for line in text.split("\n"):
-        print(*_wrapped(line, encoding()), sep="\n")
+        print(*_wrapped(line, encoding_of(sys.stdout)), sep="\n")
 
 
 def refuse(message: str, code: int = 1) -> int:
     """Say on the standard error why not, or what else there is, on one line where no terminal shows it; returns the exit code."""
-    from pytest_joules.report.text import printable
+    from pytest_joules.report.text import encoding_of, printable
 
     sys.stdout.flush()
-    text, encoding = f"joules: {message}", sys.stderr.encoding or "utf-8"
+    text, encoding = f"joules: {message}", encoding_of(sys.stderr)
     lines = _wrapped(text, encoding) if _seen(sys.stderr) else [printable(text, encoding)]
     print(*lines, sep="\n", file=sys.stderr)
     return code

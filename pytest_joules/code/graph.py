@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress
 from typing import NamedTuple
 
+from pytest_joules.code.definitions import Binding, Class, Import, Refers, Statement, Unit
+from pytest_joules.code.hashing import digest
 from pytest_joules.code.project import Project
-from pytest_joules.code.source_file import Binding, Class, File, Import, Refers, Statement, Unit, digest
+from pytest_joules.code.source_file import File
 
 #: Names by which a function reaches what no name shows.
 _DYNAMIC = frozenset(("globals", "eval", "exec", "vars"))
@@ -194,44 +196,10 @@ class Graph:
         # A method that is added counts where it takes the place of another one; what is called test... nobody calls.
         names = {name for name in entry.methods if not name.startswith("test")}
         inherited = (
-            set().union(*(self._members(node.path, file, base) or names for base in entry.bases)) if entry.bases else set()
+            set().union(*(_members(self, node.path, file, base) or names for base in entry.bases)) if entry.bases else set()
         )
         own = [name for name in names if name in inherited or (name.startswith("__") and name.endswith("__"))]
         return digest(entry.digest, sorted(own))
-
-    def _members(self, path: str, file: File, dotted: tuple[str, ...], depth: int = 0) -> set[str] | None:
-        """Names that a base class defines; ``None`` where it is not known."""
-        if depth > 8:
-            return None
-        first, *rest = dotted
-        for kind, entry in file.bindings.get(first, ()):
-            if isinstance(entry, Class) and not rest:
-                found = set(entry.methods)
-                for base in entry.bases:
-                    more = self._members(path, file, base, depth + 1)
-                    if more is None:
-                        return None
-                    found |= more
-                return found
-            if kind == "import" and isinstance(entry, Import):
-                return self._imported_members(path, entry, rest, depth)
-        value = getattr(builtins, first, None)
-        return set(dir(value)) if isinstance(value, type) and not rest else None
-
-    def _imported_members(self, path: str, entry: Import, rest: list[str], depth: int) -> set[str] | None:
-        target = self.module_of(path, entry.module, entry.level)
-        if target is None and not entry.level:
-            # A library's: what it was imported from is loaded where tests run.
-            names = ([entry.name] if entry.name is not None else []) + rest
-            value: object = sys.modules.get(entry.module)
-            for name in names:
-                value = getattr(value, name, None)
-            return set(dir(value)) if isinstance(value, type) else None
-        file = self.project.file(target) if target is not None else None
-        inside = entry.name or (rest[0] if len(rest) == 1 else None)
-        if target is None or file is None or inside is None:
-            return None
-        return self._members(target, file, (inside,), depth + 1) if inside in file.bindings else None
 
     def _effects(self, node: Node, file: File) -> tuple[str, frozenset[Node]]:
         """Those of the module and of the packages that it is in, which were imported first."""
@@ -357,6 +325,42 @@ class References:
                 self._module(module, attributes)
             else:
                 self._asked(path, file)
+
+
+def _members(graph: Graph, path: str, file: File, dotted: tuple[str, ...], depth: int = 0) -> set[str] | None:
+    """Names that a base class defines; ``None`` where it is not known."""
+    if depth > 8:
+        return None
+    first, *rest = dotted
+    for kind, entry in file.bindings.get(first, ()):
+        if isinstance(entry, Class) and not rest:
+            found = set(entry.methods)
+            for base in entry.bases:
+                more = _members(graph, path, file, base, depth + 1)
+                if more is None:
+                    return None
+                found |= more
+            return found
+        if kind == "import" and isinstance(entry, Import):
+            return _imported_members(graph, path, entry, rest, depth)
+    value = getattr(builtins, first, None)
+    return set(dir(value)) if isinstance(value, type) and not rest else None
+
+
+def _imported_members(graph: Graph, path: str, entry: Import, rest: list[str], depth: int) -> set[str] | None:
+    target = graph.module_of(path, entry.module, entry.level)
+    if target is None and not entry.level:
+        # A library's: what it was imported from is loaded where tests run.
+        names = ([entry.name] if entry.name is not None else []) + rest
+        value: object = sys.modules.get(entry.module)
+        for name in names:
+            value = getattr(value, name, None)
+        return set(dir(value)) if isinstance(value, type) else None
+    file = graph.project.file(target) if target is not None else None
+    inside = entry.name or (rest[0] if len(rest) == 1 else None)
+    if target is None or file is None or inside is None:
+        return None
+    return _members(graph, target, file, (inside,), depth + 1) if inside in file.bindings else None
 
 
 def _named_by(key: str) -> Node | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pytest_joules.code.source_file import digest
+from pytest_joules.code.hashing import digest
 from pytest_joules.files import reading
 
 #: Stands before the path of a file of the project that was installed, in the place of the folder it was installed to.

@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, TypeAlias
 
+from pytest_joules.code.hashing import file_digest
 from pytest_joules.code.installed_copies import other_paths, own_path
-from pytest_joules.code.project import Project, content_digest
+from pytest_joules.code.project import Project
 from pytest_joules.code.source_file import File
 
 #: By the path of a file: hashes of the texts in it, by name (see :attr:`.code.File.texts`); of a file that nothing executed, a
@@ -86,7 +87,7 @@ def take(project: Project, keys: Iterable[str], since: float) -> Inventory:
     for size, path in sorted(_unchanged(project, executed | project.modules(), since)):
         left -= 0 if path in executed else size
         file = project.file(path) if path in executed or left >= 0 else None
-        found[path] = _short(file.texts) if file is not None else content_digest(project.path(path))[:_DIGITS]
+        found[path] = _short(file.texts) if file is not None else file_digest(project.path(path))[:_DIGITS]
     return dict(sorted(found.items()))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from pytest_joules.code.definitions import Function
+
 #: Decorators, by the last part of their name, that keep nothing.
 _KEEPS_NOTHING = frozenset(
     (
@@ -30,8 +32,6 @@ _BRANCHES = (ast.If, ast.Try, ast.IfExp, ast.BoolOp, ast.While, ast.Match)
 #: In these an attribute of the object is set, not kept for later.
 _MAKERS = frozenset(("__init__", "__new__", "__post_init__", "__setstate__", "__set_name__"))
 _CONTAINERS = (ast.List, ast.Dict, ast.Set, ast.Tuple, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp, ast.Constant)
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def is_wrapped(node: Function) -> bool:

@@ -14,20 +14,71 @@ from __future__ import annotations
 import dis
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import CodeType, FunctionType
 
-from pytest_joules.code import bounds
-from pytest_joules.code.bounds import EVENTS, MOST
+from pytest_joules.code import recording_cost
 from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, Counted, is_straight
 from pytest_joules.code.project import Project
 from pytest_joules.code.recorder import Recorder
+from pytest_joules.code.recording_cost import EVENTS, MOST
 
 assert sys.version_info >= (3, 12)
 
 _monitoring = sys.monitoring
 _START, _LINE, _JUMP = _monitoring.events.PY_START, _monitoring.events.LINE, _monitoring.events.JUMP
+
+
+class _Armed:
+    """Code objects of the project whose events are told of to ``tool``."""
+
+    def __init__(self, tool: int) -> None:
+        self.tool = tool
+        self.events: dict[int, tuple[CodeType, int]] = {}
+        """Code objects with the events that are theirs."""
+        self.loops: dict[int, dict[int, int]] = {}
+        """Lines of the backward jumps that stay on their line, by code object and instruction: no line event tells of those."""
+        self.quiet: dict[int, CodeType] = {}
+        """Code objects that have not all of their events now."""
+
+    def add(self, code: CodeType, project: Project) -> None:
+        """A code object and those inside it."""
+        if id(code) in self.events:
+            return
+        events = _START
+        if not is_straight(code) and project.relative(code.co_filename) is not None:
+            events |= _LINE
+            if loops := _loops_on_a_line(code):
+                self.loops[id(code)] = loops
+                events |= _JUMP
+        self.events[id(code)] = code, events
+        _monitoring.set_local_events(self.tool, code, events)
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                self.add(constant, project)
+
+    def again(self, counted: Mapping[int, Counted]) -> None:
+        """All have the events that are theirs, but for what need not be followed further."""
+        for key, code in self.quiet.items():
+            entry = counted.get(key)
+            followed = entry is not None and (entry.cut or entry.calls > FOLLOWED)
+            _monitoring.set_local_events(self.tool, code, 0)
+            _monitoring.set_local_events(self.tool, code, _START if followed else self.events[key][1])
+        self.quiet.clear()
+
+    def disarm(self, codes: Mapping[int, CodeType]) -> None:
+        """Measured rounds come next: what was counted is told of no more."""
+        for key, code in codes.items():
+            self.quiet[key] = code
+            _monitoring.set_local_events(self.tool, code, 0)
+
+    def close(self) -> None:
+        for code, _ in self.events.values():
+            _monitoring.set_local_events(self.tool, code, 0)
+        for event in (_START, _LINE, _JUMP):
+            _monitoring.register_callback(self.tool, event, None)
+        _monitoring.free_tool_id(self.tool)
 
 
 class Monitored(Recorder):
@@ -39,16 +90,11 @@ class Monitored(Recorder):
 
     def __init__(self, project: Project) -> None:
         super().__init__(project)
-        self._armed: dict[int, tuple[CodeType, int]] = {}
-        """Code objects with the events that are theirs."""
-        self._loops: dict[int, dict[int, int]] = {}
-        """Lines of the backward jumps that stay on their line, by code object and instruction: no line event tells of those."""
-        self._quiet: dict[int, CodeType] = {}
-        """Code objects that have not all of their events now."""
         self._inside: dict[int, CodeType] = {}
         """What ran apart from the test while it was recorded."""
         self._recording = False
-        self._tool: int | None = None
+        self._armed: _Armed | None = None
+        """``None``: no tool is free, or the session has ended."""
         self._unread: set[str] = set()
         # Not those that debuggers, coverage, profilers and optimisers take for themselves.
         for tool in (4, 3):
@@ -56,7 +102,7 @@ class Monitored(Recorder):
                 _monitoring.use_tool_id(tool, "pytest-joules")
             except ValueError:
                 continue
-            self._tool = tool
+            armed = self._armed = _Armed(tool)
             break
         else:
             self.trouble = "no free tool id: other tools use sys.monitoring"
@@ -65,13 +111,17 @@ class Monitored(Recorder):
         """Looks at the clock since :meth:`begin`, in events."""
         self._following = True
         """Lines are counted."""
-        self._callbacks(self._tool)
+        started, line_begun = self._callbacks(armed)
+        callbacks: dict[int, Callable[..., object]] = {_START: started, _LINE: line_begun, _JUMP: _on_jump(armed, line_begun)}
+        for event, callback in callbacks.items():
+            _monitoring.register_callback(armed.tool, event, callback)
         self._cost = 0.0
-        self._cost = self._cost_of_event(self._tool)
+        self._cost = self._cost_of_event(armed)
 
-    def _callbacks(self, tool: int) -> None:
-        """What the interpreter calls: for each line of the project's code that runs while it is recorded."""
-        counted, executed, quiet, disable = self.counted, self.executed, self._quiet, _monitoring.DISABLE
+    def _callbacks(self, armed: _Armed) -> tuple[Callable[[CodeType, int], object], Callable[[CodeType, int], object]]:
+        """What the interpreter calls: for each call, and each line, of the project's code that runs while it is recorded."""
+        counted, executed, disable = self.counted, self.executed, _monitoring.DISABLE
+        tool, quiet = armed.tool, armed.quiet
         left = EVENTS
 
         def started(code: CodeType, offset: int) -> object:
@@ -82,9 +132,9 @@ class Monitored(Recorder):
                 executed[key] = quiet[key] = code
                 if not (self._recording and self.counting):
                     return disable
-                entry = counted[key] = Counted(code, straight=self._armed[key][1] == _START)
+                entry = counted[key] = Counted(code, straight=armed.events[key][1] == _START)
                 if not self._following and not entry.straight:
-                    self._follow_no_more(code, entry)
+                    _follow_no_more(tool, code, entry)
             left -= 1
             if not left:
                 left = EVENTS
@@ -111,48 +161,37 @@ class Monitored(Recorder):
             times = lines[line] = lines.get(line, 0) + 1
             return disable if times > MOST_OF_A_LINE else None
 
-        def jumped(code: CodeType, offset: int, destination: int) -> object:
-            line = self._loops[id(code)].get(offset)
-            if line is None:
-                quiet[id(code)] = code
-                return disable
-            return line_begun(code, line)
-
-        for event, callback in ((_START, started), (_LINE, line_begun), (_JUMP, jumped)):
-            _monitoring.register_callback(tool, event, callback)
+        return started, line_begun
 
     def _look(self) -> None:
         """What recording has cost until now, and whether it is to see less from now on."""
         self._events += EVENTS
         left = self.bound.left(self._events * self._cost)
+        if self._armed is None:
+            return
         if left < 0.5 and self._following:
             self._following = False
             for entry in list(self.counted.values()):
                 if not entry.straight and entry.calls <= FOLLOWED:
-                    self._follow_no_more(entry.code, entry)
+                    _follow_no_more(self._armed.tool, entry.code, entry)
         elif left < 0 and self.counting:
             self.counting = False
             seen = {key: entry.code for key, entry in list(self.counted.items())}
             self.counted.clear()
-            self._disarm(seen)
+            self._armed.disarm(seen)
 
-    def _follow_no_more(self, code: CodeType, entry: Counted) -> None:
-        assert self._tool is not None
-        entry.cut = True
-        _monitoring.set_local_events(self._tool, code, _START)
-
-    def _cost_of_event(self, tool: int) -> float:
+    def _cost_of_event(self, armed: _Armed) -> float:
         """Seconds of a call that is told of, measured now."""
         code = _call.__code__
-        self._armed[id(code)] = code, _START
+        armed.events[id(code)] = code, _START
 
         def switch(on: bool) -> None:
             self._recording = on
             self._afresh()
-            _monitoring.set_local_events(tool, code, _START if on else 0)
+            _monitoring.set_local_events(armed.tool, code, _START if on else 0)
 
-        found = bounds.cost(_calls, switch)
-        for known in (self._armed, self._quiet, self.executed, self.counted):
+        found = recording_cost.cost(_calls, switch)
+        for known in (armed.events, armed.quiet, self.executed, self.counted):
             known.clear()
         return found
 
@@ -164,7 +203,8 @@ class Monitored(Recorder):
 
     def begin(self, *, again: bool = False, most: float = MOST) -> None:
         super().begin(again=again, most=most)
-        self._arm_again()
+        if self._armed is not None:
+            self._armed.again(self.counted)
         if len(sys.modules) != self._loaded:
             self._find()
         self._read()
@@ -180,24 +220,22 @@ class Monitored(Recorder):
         super().end()
         self.bound.off()
         self._recording = False
-        self._disarm(self.executed | self._inside)
+        if self._armed is not None:
+            self._armed.disarm(self.executed | self._inside)
         self._inside.clear()
         self._find()
 
     def close(self) -> None:
-        if self._tool is not None:
-            for code, _ in self._armed.values():
-                _monitoring.set_local_events(self._tool, code, 0)
-            for event in (_START, _LINE, _JUMP):
-                _monitoring.register_callback(self._tool, event, None)
-            _monitoring.free_tool_id(self._tool)
-            self._tool = None
-            self._armed.clear()
+        if self._armed is not None:
+            self._armed.close()
+            self._armed = None
 
     @contextmanager
     def apart(self) -> Iterator[dict[int, CodeType]]:
-        quiet = dict(self._quiet)
-        self._arm_again()
+        quiet: dict[int, CodeType] = {}
+        if self._armed is not None:
+            quiet.update(self._armed.quiet)
+            self._armed.again(self.counted)
         self._find()
         # Only what runs is asked for: each function tells it once.
         recording, self._recording = self._recording, False
@@ -209,29 +247,11 @@ class Monitored(Recorder):
             self._find()
             if recording:
                 self._inside.update(inside)
-                self._arm_again()
-            else:
+            if self._armed is not None and recording:
+                self._armed.again(self.counted)
+            elif self._armed is not None:
                 # A fixture of a class is set up in every round of a function that is in none: such a round may be measured.
-                self._disarm(quiet | inside)
-
-    def _arm_again(self) -> None:
-        tool = self._tool
-        if tool is None:
-            return
-        for key, code in self._quiet.items():
-            entry = self.counted.get(key)
-            followed = entry is not None and (entry.cut or entry.calls > FOLLOWED)
-            _monitoring.set_local_events(tool, code, 0)
-            _monitoring.set_local_events(tool, code, _START if followed else self._armed[key][1])
-        self._quiet.clear()
-
-    def _disarm(self, codes: dict[int, CodeType]) -> None:
-        """Measured rounds come next: what was counted is told of no more."""
-        if self._tool is None:
-            return
-        for key, code in codes.items():
-            self._quiet[key] = code
-            _monitoring.set_local_events(self._tool, code, 0)
+                self._armed.disarm(quiet | inside)
 
     # Which code
 
@@ -243,7 +263,7 @@ class Monitored(Recorder):
 
     def _read(self) -> None:
         """Set events on the functions of new modules: all of them, wherever decorators have put them. Takes some 10 ms."""
-        if not self._unread or self._tool is None:
+        if not self._unread or self._armed is None:
             return
         for value in gc.get_objects():
             if type(value) is FunctionType and value.__code__.co_filename in self._unread:
@@ -251,19 +271,26 @@ class Monitored(Recorder):
         self._unread.clear()
 
     def _watch(self, code: CodeType) -> None:
-        if id(code) in self._armed or self._tool is None:
-            return
-        events = _START
-        if not is_straight(code) and self.project.relative(code.co_filename) is not None:
-            events |= _LINE
-            if loops := _loops_on_a_line(code):
-                self._loops[id(code)] = loops
-                events |= _JUMP
-        self._armed[id(code)] = code, events
-        _monitoring.set_local_events(self._tool, code, events)
-        for constant in code.co_consts:
-            if isinstance(constant, CodeType):
-                self._watch(constant)
+        if self._armed is not None:
+            self._armed.add(code, self.project)
+
+
+def _follow_no_more(tool: int, code: CodeType, entry: Counted) -> None:
+    entry.cut = True
+    _monitoring.set_local_events(tool, code, _START)
+
+
+def _on_jump(armed: _Armed, line_begun: Callable[[CodeType, int], object]) -> Callable[[CodeType, int, int], object]:
+    """A jump back to the same line is a line that begins."""
+
+    def jumped(code: CodeType, offset: int, destination: int) -> object:
+        line = armed.loops[id(code)].get(offset)
+        if line is None:
+            armed.quiet[id(code)] = code
+            return _monitoring.DISABLE
+        return line_begun(code, line)
+
+    return jumped
 
 
 def _call() -> None:

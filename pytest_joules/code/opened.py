@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from pytest_joules.code import intercepted
-from pytest_joules.code.intercepted import Interception
+from pytest_joules.code import interception
+from pytest_joules.code.interception import Interception
 
 # Bound now: a test may patch them, or put another file system in their place.
 _stat, _getcwd, _fsdecode, _frame = os.stat, os.getcwd, os.fsdecode, sys._getframe
@@ -34,7 +34,11 @@ _MAKES = os.O_TRUNC | os.O_EXCL
 _DEEPEST = 400
 
 
-class Seen(NamedTuple):
+#: Of a function that anybody may call with anything.
+_Arguments: TypeAlias = "tuple[Any, ...]"
+
+
+class FileState(NamedTuple):
     """How a file was met first: ``read``, ``missing``, ``written`` or ``listed`` (a folder), and what it was then."""
 
     how: str
@@ -46,7 +50,7 @@ class Seen(NamedTuple):
 class Traces:
     """What one test, one fixture or one module has opened."""
 
-    files: dict[str, Seen] = field(default_factory=dict)
+    files: dict[str, FileState] = field(default_factory=dict)
     """By absolute path."""
     executed: dict[str, None] = field(default_factory=dict)
     """Files whose code was executed, as the code names them: by an import or otherwise."""
@@ -62,7 +66,7 @@ class Opened:
         """Of the test or fixture that is recorded."""
         self.by_module: dict[str, Traces] = {}
         """At import, by the file of the module."""
-        self.by_function: dict[int, tuple[CodeType, dict[str, Seen]]] = {}
+        self.by_function: dict[int, tuple[CodeType, dict[str, FileState]]] = {}
         """By function, whoever called it: what it made may be kept."""
         self.by_nobody = Traces()
         """By the project's code outside of tests, fixtures and imports: hooks at collection."""
@@ -107,14 +111,14 @@ class Opened:
 
     # Events
 
-    def tell(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def tell(self, event: str, arguments: _Arguments) -> None:
         """An event of interest. Never raises: it would look like an error of the code that runs."""
         try:
             _EVENTS[event](self, arguments)
         except Exception:  # arguments of any kind, the end of the interpreter
             return
 
-    def _open(self, arguments: tuple[Any, ...]) -> None:
+    def _open(self, arguments: _Arguments) -> None:
         path, mode, flags = arguments
         if type(path) is int:
             return
@@ -126,27 +130,27 @@ class Opened:
             writes = makes or "+" in mode
         self._met(path, "written" if makes else "read", writes=writes)
 
-    def _listed(self, arguments: tuple[Any, ...]) -> None:
+    def _listed(self, arguments: _Arguments) -> None:
         path = arguments[0]
         if type(path) is not int:
             self._met(_path("." if path is None else path), "listed")
 
-    def _database(self, arguments: tuple[Any, ...]) -> None:
+    def _database(self, arguments: _Arguments) -> None:
         path = arguments[0]
         if isinstance(path, str) and path.startswith("file:"):
             path = path.removeprefix("file:").partition("?")[0]
         if path and path not in (":memory:", b":memory:"):
             self._met(_path(path), "read")
 
-    def _library(self, arguments: tuple[Any, ...]) -> None:
+    def _library(self, arguments: _Arguments) -> None:
         name = arguments[0]
         if name and os.sep in os.fspath(name):
             self._met(_path(name), "read")
 
-    def _renamed(self, arguments: tuple[Any, ...]) -> None:
+    def _renamed(self, arguments: _Arguments) -> None:
         self._met(_path(arguments[1]), "written")
 
-    def _executed(self, arguments: tuple[Any, ...]) -> None:
+    def _executed(self, arguments: _Arguments) -> None:
         name = arguments[0]
         if name.startswith("<") or _kind(name) != _PROJECT:
             return
@@ -159,14 +163,14 @@ class Opened:
         if self.current is not None:
             self.current.executed[name] = None
 
-    def _thread(self, arguments: tuple[Any, ...]) -> None:
+    def _thread(self, arguments: _Arguments) -> None:
         # Those of plugins are about the run, unless a fixture starts them.
         if not any(kind == _PROJECT or code.co_name == "call_fixture_func" for kind, code in _callers(_caller())):
             return
         if self.current is not None:
             self.current.started.add("starts a thread")
 
-    def _process(self, arguments: tuple[Any, ...]) -> None:
+    def _process(self, arguments: _Arguments) -> None:
         if _asker(_callers(_caller())) == _OWN:
             return
         if self.current is not None:
@@ -192,7 +196,7 @@ class Opened:
             return
         self._attribute(path, found, [code for kind, code in callers if kind == _PROJECT])
 
-    def _attribute(self, path: str, seen: Seen, codes: list[CodeType]) -> None:
+    def _attribute(self, path: str, seen: FileState, codes: list[CodeType]) -> None:
         """To the module that is being imported and to the functions on the way."""
         for code in codes:
             if code.co_name == "<module>":
@@ -203,20 +207,20 @@ class Opened:
             self.by_nobody.files.setdefault(path, seen)
 
 
-def _path(path: Any) -> str:  # noqa: ANN401 - whatever was opened
-    text: str = _fsdecode(path)
+def _path(path: str | bytes | os.PathLike[str]) -> str:
+    text = _fsdecode(path)
     return text if _is_absolute(text) else f"{_getcwd()}{os.sep}{text}"
 
 
-def seen(path: str, how: str = "read") -> Seen:
+def seen(path: str, how: str = "read") -> FileState:
     """What a path is now."""
     if how != "read":
-        return Seen(how)
+        return FileState(how)
     try:
         found = _stat(path)
     except (OSError, ValueError):
-        return Seen("missing")
-    return Seen("read", found.st_size, found.st_mtime_ns) if _is_file(found.st_mode) else Seen("written")
+        return FileState("missing")
+    return FileState("read", found.st_size, found.st_mtime_ns) if _is_file(found.st_mode) else FileState("written")
 
 
 def _is_ours(path: str, callers: list[tuple[str, CodeType]]) -> bool:
@@ -264,7 +268,7 @@ def _kind_of(filename: str) -> str:
     return _PROJECT
 
 
-_TOLD_BY = (__file__, intercepted.__file__)
+_TOLD_BY = (__file__, interception.__file__)
 
 
 def _caller() -> FrameType | None:
@@ -309,7 +313,7 @@ def _by_text(frame: FrameType | None) -> bool:
 
 
 _IMPORT_NAME = dis.opmap["IMPORT_NAME"]
-_EVENTS: dict[str, Callable[[Opened, tuple[Any, ...]], None]] = {
+_EVENTS: dict[str, Callable[[Opened, _Arguments], None]] = {
     "open": Opened._open,
     "os.listdir": Opened._listed,
     "os.rename": Opened._renamed,
@@ -328,7 +332,7 @@ _listening: list[Opened] = []
 _early: list[Opened] = []
 
 
-def _tell(event: str, arguments: tuple[Any, ...]) -> None:
+def _tell(event: str, arguments: _Arguments) -> None:
     if _listening:
         _listening[-1].tell(event, arguments)
 

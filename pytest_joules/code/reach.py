@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from pytest_joules.code.definitions import Class, Refers, Unit
 from pytest_joules.code.graph import Graph, Node, References
-from pytest_joules.code.source_file import Class, File, Refers, Unit
+from pytest_joules.code.source_file import File
 
 
 class Reach:

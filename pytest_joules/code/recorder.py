@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from types import CodeType, FunctionType, ModuleType
 from typing import ClassVar
 
-from pytest_joules.code.bounds import MOST, Bound
 from pytest_joules.code.counting import Counted
 from pytest_joules.code.project import Project
+from pytest_joules.code.recording_cost import MOST, Bound
 
 #: Functions of the standard library and what it means that one of them runs, where nothing else may tell it.
 _TELLING = (

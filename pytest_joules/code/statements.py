@@ -44,3 +44,9 @@ def _leaves_code(node: ast.stmt) -> bool:
     if isinstance(node, ast.AnnAssign):
         return node.value is not None
     return not isinstance(node, ast.Pass | ast.Global | ast.Nonlocal)
+
+
+def first_line(node: ast.stmt) -> int:
+    """That of its first decorator, where it has one."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])

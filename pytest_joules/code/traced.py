@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
 
-from pytest_joules.code import bounds
-from pytest_joules.code.bounds import EVENTS, MOST
+from pytest_joules.code import recording_cost
 from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, Counted, is_straight
 from pytest_joules.code.project import Project
 from pytest_joules.code.recorder import Recorder
+from pytest_joules.code.recording_cost import EVENTS, MOST
 
 #: Why not all is known of a test that was not recorded to its end.
 TOO_DEAR = "too many calls to record them all before Python 3.12"
@@ -77,10 +77,8 @@ class Traced(Recorder):
         super().__init__(project)
         self.other_calls: int = 0
         self._on = 0
-        self._events = 0
-        """Looks at the clock since :meth:`begin`, in calls."""
-        self._lines = 0
-        """The same in lines."""
+        self._events = self._lines = 0
+        """Looks at the clock since :meth:`begin`, in calls and in lines."""
         self._following = True
         """Lines are counted."""
         self._tool = _TRACE
@@ -153,8 +151,10 @@ class Traced(Recorder):
         self.other_calls = other
         self._known.clear()
 
-    def _look(self) -> None:
-        """What recording has cost until now, and whether it is to see less from now on."""
+    def _look(self, calls: int = 0, lines: int = 0) -> None:
+        """What recording has cost until now, with these calls and lines, and whether it is to see less from now on."""
+        self._events += calls
+        self._lines += lines
         left = self.bound.left(self._events * self._cost_of_call + self._lines * self._cost_of_line)
         if left < 0.5 and self._following:
             self._following = False
@@ -172,8 +172,7 @@ class Traced(Recorder):
             left -= 1
             if not left:
                 left = EVENTS
-                self._events += EVENTS
-                self._look()
+                self._look(calls=EVENTS)
             if self.incomplete is not None or not self._on:
                 settrace(None)
                 return None
@@ -195,8 +194,7 @@ class Traced(Recorder):
                     number = frame.f_lineno
                     times = lines[number] = lines.get(number, 0) + 1
                     if not times % EVENTS:
-                        self._lines += EVENTS
-                        self._look()
+                        self._look(lines=EVENTS)
                     if times > MOST_OF_A_LINE or not self._following:
                         entry.cut = entry.cut or not self._following
                         frame.f_trace = None
@@ -216,8 +214,7 @@ class Traced(Recorder):
             left -= 1
             if not left:
                 left = EVENTS
-                self._events += EVENTS
-                self._look()
+                self._look(calls=EVENTS)
             if event != "call":
                 return None
             if self.incomplete is not None or not self._on:
@@ -243,11 +240,9 @@ class Traced(Recorder):
             own = code.co_name != "<module>" and self.project.relative(code.co_filename) is not None
             kind = self._kinds[key] = code, own, _begin_of(code), is_straight(code)
         _, own, begin, straight = kind
-        entry = None
-        if own:
-            entry = self.counted.get(key)
-            if entry is None:
-                entry = self.counted[key] = Counted(code, straight=straight, begin=begin)
+        entry = self.counted.get(key) if own else None
+        if own and entry is None:
+            entry = self.counted[key] = Counted(code, straight=straight, begin=begin)
         self._known[key] = entry
         return entry
 
@@ -266,11 +261,9 @@ class Traced(Recorder):
             self._on = int(on)
             _TRACE.set(self._trace if on else None)
 
-        found = bounds.cost(_calls, switch), bounds.cost(_loop, switch, events=2)
-        self._kinds.clear()
-        self._known.clear()
-        self.executed.clear()
-        self.counted.clear()
+        found = recording_cost.cost(_calls, switch), recording_cost.cost(_loop, switch, events=2)
+        for known in (self._kinds, self._known, self.executed, self.counted):
+            known.clear()
         return found
 
 

@@ -13,9 +13,28 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pytest
+
+
+class Findings(TypedDict):
+    """What the plugin writes, again and again while the tests run."""
+
+    collected: int
+    """Tests."""
+    chosen: int
+    outcomes: dict[str, int]
+    """How many tests passed, failed, ..."""
+    current: str | None
+    """The test that runs."""
+    late: bool
+    """The end came before that of the tests."""
+    missing_modules: list[str]
+    missing_fixtures: list[str]
+    errors: list[str]
+    """Of collecting, a line each."""
+
 
 _MISSING = re.compile(r"(?:No module named|Error importing plugin|unable to import) ['\"]?([\w.]+)")
 
@@ -127,7 +146,7 @@ class _Choosing:
         self._write()
 
     def _write(self) -> None:
-        facts: dict[str, Any] = {
+        findings: Findings = {
             "collected": self._collected,
             "chosen": self._chosen,
             "outcomes": dict(Counter(self._outcomes.values())),
@@ -139,7 +158,7 @@ class _Choosing:
         }
         # Replaced as a whole: the process may be killed at any time.
         trial = self._facts.with_suffix(".tmp")
-        trial.write_text(json.dumps(facts), "utf-8")
+        trial.write_text(json.dumps(findings), "utf-8")
         os.replace(trial, self._facts)  # noqa: PTH105 - Path.replace does the same; tests patch pathlib more often than os
 
 

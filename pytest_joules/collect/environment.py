@@ -12,32 +12,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pytest_joules import __version__, machine
 from pytest_joules.collect import requirements
 from pytest_joules.collect.failure import Failed
 from pytest_joules.collect.sandbox import Done, Sandbox
+from pytest_joules.model import CommitRecord
 
 #: Of the time that is left, the most that is spent on one attempt to install what tests need.
 _SHARE = 0.25
 #: Of a checkout, what a wheel is not made of.
 _NOT_SOURCE = shutil.ignore_patterns(
-    *(
-        ".*",
-        "build",
-        "dist",
-        "site",
-        "docs",
-        "tests",
-        "benchmarks",
-        "examples",
-        "venv",
-        "node_modules",
-        "__pycache__",
-        "*.egg-info",
-    )
+    *(".*", "build", "dist", "site", "docs", "tests", "benchmarks", "examples", "venv", "node_modules", "__pycache__"),
+    "*.egg-info",
 )
 
 
@@ -58,8 +46,8 @@ class Own:
     requirement: str
     """For pip, so that nothing replaces it."""
     version: str
-    commit: dict[str, Any] | None
-    """``{"id", "dirty"}`` of the checkout it was built from."""
+    commit: CommitRecord | None
+    """Of the checkout it was built from."""
     template: Path
     """An environment that has it."""
 

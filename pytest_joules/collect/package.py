@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import threading
 import time
@@ -11,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from pytest_joules.collect import archive, requirements
 from pytest_joules.collect.environment import Environment, Own, last_line
@@ -19,7 +18,11 @@ from pytest_joules.collect.failure import Failed, Reason, Stopped
 from pytest_joules.collect.fetching import Request, download
 from pytest_joules.collect.records import Lines, write_lines
 from pytest_joules.collect.sandbox import Done, Sandbox
-from pytest_joules.files import reading
+from pytest_joules.files import checked, reading
+from pytest_joules.model import CommitRecord
+
+if TYPE_CHECKING:
+    from pytest_joules.collect.choosing import Findings
 
 #: How often what is missing is installed and the tests are collected again.
 _GUESSES = 3
@@ -40,6 +43,13 @@ class Bounds:
     """Seconds for the whole package."""
     disk_limit: int = 4 * 2**30
     """Bytes for the whole package, its environment included."""
+
+
+class Measurer(TypedDict):
+    """A pytest-joules."""
+
+    version: str
+    commit: CommitRecord | None
 
 
 @dataclass(slots=True)
@@ -64,10 +74,10 @@ class Outcome:
     seconds: float = 0.0
     archive: dict[str, str] | None = None
     """``name`` and ``sha256`` of the source distribution; ``None`` for a folder."""
-    pytest_joules: dict[str, Any] | None = None
-    """``version`` and ``commit`` (``{"id", "dirty"}`` or ``None``) of the one that measured."""
+    pytest_joules: Measurer | None = None
+    """The one that measured."""
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, object]:
         return asdict(self)
 
 
@@ -85,7 +95,7 @@ class Means:
     """What the records of a package begin with."""
 
 
-class Course:
+class PackageCollector:
     """Collects one package into the folder ``out``; :meth:`run` raises for nothing but the user's stop."""
 
     def __init__(self, wanted: Request, out: Path, means: Means, say: Callable[[str], None]) -> None:
@@ -207,7 +217,7 @@ class Course:
                 return words[0], words[1]
         return None
 
-    def _look(self, environment: Environment, pytest: _Pytest) -> dict[str, Any]:
+    def _look(self, environment: Environment, pytest: _Pytest) -> Findings:
         """Collect the tests, and install what they turn out to miss."""
         tried: set[str] = set()
         for _ in range(_GUESSES):
@@ -308,17 +318,28 @@ class _Pytest:
             *requirements.kept_options(project),
         ]
 
-    def run(self, *arguments: str) -> tuple[Done, dict[str, Any]]:
+    def run(self, *arguments: str) -> tuple[Done, Findings]:
         self._facts.unlink(missing_ok=True)
         done = self._sandbox.run([*self._command, *self._most, *arguments], cwd=self._project)
         return done, self.facts()
 
-    def facts(self) -> dict[str, Any]:
-        """What the plugin inside has written."""
-        empty = {"collected": 0, "chosen": 0, "outcomes": {}, "current": None, "late": False}
-        empty |= {"missing_modules": [], "missing_fixtures": [], "errors": []}
+    def facts(self) -> Findings:
+        """What the plugin inside has written, or whoever else."""
         try:
-            found = json.loads(reading.read_text(self._facts, 64 * 2**20))
+            return _findings(checked.decode(reading.read_text(self._facts, 64 * 2**20)))
         except (OSError, ValueError):
-            return empty
-        return empty | found if isinstance(found, dict) else empty
+            return _findings({})
+
+
+def _findings(found: Mapping[str, object]) -> Findings:
+    outcomes = checked.optional(found, "outcomes", dict, {})
+    return {
+        "collected": checked.optional(found, "collected", int, 0),
+        "chosen": checked.optional(found, "chosen", int, 0),
+        "outcomes": {str(word): checked.count(outcomes, word, 0) for word in outcomes},
+        "current": checked.optional(found, "current", str),
+        "late": checked.optional(found, "late", bool, False),
+        "missing_modules": checked.list_of(found, "missing_modules", str),
+        "missing_fixtures": checked.list_of(found, "missing_fixtures", str),
+        "errors": checked.list_of(found, "errors", str),
+    }

@@ -11,15 +11,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from pytest_joules.collect.failure import Failed
 from pytest_joules.files import atomic, strict_json
-from pytest_joules.model import OTHER
+from pytest_joules.model import OTHER, Code
 
 if TYPE_CHECKING:
-    from pytest_joules.predict.facts.facts import TestFacts
+    from pytest_joules.predict.facts.of_test import TestFacts
     from pytest_joules.store import Store
+    from pytest_joules.store.entries import HistoryRecord, Version
 
 #: A representation: of a test's facts, values by name.
 Representation = Callable[["TestFacts"], Mapping[str, float]]
@@ -30,7 +31,7 @@ _DIGITS = 9
 class Lines:
     """What the lines of one package share, and how many tests and repetitions there came to be."""
 
-    head: Mapping[str, Any]
+    head: Mapping[str, object]
     """Of the line of kind ``package``; has ``package``, ``version`` and ``popularity``, which every line repeats."""
     representations: Mapping[str, Representation] = field(default_factory=dict)
     tests: int = 0
@@ -60,27 +61,20 @@ def write_lines(path: Path, history: Path, lines: Lines) -> None:
         raise Failed("not written", str(error)) from None
 
 
-def _lines(store: Store, lines: Lines) -> Iterator[dict[str, Any]]:
+def _lines(store: Store, lines: Lines) -> Iterator[dict[str, object]]:
     entries = [entry for nodeid in store.nodeids() for entry in store.history(nodeid, 1)]
-    codes = [entry["code"] or {} for entry in entries]
-    keys = sorted({key for code in codes for key in (code.get("functions") or {}).items()})
+    codes = [entry["code"] for entry in entries]
+    keys = sorted({key for code in codes if code is not None for key in code["functions"].items()})
     numbers = {key: number for number, key in enumerate(keys)}
     sources = store.sources(keys)
     shared = {key: lines.head[key] for key in ("package", "version")}
-    first: Mapping[str, Any] = entries[0] if entries else {}
+    first: Mapping[str, object] = entries[0] if entries else {}
     yield {"kind": "package", **lines.head, **{name: first.get(name) for name in ("created", "machine", "settings", "sources")}}
     for (place, found), number in numbers.items():
-        yield {
-            "kind": "function",
-            **shared,
-            "id": number,
-            "place": place,
-            "hash": found,
-            "source": sources.get((place, found)),
-        }
+        yield {"kind": "function", **shared, "id": number, "place": place, "hash": found, "source": sources.get((place, found))}
     for entry, code in zip(entries, codes, strict=True):
         samples = _repetitions(entry)
-        repeated = len(samples["duration"])
+        repeated = len(samples["duration"] or ())
         if entry["outcome"] == "passed" and repeated:
             lines.tests += 1
             lines.repetitions += repeated
@@ -89,7 +83,12 @@ def _lines(store: Store, lines: Lines) -> Iterator[dict[str, Any]]:
             **shared,
             "popularity": lines.head["popularity"],
             "nodeid": entry["nodeid"],
-            **{name: entry[name] for name in ("outcome", "source", "provenance", "resolution", "rounds", "iterations")},
+            "outcome": entry["outcome"],
+            "source": entry["source"],
+            "provenance": entry["provenance"],
+            "resolution": entry["resolution"],
+            "rounds": entry["rounds"],
+            "iterations": entry["iterations"],
             "repetitions": samples,
             **_code(code, numbers),
             "notes": entry.get("notes") or [],
@@ -97,28 +96,30 @@ def _lines(store: Store, lines: Lines) -> Iterator[dict[str, Any]]:
         }
 
 
-def _repetitions(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _repetitions(entry: HistoryRecord) -> dict[str, Sequence[float | None] | None]:
     """One value a repetition and quantity, per iteration; a column without a single value is ``null``.
 
     ``package`` is the sum of the processors' domains, ``core`` that of their cores; ``energy`` is the total, which is all that a
     model has.
     """
     samples = entry["samples"]
-    domains: Mapping[str, Sequence[float | None]] = samples["domains"]
+    domains = samples["domains"]
     columns = {
-        **{name: samples[name] for name in ("duration", "tsc", "energy")},
+        "duration": samples["duration"],
+        "tsc": samples["tsc"],
+        "energy": samples["energy"],
         "package": _sum([column for name, column in domains.items() if name.startswith("package-")]),
         "core": _sum([column for name, column in domains.items() if name.partition("-")[0] == "core"]),
     }
     count = len(samples["duration"])
-    found: dict[str, Any] = {
+    found = {
         name: [_rounded(value) for value in column] if any(value is not None for value in column) else None
         for name, column in columns.items()
     }
     status = [0] * count
     if status and entry["outcome"] == "failed":
         status[-1] = 1  # a round that does not pass is the last one
-    return found | {"duration": found["duration"] or [], "exit_status": status}
+    return {**found, "duration": found["duration"] or [], "exit_status": status}
 
 
 def _sum(columns: Sequence[Sequence[float | None]]) -> list[float | None]:
@@ -129,18 +130,18 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.{_DIGITS}g}")
 
 
-def _code(code: Mapping[str, Any], numbers: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+def _code(code: Code | None, numbers: Mapping[Version, int]) -> dict[str, object]:
     """What ran: functions as ranges of their numbers, first and last; counts by number; calls of Python functions that are not
     the package's, where the interpreter tells of them (before 3.12)."""
-    functions: Mapping[str, str] = code.get("functions") or {}
-    of_place = {place: numbers[place, found] for place, found in functions.items()}
-    counts: Mapping[str, Sequence[float]] = code.get("counts") or {}
+    code = code or {"fingerprint": None, "functions": {}, "unknown": [], "counts": {}}
+    of_place = {place: numbers[place, found] for place, found in code["functions"].items()}
+    counts = code["counts"]
     return {
-        "code": code.get("fingerprint"),
+        "code": code["fingerprint"],
         "functions": ranges(of_place.values()),
         "counts": {str(of_place[place]): list(counted) for place, counted in counts.items() if place in of_place},
         "other_calls": next(iter(counts.get(OTHER, ())), None),
-        "unknown": code.get("unknown") or [],
+        "unknown": code["unknown"],
     }
 
 
@@ -156,13 +157,13 @@ def ranges(numbers: Iterable[int]) -> list[list[int]]:
 
 
 def _represented(
-    nodeid: str, code: Mapping[str, Any], sources: Mapping[tuple[str, str], str], wanted: Mapping[str, Representation]
+    nodeid: str, code: Code | None, sources: Mapping[Version, str], wanted: Mapping[str, Representation]
 ) -> dict[str, dict[str, float]]:
     if not wanted:
         return {}
-    from pytest_joules.predict.facts.facts import facts_of
+    from pytest_joules.predict.facts.of_test import facts_of
 
-    facts = facts_of(nodeid, dict(code), sources)
+    facts = facts_of(nodeid, code or {"fingerprint": None, "unknown": []}, sources)
     return {name: {key: float(f"{value:.6g}") for key, value in sorted(make(facts).items())} for name, make in wanted.items()}
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email.parser import HeaderParser
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -49,36 +48,13 @@ MODULES = {
     **{
         name: name
         for name in (
-            *(
-                "hypothesis",
-                "mock",
-                "nose",
-                "freezegun",
-                "numpy",
-                "pandas",
-                "simplejson",
-                "requests",
-                "attr",
-                "attrs",
-                "six",
-                "pytz",
-            ),
-            *("tzdata", "dill", "cloudpickle", "coverage", "docutils", "jinja2", "markupsafe", "chardet", "parameterized"),
-            *("pexpect", "psutil", "sortedcontainers", "trio", "anyio", "responses", "httpbin", "werkzeug", "flask", "click"),
-            *(
-                "typing_extensions",
-                "toml",
-                "tomli",
-                "tomlkit",
-                "lxml",
-                "html5lib",
-                "webtest",
-                "ddt",
-                "testtools",
-                "testscenarios",
-            ),
-            *("pygments", "rich", "pydantic", "marshmallow", "cattrs", "ujson", "orjson", "msgpack", "zope.interface", "regex"),
-            *("pretend", "iso8601", "trustme", "idna", "sympy", "networkx", "pyperf", "yapf", "black", "blessed", "colorama"),
+            *("hypothesis", "mock", "nose", "freezegun", "numpy", "pandas", "simplejson", "requests", "attr", "attrs"),
+            *("six", "pytz", "tzdata", "dill", "cloudpickle", "coverage", "docutils", "jinja2", "markupsafe", "chardet"),
+            *("parameterized", "pexpect", "psutil", "sortedcontainers", "trio", "anyio", "responses", "httpbin"),
+            *("werkzeug", "flask", "click", "typing_extensions", "toml", "tomli", "tomlkit", "lxml", "html5lib"),
+            *("webtest", "ddt", "testtools", "testscenarios", "pygments", "rich", "pydantic", "marshmallow", "cattrs"),
+            *("ujson", "orjson", "msgpack", "zope.interface", "regex", "pretend", "iso8601", "trustme", "idna", "sympy"),
+            *("networkx", "pyperf", "yapf", "black", "blessed", "colorama"),
         )
     },
     "yaml": "pyyaml",
@@ -207,7 +183,7 @@ def _written(project: Path, wanted: Sequence[str], files: Sequence[str]) -> Iter
         yield from _lines(project, project / file, ())
 
 
-def _group(groups: Mapping[str, Any], spelled: Mapping[str, str], name: str, within: tuple[str, ...]) -> Iterator[str]:
+def _group(groups: Mapping[str, object], spelled: Mapping[str, str], name: str, within: tuple[str, ...]) -> Iterator[str]:
     """A dependency group (PEP 735) with those that it includes."""
     entries = groups.get(spelled.get(name, name))
     if name in within or not isinstance(entries, list):
@@ -292,14 +268,14 @@ def _sections(path: Path) -> dict[str, dict[str, str | None]]:
         return {}
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def _toml(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(reading.read_text(path, _MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
 
 
-def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _table(table: Mapping[str, object], name: str) -> Mapping[str, object]:
     found = table.get(name)
     return found if isinstance(found, dict) else {}
 

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from filelock import FileLock, Timeout
 from packaging.utils import canonicalize_name
@@ -21,7 +20,7 @@ from pytest_joules import machine
 from pytest_joules.collect.environment import Own, check, make_template
 from pytest_joules.collect.failure import Failed, Stopped
 from pytest_joules.collect.fetching import Request
-from pytest_joules.collect.package import Bounds, Course, Means, Outcome
+from pytest_joules.collect.package import Bounds, Means, Outcome, PackageCollector
 from pytest_joules.collect.records import Lines, Representation, write_lines
 from pytest_joules.collect.sandbox import Sandbox
 from pytest_joules.collect.state import SCHEMA, State
@@ -31,7 +30,7 @@ _TEMPLATE = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CollectSettings:
     """What is to be collected, and how."""
 
     requests: Sequence[Request]
@@ -53,7 +52,7 @@ class CollectError(Exception):
 
 
 def collect(
-    plan: Plan, say: Callable[[str], None], told: Callable[[int, int], None] = lambda done, total: None
+    settings: CollectSettings, say: Callable[[str], None], told: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[list[Outcome], bool]:
     """Collect what is not finished yet; returns what came of every package asked for, and whether it was ended before its time.
 
@@ -63,51 +62,51 @@ def collect(
         CollectError: the folder or the interpreter cannot be used.
     """
     try:
-        version = check(plan.python)
-        (plan.out / "work").mkdir(parents=True, exist_ok=True)
+        version = check(settings.python)
+        (settings.out / "work").mkdir(parents=True, exist_ok=True)
     except ValueError as error:
         raise CollectError(str(error)) from None
     except OSError as error:
-        raise CollectError(f"--out={plan.out}: {error.strerror}: name a folder that you may write to") from None
-    lock = FileLock(plan.out / "work" / ".lock")
+        raise CollectError(f"--out={settings.out}: {error.strerror}: name a folder that you may write to") from None
+    lock = FileLock(settings.out / "work" / ".lock")
     try:
         with lock.acquire(timeout=0):
-            return _collect(plan, State(plan.out, _facts(plan, version)), say, told)
+            return _collect(settings, State(settings.out, _facts(settings, version)), say, told)
     except Timeout:
-        raise CollectError(f"another joules collect is at work in {plan.out}: wait for it, or name another --out") from None
+        raise CollectError(f"another joules collect is at work in {settings.out}: wait for it, or name another --out") from None
 
 
 def _collect(
-    plan: Plan, state: State, say: Callable[[str], None], told: Callable[[int, int], None]
+    settings: CollectSettings, state: State, say: Callable[[str], None], told: Callable[[int, int], None]
 ) -> tuple[list[Outcome], bool]:
     todo = []
-    for request in plan.requests:
+    for request in settings.requests:
         before = state.finished(request.key)
-        if before is None or (plan.retry and before.reason is not None):
+        if before is None or (settings.retry and before.reason is not None):
             todo.append(request)
-    if len(todo) < len(plan.requests):
-        say(f"{len(plan.requests) - len(todo)} of {len(plan.requests)} packages are finished already")
-    if plan.rewrite:
-        _rewrite(plan, state, say)
+    if len(todo) < len(settings.requests):
+        say(f"{len(settings.requests) - len(todo)} of {len(settings.requests)} packages are finished already")
+    if settings.rewrite:
+        _rewrite(settings, state, say)
     stop = threading.Event()
     if todo:
         with _interruptible(stop):
-            own = _own(plan, stop)
+            own = _own(settings, stop)
             if own is not None:
-                means = Means(plan.bounds, own, stop, threading.Lock(), lambda outcome: _lines(plan, outcome))
-                _run(plan, state, todo, means, say=say, told=told)
-    outcomes = (state.finished(request.key) for request in plan.requests)
+                means = Means(settings.bounds, own, stop, threading.Lock(), lambda outcome: _lines(settings, outcome))
+                _run(settings, state, todo, means, say=say, told=told)
+    outcomes = (state.finished(request.key) for request in settings.requests)
     return [outcome for outcome in outcomes if outcome is not None], stop.is_set()
 
 
-def _own(plan: Plan, stop: threading.Event) -> Own | None:
-    folder = plan.out / "work" / ".joules"
+def _own(settings: CollectSettings, stop: threading.Event) -> Own | None:
+    folder = settings.out / "work" / ".joules"
     folder.mkdir(parents=True, exist_ok=True)
-    cache = plan.out / "work" / ".pip-cache"
-    sandbox = Sandbox(folder, time.monotonic() + _TEMPLATE, plan.bounds.disk_limit, stop, folder / "log.txt", cache)
+    cache = settings.out / "work" / ".pip-cache"
+    sandbox = Sandbox(folder, time.monotonic() + _TEMPLATE, settings.bounds.disk_limit, stop, folder / "log.txt", cache)
     sandbox.prepare()
     try:
-        return make_template(sandbox, plan.python)
+        return make_template(sandbox, settings.python)
     except Failed as failure:
         raise CollectError(f"{failure.detail} (see {sandbox.log})") from None
     except Stopped:
@@ -115,7 +114,7 @@ def _own(plan: Plan, stop: threading.Event) -> Own | None:
 
 
 def _run(
-    plan: Plan,
+    settings: CollectSettings,
     state: State,
     todo: Sequence[Request],
     means: Means,
@@ -126,13 +125,13 @@ def _run(
     def one(request: Request) -> None:
         if means.stop.is_set():
             return
-        course = Course(request, plan.out, means, lambda text: say(f"{request.text}: {text}"))
+        collector = PackageCollector(request, settings.out, means, lambda text: say(f"{request.text}: {text}"))
         with contextlib.suppress(Stopped):
-            outcome = course.run()
+            outcome = collector.run()
             state.finish(request.key, outcome)
             say(f"{request.text}: {_said(outcome)}")
 
-    with ThreadPoolExecutor(plan.jobs) as pool:
+    with ThreadPoolExecutor(settings.jobs) as pool:
         try:
             for number, done in enumerate(as_completed([pool.submit(one, request) for request in todo]), 1):
                 done.result()
@@ -151,40 +150,40 @@ def _said(outcome: Outcome) -> str:
     return f"{outcome.reason}: {outcome.detail}" + (f" ({measured})" if outcome.tests else "")
 
 
-def _lines(plan: Plan, outcome: Outcome) -> Lines:
+def _lines(settings: CollectSettings, outcome: Outcome) -> Lines:
     head = outcome.as_record()
     name = canonicalize_name(outcome.name or outcome.package.partition("==")[0])
-    shared = {"schema": SCHEMA, "package": outcome.name, "version": outcome.version, "popularity": plan.popularity.get(name)}
+    shared = {"schema": SCHEMA, "package": outcome.name, "version": outcome.version, "popularity": settings.popularity.get(name)}
     facts = {
         key: head[key]
         for key in ("archive", "pytest_joules", "collected", "chosen", "outcomes", "exit_status", "reason", "detail")
     }
-    return Lines(shared | facts, plan.representations)
+    return Lines(shared | facts, settings.representations)
 
 
-def _rewrite(plan: Plan, state: State, say: Callable[[str], None]) -> None:
+def _rewrite(settings: CollectSettings, state: State, say: Callable[[str], None]) -> None:
     """Write the records of what is finished anew."""
-    for request in plan.requests:
+    for request in settings.requests:
         outcome = state.finished(request.key)
-        history = plan.out / "work" / request.key / "history.db"
+        history = settings.out / "work" / request.key / "history.db"
         if outcome is None or not outcome.tests:
             continue
         try:
             if not history.is_file():
                 raise Failed("not written", f"{history} is gone: delete {state.note(request.key)} to collect it again")
-            write_lines(plan.out / "records" / f"{request.key}.jsonl", history, _lines(plan, outcome))
+            write_lines(settings.out / "records" / f"{request.key}.jsonl", history, _lines(settings, outcome))
         except Failed as failure:
             say(f"{request.text}: {failure.detail}")
         else:
             say(f"{request.text}: written anew")
 
 
-def _facts(plan: Plan, version: str) -> dict[str, Any]:
+def _facts(settings: CollectSettings, version: str) -> dict[str, object]:
     """Of the latest run: when, where, and how it measured. Each package's records say these again of themselves."""
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine.fingerprint() | {"python": version},
-        "settings": asdict(plan.bounds) | {"jobs": plan.jobs},
+        "machine": {**machine.fingerprint(), "python": version},
+        "settings": asdict(settings.bounds) | {"jobs": settings.jobs},
     }
 
 

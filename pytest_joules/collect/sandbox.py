@@ -1,8 +1,8 @@
 """Running code of others: a home of its own, a cleaned environment, no input, bounds in time, disk, memory and processes, and an
 end of all that it started.
 
-On Linux a :mod:`~pytest_joules.collect.keeper` runs each command, and nothing that descends from it outlives it. Elsewhere that
-is so of the process group, and of what left it but carries a mark in its environment.
+On Linux a :mod:`~pytest_joules.collect.subreaper` runs each command, and nothing that descends from it outlives it. Elsewhere
+that is so of the process group, and of what left it but carries a mark in its environment.
 
 This keeps honest packages from harming each other and the user's files by accident. It is no prison: who collects packages that
 nobody has looked at does so in a container or a virtual machine.
@@ -32,23 +32,14 @@ if TYPE_CHECKING:
 #: Variables of the caller that stay: how to find programs, and what the system itself needs.
 _KEPT = ("PATH", "SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "NUMBER_OF_PROCESSORS", "LD_LIBRARY_PATH", "TZ")
 #: What pip needs beside them to reach an index: for installing only, as it may hold secrets.
-_INDEX = (
-    "PIP_",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "SSL_CERT_",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-)
+_INDEX = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _MARK = "JOULES_COLLECT_SANDBOX"
 _TAIL = 64 * 1024
 _POLL = 0.2
 _WALK = 5.0
 _COUNT = 1.0
 _PATIENCE = 10.0
-_KEEPER = Path(__file__).with_name("keeper.py")
+_SUBREAPER = Path(__file__).with_name("subreaper.py")
 #: Of all processes of a command together: how many (and threads, beside those that the user has), and the share of the memory.
 MOST_PROCESSES = 500
 _MEMORY = 0.75
@@ -138,7 +129,7 @@ class Sandbox:
             log.flush()
             offset = log.tell()
             process = subprocess.Popen(
-                [*self._keeper(), *(str(part) for part in command)],
+                [*self._subreaper(), *(str(part) for part in command)],
                 cwd=cwd or self.folder,
                 env=self.environ(index=index),
                 stdin=subprocess.DEVNULL,
@@ -156,12 +147,12 @@ class Sandbox:
             log.write(f"[{process.returncode}, {time.monotonic() - begun:.1f} s]\n".encode())
         return Done(process.returncode, output)
 
-    def _keeper(self) -> list[str]:
+    def _subreaper(self) -> list[str]:
         """What a command is run by. A file may have twice the limit of all together, which is seen before, if it grows slowly."""
         if sys.platform != "linux":
             return []
         threads = MOST_PROCESSES + _threads()
-        return [sys.executable, "-I", "-S", str(_KEEPER), str(2 * self.disk_limit), str(_memory()), str(threads)]
+        return [sys.executable, "-I", "-S", str(_SUBREAPER), str(2 * self.disk_limit), str(_memory()), str(threads)]
 
     def _wait(self, process: subprocess.Popen[bytes], until: float | None) -> None:
         walked, free = time.monotonic(), shutil.disk_usage(self.folder).free
@@ -195,7 +186,7 @@ class Sandbox:
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """End the process, whatever descends from it, its group, and whatever left that but carries the mark."""
         if sys.platform == "linux" and process.poll() is None:
-            process.terminate()  # the keeper ends what it keeps, and then itself
+            process.terminate()  # the subreaper ends what it holds, and then itself
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_PATIENCE)
             if process.poll() is None:  # somebody stopped it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from pytest_joules.collect.package import Outcome
 from pytest_joules.files import atomic, reading
@@ -20,7 +20,7 @@ class State:
     these.
     """
 
-    def __init__(self, out: Path, facts: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, facts: Mapping[str, object]) -> None:
         self.out = out
         self._facts = facts
         """Of the latest run, for the manifest."""

@@ -6,6 +6,7 @@ what was its standard output, a line of JSON each; what the tests print goes whe
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 import dataclasses
@@ -18,18 +19,16 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import CodeType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pytest
 
-from pytest_joules.model import Record
+from pytest_joules.companion.messages import PROTOCOL, Command, Hello, Measure, MeasuringSettings, Reports, Start, TearDown
 from pytest_joules.rounds.leftovers import Leftovers
 from pytest_joules.rounds.plan import plan
 from pytest_joules.rounds.teardown import tear_down
 from pytest_joules.settings.options import Settings
 
-#: What both sides speak: a companion of another version of this plugin is refused.
-PROTOCOL = 1
 #: The name under which a process that steps has its stepper.
 NAME = "joules-stepping"
 
@@ -38,54 +37,53 @@ NAME = "joules-stepping"
 #: pytest-benchmark.
 _QUIET: dict[str, object] = {
     "energy": True,
-    "energy_disable": None,
+    **dict.fromkeys(("energy_disable", "xmlpath", "pastebin", "htmlpath", "report_log", "allure_report_dir")),
+    **dict.fromkeys(("usepdb", "trace", "stepwise", "stepwise_skip", "stepwise_reset", "cacheclear", "json_report"), False),
+    "json_report_file": "none",
     "maxfail": 0,
-    "usepdb": False,
-    "trace": False,
-    "xmlpath": None,
-    "pastebin": None,
-    "stepwise": False,
-    "stepwise_skip": False,
-    "stepwise_reset": False,
-    "cacheclear": False,
     "numprocesses": 0,
     "dist": "no",
     "tx": [],
     "no_cov": True,
-    "htmlpath": None,
-    "json_report": False,
-    "json_report_file": "none",
-    "report_log": None,
-    "allure_report_dir": None,
-    "benchmark_json": None,
-    "benchmark_save": None,
+    **dict.fromkeys([f"benchmark_{name}" for name in ("json", "save", "histogram", "compare", "compare_fail")]),
     "benchmark_autosave": False,
-    "benchmark_histogram": None,
-    "benchmark_compare": None,
-    "benchmark_compare_fail": None,
 }
 
 #: Seconds from which on a round's body does not notice that caches are cold when it begins.
 _LONG = 0.25
 
-#: Fields of the settings that say how to measure. All others keep their defaults: a companion reports, keeps and judges nothing.
-_CARRIED = ("rounds", "warmup", "max_time", "measure_idle", "idle_watts", "max_watts", "watch_others", "repeat_failures")
+
+def pack(settings: Settings) -> MeasuringSettings:
+    """What says how to measure. All else keeps its default: a companion reports, keeps and judges nothing."""
+    return {
+        "sources": list(settings.sources),
+        "powercap": str(settings.powercap),
+        "rounds": settings.rounds,
+        "warmup": settings.warmup,
+        "max_time": settings.max_time,
+        "fixed": sorted(settings.fixed),
+        "measure_idle": settings.measure_idle,
+        "idle_watts": settings.idle_watts,
+        "max_watts": settings.max_watts,
+        "watch_others": settings.watch_others,
+        "repeat_failures": settings.repeat_failures,
+    }
 
 
-def pack(settings: Settings) -> Record:
-    """What of the settings a companion needs, as JSON types."""
-    record: Record = {name: getattr(settings, name) for name in _CARRIED}
-    record.update(sources=list(settings.sources), powercap=str(settings.powercap), fixed=sorted(settings.fixed))
-    return record
-
-
-def unpack(record: Record) -> Settings:
+def unpack(sent: MeasuringSettings) -> Settings:
     """The settings of a process that steps."""
     return Settings(
-        sources=tuple(record["sources"]),
-        powercap=Path(record["powercap"]),
-        fixed=frozenset(record["fixed"]),
-        **{name: record[name] for name in _CARRIED},
+        sources=tuple(sent["sources"]),
+        powercap=Path(sent["powercap"]),
+        rounds=sent["rounds"],
+        warmup=sent["warmup"],
+        max_time=sent["max_time"],
+        fixed=frozenset(sent["fixed"]),
+        measure_idle=sent["measure_idle"],
+        idle_watts=sent["idle_watts"],
+        max_watts=sent["max_watts"],
+        watch_others=sent["watch_others"],
+        repeat_failures=sent["repeat_failures"],
     )
 
 
@@ -99,7 +97,7 @@ def main() -> None:
     line = commands.readline()
     if not line:
         return
-    order = json.loads(line)
+    order: Start = json.loads(line)
     _end_with(order["parent"])
     # A background job of a shell script ignores Ctrl-C, and so would what it starts: from the parent it means that all is over.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -150,7 +148,7 @@ class Stepper:
         self._config = config
         return (yield)
 
-    def _quiet(self, option: Any) -> None:  # noqa: ANN401 - a namespace
+    def _quiet(self, option: argparse.Namespace) -> None:
         for name, value in _QUIET.items():
             if hasattr(option, name):
                 setattr(option, name, copy.copy(value))
@@ -172,8 +170,15 @@ class Stepper:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         measuring = self._config.pluginmanager.get_plugin("joules-measuring")
-        hello = {"protocol": PROTOCOL, "nodeids": list(self._items), "errors": self._errors, "bodies": self._bodies()}
-        self._say({**hello, "idle_watts": getattr(measuring, "idle_watts", None), **self._news()})
+        hello: Hello = {
+            "protocol": PROTOCOL,
+            "nodeids": list(self._items),
+            "errors": self._errors,
+            "bodies": self._bodies(),
+            "idle_watts": getattr(measuring, "idle_watts", None),
+            "modules": self._news(),
+        }
+        self._say(hello)
         for command in self._orders():
             if command["do"] == "end":
                 break
@@ -187,23 +192,23 @@ class Stepper:
         """By node id, a hash of the test's own code and parameters: a test that was only renamed is known by it."""
         return {nodeid: text for nodeid, item in self._items.items() if (text := _body(item))}
 
-    def _orders(self) -> Iterator[Record]:
+    def _orders(self) -> Iterator[Command]:
         """Commands as they come in, until nobody is there to give one."""
         while line := self._commands.readline():
             yield json.loads(line)
 
-    def _say(self, answer: Record) -> None:
+    def _say(self, answer: Hello | Reports) -> None:
         # What a test recorded of its own may be of any type: its text is enough.
         self._answers.write(json.dumps(answer, default=str).encode() + b"\n")
         self._answers.flush()
 
-    def _measure(self, session: pytest.Session, command: Record) -> None:
+    def _measure(self, session: pytest.Session, command: Measure) -> None:
         from pytest_joules.settings.markers import SETTINGS
 
         item = self._items[command["nodeid"]]
         if Leftovers.known(item) and not plan(item).again:
             # What it is given is read already.
-            self._say({"reports": [], **self._news()})
+            self._report([])
             return
         own = item.stash[SETTINGS]
         effort = own.effort
@@ -218,7 +223,7 @@ class Stepper:
         # Budgets hold for the whole measurement, of which this is a part.
         item.stash[SETTINGS] = dataclasses.replace(own, effort=effort, budget=None)
         # Another block of this test follows: as between two rounds, wider fixtures stay.
-        following = self._items.get(command["next"]) if command["last"] else copy.copy(item)
+        following = self._after(command) if command["last"] else copy.copy(item)
         properties = list(item.user_properties)
         reports: list[pytest.CollectReport | pytest.TestReport] = []
         self._reports = reports
@@ -233,18 +238,22 @@ class Stepper:
             record = getattr(report, "joules", None)
             if record is not None and record["duration"] is not None:
                 self._seconds[item.nodeid] = record["duration"]["median"] * record["iterations"]
-        self._say({"reports": self._serialised(reports), **self._news()})
+        self._report(reports)
 
-    def _tear_down(self, command: Record) -> None:
+    def _tear_down(self, command: TearDown) -> None:
         """No other block of a test follows after all."""
         item = self._items[command["nodeid"]]
-        report = tear_down(item, self._items.get(command["next"]))
-        self._say({"reports": self._serialised([report] if report is not None else []), **self._news()})
+        report = tear_down(item, self._after(command))
+        self._report([report] if report is not None else [])
 
-    def _serialised(self, reports: Sequence[pytest.CollectReport | pytest.TestReport]) -> list[Record]:
-        return [self._config.hook.pytest_report_to_serializable(config=self._config, report=report) for report in reports]
+    def _after(self, command: Measure | TearDown) -> pytest.Item | None:
+        return self._items.get(command["next"]) if command["next"] is not None else None
 
-    def _news(self) -> Record:
+    def _report(self, reports: Sequence[pytest.CollectReport | pytest.TestReport]) -> None:
+        made = [self._config.hook.pytest_report_to_serializable(config=self._config, report=report) for report in reports]
+        self._say({"reports": made, "modules": self._news()})
+
+    def _news(self) -> dict[str, str]:
         """The files of modules that were imported since this was last told, by name."""
         news = {}
         for name, module in sys.modules.copy().items():
@@ -252,7 +261,7 @@ class Stepper:
             if name not in self._modules and isinstance(file, str):
                 self._modules.add(name)
                 news[name] = os.path.realpath(file)
-        return {"modules": news}
+        return news
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -9,13 +9,14 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
-
-from pytest_joules.model import Record
+from typing import NoReturn, TypeAlias, TypeVar, overload
 
 T = TypeVar("T")
+
+#: An object of JSON.
+Object: TypeAlias = "Mapping[str, object]"
 
 #: Of JSON, about so many bytes of memory may be taken.
 MOST_MEMORY = 400 * 2**20
@@ -37,7 +38,7 @@ def within(name: object) -> Iterator[None]:
         raise Bad(f"{shown(name)}: {error}") from None
 
 
-def decode(text: str) -> Record:
+def decode(text: str) -> dict[str, object]:
     """The object that the text is, without doubled keys and without what is no number."""
     needed = sys.getsizeof(text) + sum(each * text.count(character) for character, each in _MEMORY.items())
     if needed > MOST_MEMORY:
@@ -58,7 +59,7 @@ def decode(text: str) -> Record:
     return data
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) < len(pairs):
         double = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
@@ -79,7 +80,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def required(data: Record, key: str, kind: type[T]) -> T:
+def required(data: Object, key: str, kind: type[T]) -> T:
     """The value under ``key``, which must be there and of this kind."""
     if key not in data:
         raise Bad(f"{key!r} is missing")
@@ -89,38 +90,48 @@ def required(data: Record, key: str, kind: type[T]) -> T:
     return value
 
 
-def optional(data: Record, key: str, kind: type[Any], default: Any = None) -> Any:  # noqa: ANN401 - of the kind that is asked for
+@overload
+def optional(data: Object, key: str, kind: type[T]) -> T | None: ...
+
+
+@overload
+def optional(data: Object, key: str, kind: type[T], default: T) -> T: ...
+
+
+def optional(data: Object, key: str, kind: type[T], default: T | None = None) -> T | None:
     """The value under ``key``; ``default`` where there is none, or null."""
     value = data.get(key)
     return default if value is None else required(data, key, kind)
 
 
-def words(data: Record, key: str) -> str | None:
+def words(data: Object, key: str) -> str | None:
     """The text under ``key``, where there is one, short enough to be said in a sentence."""
-    value: str | None = optional(data, key, str)
+    value = optional(data, key, str)
     if value is not None and len(value) > 1000:
         raise Bad(f"{shown(key)} has {len(value)} characters: {shown(value)}")
     return value
 
 
-def list_of(data: Record, key: str, kind: type[T]) -> list[T]:
+def list_of(data: Object, key: str, kind: type[T]) -> list[T]:
     """The list under ``key``, all of one kind; empty where there is none."""
-    values = optional(data, key, list, [])
-    for value in values:
+    values: list[T] = []
+    for value in optional(data, key, list, []):
         if not isinstance(value, kind):
             raise Bad(f"{key!r} holds {shown(value)}")
-    return list(values)
+        values.append(value)
+    return values
 
 
-def one_of(data: Record, key: str, *allowed: str | None) -> Any:  # noqa: ANN401 - one of them
+def one_of(data: Object, key: str, *allowed: T) -> T:
     """The value under ``key``, which must be one of these; ``None`` where there is none."""
     value = data.get(key)
-    if value not in allowed:
-        raise Bad(f"{key!r} is {shown(value)}")
-    return value
+    for word in allowed:
+        if value == word:
+            return word
+    raise Bad(f"{key!r} is {shown(value)}")
 
 
-def count(data: Record, key: str, least: int) -> int:
+def count(data: Object, key: str, least: int) -> int:
     """The whole number under ``key``, from ``least`` to a milliard."""
     value = data.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 10**9:
@@ -140,7 +151,7 @@ def number(value: object, what: str, above: float | None = None) -> float:
     raise Bad(f"{what!r} holds {shown(value)}, which is no such quantity")
 
 
-def numbers(line: Record, key: str, above: float | None = None) -> tuple[float, ...]:
+def numbers(line: Object, key: str, above: float | None = None) -> tuple[float, ...]:
     """The list of joules or seconds under ``key``."""
     return tuple(number(value, key, above) for value in optional(line, key, list, []))
 

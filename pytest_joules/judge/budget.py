@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from pytest_joules.model import WOULD_BE, Measurement, Record
+from pytest_joules.model import WOULD_BE, BudgetRecord, BudgetVerdict, Measurement
 from pytest_joules.report.quantity import joules as show
 from pytest_joules.settings.budgets import Budget
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetVerdict:
+class JudgedBudget:
     """What a budget says of a measurement."""
 
     budget: Budget
-    verdict: Literal["ok", "over budget", "cannot tell"]
+    verdict: BudgetVerdict
     why: str | None = None
     """For ``over budget`` the whole sentence, for ``cannot tell`` the reason and the remedy."""
     details: str = ""
 
-    def as_record(self) -> Record:
+    def as_record(self) -> BudgetRecord:
         return {"joules": self.budget.joules, "verdict": self.verdict, "why": self.why}
 
 
@@ -34,15 +33,15 @@ def excess(ratio: float) -> str:
     return f"{percent:.0f} % over" if percent >= 9.95 else f"{percent:.1f} % over"
 
 
-def judge_budget(measurement: Measurement, budget: Budget, *, trust_estimates: bool, random: bool) -> BudgetVerdict:
+def judge_budget(measurement: Measurement, budget: Budget, *, trust_estimates: bool, random: bool) -> JudgedBudget:
     """Over budget is what costs more than the limit even at the lower end of its 95 % interval.
 
     What is not a quiet counter's reading (an estimate, a shared machine) can be over budget only if the user trusts it; what
     has no number, too few rounds or random examples cannot be judged.
     """
 
-    def cannot(why: str) -> BudgetVerdict:
-        return BudgetVerdict(budget, "cannot tell", why)
+    def cannot(why: str) -> JudgedBudget:
+        return JudgedBudget(budget, "cannot tell", why)
 
     summary = measurement.energy
     if measurement.resolution == "below":
@@ -53,11 +52,11 @@ def judge_budget(measurement: Measurement, budget: Budget, *, trust_estimates: b
     limit = budget.joules
     if summary["ci95"] is None:
         if summary["median"] <= limit:
-            return BudgetVerdict(budget, "ok")
+            return JudgedBudget(budget, "ok")
         return cannot(f"{show(summary['median'])} in a single round has no interval: allow more rounds or time")
     low, high = summary["ci95"]
     if low <= limit:
-        return BudgetVerdict(budget, "ok")
+        return JudgedBudget(budget, "ok")
     numbers = f"{show(summary['median'])} > {show(limit)}"
     facts = (
         f"{excess(summary['median'] / limit)} (95 % interval {show(low)} to {show(high)}, {measurement.rounds} rounds, "
@@ -78,4 +77,4 @@ def judge_budget(measurement: Measurement, budget: Budget, *, trust_estimates: b
             f"over by   {show(summary['median'] - limit)}  ({excess(summary['median'] / limit)})",
         )
     )
-    return BudgetVerdict(budget, "over budget", f"{numbers}: over energy budget, {facts}", details)
+    return JudgedBudget(budget, "over budget", f"{numbers}: over energy budget, {facts}", details)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from pytest_joules.model import Record
+from pytest_joules.model import ComparisonRecord, Verdict
 
+#: A suspect is measured again until it is none any more or has this many blocks.
 MOST_BLOCKS = 6
 
-
+#: Earlier sessions of the same code from which on the noise floor is the test's own.
 LEARNT_FROM = 5
+
+#: What helps beside other processes, where a stored baseline is compared with.
+WAY_OUT = "use a quiet machine, or --energy-against, which measures both sides in turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Case:
 class Comparison:
     """What came of a case."""
 
-    verdict: Literal["ok", "improved", "regressed", "cannot tell"]
+    verdict: Verdict
     ratio: float | None
     """Now over before; where there are earlier sessions of the same code, over the level of them all."""
     ci95: tuple[float, float] | None
@@ -66,7 +69,7 @@ class Comparison:
     held: float | None = None
     """Relative: what the threshold is held at, where the noise of the run does not carry the one that was asked for."""
 
-    def as_record(self, baseline: str, changed: Sequence[str] = ()) -> Record:
+    def as_record(self, baseline: str, changed: Sequence[str] = ()) -> ComparisonRecord:
         return {
             "baseline": baseline,
             "ratio": self.ratio,
@@ -82,6 +85,3 @@ class Comparison:
             "blocks": self.blocks,
             "changed": list(changed),
         }
-
-
-WAY_OUT = "use a quiet machine, or --energy-against, which measures both sides in turn"

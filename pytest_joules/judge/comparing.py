@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isclose
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from pytest_joules.judge.case import MOST_BLOCKS, WAY_OUT, Case
-from pytest_joules.judge.judgement import judge, looks_dearer
-from pytest_joules.model import DISTURBED, Record
+from pytest_joules.judge.verdict import judge, looks_dearer
+from pytest_joules.model import ComparisonRecord, HowMeasured, Record, disturbed, empty_record
 
 if TYPE_CHECKING:
     from pytest_joules.code.inventory import Texts
@@ -26,13 +25,12 @@ Again = Callable[[Sequence[str]], Mapping[str, Block]]
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class OtherTest:
     """A test on the other side."""
 
-    blocks: Sequence[Sequence[float]]
+    blocks: Sequence[Sequence[float]] = ()
     """Joules per iteration; a block a process."""
-    record: Record
-    """``source``, ``provenance``, ``resolution``, ``iterations`` at least."""
+    record: HowMeasured = field(default_factory=lambda: empty_record(""))
     functions: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str | None = None
     """Of all the code that the test executes."""
@@ -42,12 +40,21 @@ class Before:
     """Why nothing can be told of this test."""
 
 
+class OneSided(TypedDict, total=False):
+    """Tests that only one side has, or under another name."""
+
+    new: list[str]
+    gone: list[str]
+    renamed: dict[str, str]
+    """Node ids now by those before."""
+
+
 @dataclass(frozen=True, slots=True)
 class OtherSide:
     """What the tests are compared with."""
 
     name: str
-    tests: Mapping[str, Before]
+    tests: Mapping[str, OtherTest]
     created: str | None = None
     commit: str | None = None
     why: str | None = None
@@ -58,8 +65,8 @@ class OtherSide:
     """What else differs, and may be the cause of a difference."""
     texts: Texts | None = None
     """What the project's code says there."""
-    listed: Record = field(default_factory=dict)
-    """``new``, ``gone`` and ``renamed`` tests, where these are not all that ``tests`` lacks or has more."""
+    listed: OneSided = field(default_factory=OneSided)
+    """Where these are not all that ``tests`` lacks or has more."""
 
 
 class Comparing:
@@ -68,13 +75,13 @@ class Comparing:
     def __init__(self, other: OtherSide, threshold: float, texts: Texts | None = None) -> None:
         self.other = other
         self.threshold = threshold
-        self.comparisons: dict[str, Record] = {}
+        self.comparisons: dict[str, ComparisonRecord] = {}
         """By node id, once settled."""
         self.troubles: list[str] = []
         self._cases: dict[str, Case] = {}
         self._texts = texts
         self._functions: dict[str, Mapping[str, str]] = {}
-        self._counts: dict[str, Mapping[str, list[int]]] = {}
+        self._counts: dict[str, Mapping[str, Sequence[int]]] = {}
         self._cached: dict[str, str] = {}
         """When the tests that an earlier session measured were."""
 
@@ -91,8 +98,8 @@ class Comparing:
         case = self._case(before, record, random=random)
         self._cases[nodeid] = case
         self.add_code(record)
-        if case.cached:
-            self._cached[nodeid] = record["cached"]
+        if (measured := record["cached"]) is not None:
+            self._cached[nodeid] = measured
             return False
         return self._dearer(case)
 
@@ -116,7 +123,7 @@ class Comparing:
         # Whether that is significant is asked at the end. Until then nothing heavy is imported: it would change what is measured.
         return case.cannot is None and looks_dearer(case, self.threshold)
 
-    def _case(self, before: Before, record: Record, *, random: bool = False) -> Case:
+    def _case(self, before: OtherTest, record: Record, *, random: bool = False) -> Case:
         cached = record["cached"] is not None
         return Case(
             record["nodeid"],
@@ -125,9 +132,9 @@ class Comparing:
             sessions=_but_for(before.sessions, record) if cached else tuple(before.sessions),
             paired=self.other.paired,
             same_code=False,  # until the code is known
-            disturbed=not self.other.paired and (_disturbed(before.record) or _disturbed(record)),
+            disturbed=not self.other.paired and (disturbed(before.record["notes"]) or disturbed(record["notes"])),
             cached=cached,
-            own=record.get("own_share") or 0.0,
+            own=record["own_share"] or 0.0,
             iterations=record["iterations"],
             cannot=self.other.why or before.why or refusal(before.record, record, random=random, paired=self.other.paired),
         )
@@ -172,13 +179,13 @@ class Comparing:
     def _blame(self, regressed: set[str]) -> dict[str, list[str]]:
         if not regressed:
             return {}
-        from pytest_joules.code.changed import blame
+        from pytest_joules.code.blame import blame
 
         then = {nodeid: self.other.tests[nodeid].functions for nodeid in self._cases}
         return blame(then, self._functions, regressed, counts=self._counts, then=self.other.texts, present=self._texts)
 
 
-def refusal(before: Record, now: Record, *, random: bool, paired: bool = False) -> str | None:
+def refusal(before: HowMeasured, now: HowMeasured, *, random: bool, paired: bool = False) -> str | None:
     """Why two measurements of a test cannot be held against each other, and what to do; ``None`` where they can.
 
     ``paired``: they were made in turn.
@@ -208,19 +215,16 @@ def joules_of(record: Record) -> list[float]:
 
 def _but_for(sessions: Sequence[float], record: Record) -> tuple[float, ...]:
     """Other sessions than that which a cached record is of: it is ``now``, and not what was before as well."""
-    own = (record["energy"] or {}).get("median", math.nan)
-    places = [place for place, value in enumerate(sessions) if isclose(value, own, rel_tol=1e-8)]
+    own = record["energy"]["median"] if record["energy"] else math.nan
+    places = [place for place, value in enumerate(sessions) if math.isclose(value, own, rel_tol=1e-8)]
     return tuple(value for place, value in enumerate(sessions) if place not in places[-1:])
 
 
-def _same_code(before: Before, record: Record) -> bool:
-    code = record["code"] or {}
-    return before.fingerprint is not None and before.fingerprint == code.get("fingerprint") and not code.get("unknown")
-
-
-def _disturbed(record: Record) -> bool:
-    """Whether an estimate was made beside other processes; a counter's reading is then ``shared``, see :func:`refusal`."""
-    return DISTURBED in (record.get("notes") or ())
+def _same_code(before: OtherTest, record: Record) -> bool:
+    code = record["code"]
+    if code is None or before.fingerprint is None or code["unknown"]:
+        return False
+    return before.fingerprint == code["fingerprint"]
 
 
 def _tuples(blocks: Iterable[Iterable[float]]) -> tuple[tuple[float, ...], ...]:

@@ -19,6 +19,7 @@ from pytest_joules.model.notes import (
     NOT_AGAIN,
     OTHER,
     WOULD_BE,
+    disturbed,
 )
 from pytest_joules.model.records import (
     SCHEMA,
@@ -27,7 +28,9 @@ from pytest_joules.model.records import (
     Code,
     CommitRecord,
     ComparisonRecord,
+    HowMeasured,
     MachineRecord,
+    MedianRecord,
     PhasesRecord,
     PredictingRecord,
     PredictionOutcome,
@@ -70,8 +73,10 @@ __all__ = [
     "ComparisonRecord",
     "Counters",
     "Effort",
+    "HowMeasured",
     "MachineRecord",
     "Measurement",
+    "MedianRecord",
     "Phase",
     "Phases",
     "PhasesRecord",
@@ -98,6 +103,7 @@ __all__ = [
     "Verdict",
     "VersionsRecord",
     "WorkRecord",
+    "disturbed",
     "empty_record",
     "measured",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 #: Where a record counts how often the functions of its code ran: all functions that are not the project's.
 OTHER = "<other>"
@@ -16,3 +17,11 @@ NOT_AGAIN = re.compile(r"(?:round|block) \d+ .*did not pass.*")
 DISTURBED = "other processes used the machine meanwhile"
 #: What the reason begins with where a test is over its budget, and only nobody can vouch for that.
 WOULD_BE = "would be "
+
+
+def disturbed(notes: Collection[str]) -> bool:
+    """Whether an estimate was made beside other processes, by its notes: stored records say it nowhere else.
+
+    A counter's reading is then ``shared``.
+    """
+    return DISTURBED in notes

@@ -21,16 +21,21 @@ State = Literal["unchanged", "changed", "new", "unknown"]
 PredictionOutcome = Literal["hit", "false flag", "missed", "right", "unknown"]
 
 
-class Summary(TypedDict):
-    """Of samples, in their unit (see :func:`pytest_joules.stats.summarise`)."""
+class MedianRecord(TypedDict):
+    """What is kept of samples where little is."""
 
     median: float
+    ci95: list[float] | None
+    """Both ends of the 95 % interval of the median."""
+
+
+class Summary(MedianRecord):
+    """Of samples, in their unit (see :func:`pytest_joules.stats.summarise`)."""
+
     mean: float
     stdev: float | None
     iqr: float
     """Interquartile range."""
-    ci95: list[float] | None
-    """Both ends of the 95 % interval of the median."""
     cv: float | None
     """Coefficient of variation."""
 
@@ -113,7 +118,7 @@ class PredictionRecord(TypedDict):
     joules: float | None
     """Expected."""
     interval: list[float] | None
-    """Joules, 90 %."""
+    """Joules, 80 %."""
     ratio: float | None
     """Expected over last measured."""
     last: float | None
@@ -154,21 +159,23 @@ class Code(ReportedCode, total=False):
     """Calls and lines in a round, by the same names."""
 
 
-class Record(TypedDict):
-    """A test: an entry of ``tests`` in the report.
+class HowMeasured(TypedDict):
+    """How a test was measured: what two measurements must agree in to be compared."""
 
-    Made by :meth:`pytest_joules.model.Measurement.as_record`, or :func:`pytest_joules.model.empty_record`.
-    """
-
-    nodeid: str
-    outcome: str | None
-    """``passed``, ``failed``, ...; by session/reporting."""
     source: str | None
     """Names of the sources, joined by ``+``."""
     provenance: Provenance
     resolution: Resolution | None
     rounds: int
     iterations: int
+    notes: list[str]
+    """What a reader must know of this number, one short sentence each."""
+
+
+class _Record(HowMeasured):
+    nodeid: str
+    outcome: str | None
+    """``passed``, ``failed``, ...; by session/reporting."""
     energy: Summary | None
     """Joules per iteration."""
     duration: Summary | None
@@ -198,8 +205,16 @@ class Record(TypedDict):
     """By session/measuring."""
     cached: str | None
     """When an earlier session measured it, ISO 8601, by session/changed_only."""
-    notes: list[str]
-    """What a reader must know of this number, one short sentence each."""
+
+
+class Record(_Record, total=False):
+    """A test: an entry of ``tests`` in the report.
+
+    Made by :meth:`pytest_joules.model.Measurement.as_record`, or :func:`pytest_joules.model.empty_record`.
+    """
+
+    extra: dict[str, Any]
+    """Whatever third parties add."""
 
 
 class MachineRecord(TypedDict):
@@ -238,7 +253,7 @@ class SourceRecord(TypedDict):
     """Seconds between two updates of the counter; 0 where it is continuous."""
     uncertainty: float | None
     """Relative, one-sided."""
-    why: str
+    why: str | None
 
 
 class _Account(TypedDict):

@@ -5,21 +5,60 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
-from pytest_joules.model import Record
+from pytest_joules.model import PredictionOutcome
+
+if TYPE_CHECKING:
+    from pytest_joules.store import Store
+    from pytest_joules.store.entries import PastPrediction
 
 #: What became of a prediction (:mod:`pytest_joules.predict.outcomes`).
-OUTCOMES = ("hit", "missed", "false flag", "right")
+OUTCOMES: Sequence[PredictionOutcome] = ("hit", "missed", "false flag", "right")
 
 #: Of tests that something was predicted of: not those whose code was the same.
 _PREDICTED = ("changed", "new")
 
 
-def predictions(
-    store: Any,  # noqa: ANN401 - a Store, which is not imported for its name
-    told: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Record]:
+class Figures(TypedDict):
+    """Counts of tests by outcome, and what they say; a share is ``None`` where there were none."""
+
+    tests: int
+    predicted: int
+    """Of which something was expected, whose code was not the same."""
+    hits: int
+    missed: int
+    false: int
+    right: int
+    unclear: int
+    recall: float | None
+    """Of the tests that became dearer, the share that was flagged."""
+    precision: float | None
+    """Of the flagged ones, the share that became dearer."""
+    false_flags: float | None
+    """Of those that did not, the share that was flagged."""
+    coverage: float | None
+    """How often the measurement lay in the 80 % interval, of the predicted tests."""
+    median_error: float | None
+    """Median of |log10(measured / expected)|."""
+    last_error: float | None
+    """The same for the last measurement in the place of the expected one, on the same tests."""
+
+
+class SessionFigures(Figures):
+    session: int
+    created: str
+
+
+class Evaluation(TypedDict):
+    all: Figures
+    models: dict[str | None, Figures]
+    """By name."""
+    sessions: list[SessionFigures]
+    """The latest, the oldest first."""
+
+
+def predictions(store: Store, told: Callable[[int, int], None] = lambda done, total: None) -> list[PastPrediction]:
     """Every prediction in the history that was held against a measurement, the oldest first: ``prediction`` as in the report,
     with ``nodeid``, ``session`` and ``created``. ``told``: of how many sessions are done.
 
@@ -30,11 +69,10 @@ def predictions(
     return sorted(found, key=lambda entry: (entry["created"], entry["nodeid"]))
 
 
-def evaluate(found: Sequence[Record], sessions: int = 10) -> Record:
-    """``all``, ``models`` (by name) and the latest ``sessions`` (``created`` and counts), each with figures as in
-    :func:`figures`."""
+def evaluate(found: Sequence[PastPrediction], sessions: int = 10) -> Evaluation:
+    """Figures of all predictions, of each model's, and of the latest ``sessions``."""
     models = dict.fromkeys(entry["model"] for entry in found if entry["state"] in _PREDICTED)
-    by_session: dict[Any, list[Record]] = {}
+    by_session: dict[int, list[PastPrediction]] = {}
     for entry in found:
         by_session.setdefault(entry["session"], []).append(entry)
     return {
@@ -50,19 +88,15 @@ def evaluate(found: Sequence[Record], sessions: int = 10) -> Record:
     }
 
 
-def figures(found: Iterable[Record]) -> Record:
-    """Counts of tests by outcome, and of what they say:
-
-    - ``recall``: of the tests that became dearer, the share that was flagged; ``precision``: of the flagged ones, the share that
-      became dearer; ``false_flags``: of those that did not, the share that was flagged; ``None`` where there were none.
-    - ``coverage``: how often the measurement lay in the 80 % interval, of ``predicted`` tests.
-    - ``median_error``: median of |log10(measured / expected)|; ``last_error``: the same for the last measurement in the place of
-      the expected one, on the same tests.
-    """
+def figures(found: Iterable[PastPrediction]) -> Figures:
     entries = list(found)
     count = {outcome: sum(entry["outcome"] == outcome for entry in entries) for outcome in OUTCOMES}
     said = [entry for entry in entries if entry["state"] in _PREDICTED and entry["joules"] is not None]
-    inside = [entry["interval"][0] <= entry["measured"] <= entry["interval"][1] for entry in said if entry["interval"]]
+    inside = [
+        entry["interval"][0] <= entry["measured"] <= entry["interval"][1]
+        for entry in said
+        if entry["interval"] and entry["measured"] is not None
+    ]
     before = [entry for entry in said if entry["last"]]
     return {
         "tests": len(entries),
@@ -85,7 +119,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _error(pairs: Sequence[tuple[float, float]]) -> float | None:
+def _error(pairs: Sequence[tuple[float | None, float | None]]) -> float | None:
     """Of those above zero: logarithms have no other."""
-    known = [abs(math.log10(first / second)) for first, second in pairs if first > 0 and second > 0]
+    known = [abs(math.log10(first / second)) for first, second in pairs if first and second and first > 0 and second > 0]
     return median(known) if known else None

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
-from pytest_joules.predict.level.model import LevelModel
-from pytest_joules.predict.scoring.conformal import Conformal
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # whoever asks for a ModelError need not wait for numpy
     from pytest_joules.predict.change.model import ChangeModel
+    from pytest_joules.predict.level.model import LevelModel
+    from pytest_joules.predict.scoring.conformal import Conformal
 
 
-#: The file beside the history, in pytest's cache folder.
-NAME = "model.npz"
+#: How far a part of a model was off, as its file has it: a version's own figures.
+ErrorRecord: TypeAlias = "Mapping[str, Any]"
+
+
+class LearnedFrom(TypedDict, total=False):
+    """What a model was learned from."""
+
+    tests: int
+    projects: int
+    sessions: int
+    pairs: dict[str, int]
+    """Of versions, by where they come from: ``history``, ``explored``, ``shipped``."""
+    machine: str | None
+    source: str
 
 
 class ModelError(ValueError):
@@ -32,10 +43,9 @@ class Model:
     change: ChangeModel | None = None
     last: Conformal | None = None
     """How far a test's measurements lie apart while its code stays the same, in log10."""
-    summary: Mapping[str, Any] = field(default_factory=dict)
-    """What it was learned from: ``tests``, ``projects``, ``sessions``, ``pairs``, ``machine``, ``source``."""
-    error: Mapping[str, Any] = field(default_factory=dict)
-    """Cross-validated, by target and model."""
+    summary: LearnedFrom = field(default_factory=LearnedFrom)
+    error: Mapping[str, ErrorRecord] = field(default_factory=dict)
+    """Cross-validated, by :func:`level_key`, and of ``change``."""
     created: str = ""
     """When, as ISO 8601 in UTC."""
 

@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TextIO, cast
 
 import numpy as np
 
@@ -24,12 +24,9 @@ from pytest_joules import __version__
 from pytest_joules.files import checked, reading
 from pytest_joules.files.checked import Bad
 from pytest_joules.predict.level.model import LevelModel, within
-from pytest_joules.predict.model import Model, ModelError
+from pytest_joules.predict.model import LearnedFrom, Model, ModelError
 from pytest_joules.predict.scoring.arrays import Array
 from pytest_joules.predict.scoring.conformal import Conformal
-
-if TYPE_CHECKING:
-    pass
 
 SCHEMA = "pytest-joules-model/1"
 
@@ -106,7 +103,7 @@ def _arrays(model: Model) -> dict[str, Array]:
     return {name: np.array(array, dtype=array.dtype.newbyteorder("<"), order="C") for name, array in sorted(found.items())}
 
 
-def _hash(manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
+def _hash(manifest: Mapping[str, object], arrays: Mapping[str, Array]) -> str:
     found = hashlib.blake2b(digest_size=32)
     given = {key: value for key, value in manifest.items() if key != "hash"}
     found.update(json.dumps(given, sort_keys=True, separators=(",", ":")).encode())
@@ -144,7 +141,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         raise ModelError(f"the model {place} {error}: make a new one with joules train") from None
 
 
-def _unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
+def _unpacked(data: bytes) -> tuple[Mapping[str, object], dict[str, Array]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
@@ -186,7 +183,7 @@ def _check(members: list[zipfile.ZipInfo]) -> None:
         raise Bad(f"has a {_MANIFEST} of more than {_MOST_MANIFEST // 2**20} MiB")
 
 
-def _manifest(text: bytes) -> dict[str, Any]:
+def _manifest(text: bytes) -> Mapping[str, object]:
     from pytest_joules.predict.facts.features import SCHEMA as FEATURES
 
     try:
@@ -220,7 +217,7 @@ def _array(data: bytes) -> Array:
     return np.frombuffer(data, dtype=dtype, offset=file.tell()).reshape(shape)
 
 
-def _model(manifest: dict[str, Any], arrays: dict[str, Array]) -> Model:
+def _model(manifest: Mapping[str, object], arrays: dict[str, Array]) -> Model:
     level = {}
     for key, facts in checked.required(manifest, "levels", dict).items():
         if not isinstance(facts, dict):
@@ -239,7 +236,7 @@ def _model(manifest: dict[str, Any], arrays: dict[str, Array]) -> Model:
         level,
         change,
         last,
-        checked.required(manifest, "summary", dict),
+        cast("LearnedFrom", checked.required(manifest, "summary", dict)),
         checked.required(manifest, "error", dict),
         checked.required(manifest, "created", str),
     )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_joules.predict.choices import TARGETS
 from pytest_joules.predict.level.model import LevelModel, Levels
-from pytest_joules.predict.level.models import TARGETS
 from pytest_joules.predict.model import Model, level_key
 from pytest_joules.predict.protocol import Answer, Before, Question
 
 if TYPE_CHECKING:
-    from pytest_joules.predict.facts.facts import TestFacts
+    from pytest_joules.predict.facts.of_test import TestFacts
 
 #: Measured tests that a level model is corrected by, at most: a matrix of so many rows is inverted.
 _MOST_MEASURED = 200

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from pytest_joules.predict.facts.facts import TestFacts
+    from pytest_joules.predict.facts.of_test import TestFacts
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from pytest_joules.code import sources
+from pytest_joules.code import function_source
 from pytest_joules.code.graph import Graph
-from pytest_joules.code.project import content_digest
-from pytest_joules.model import Record
-from pytest_joules.predict.facts.added import added
-from pytest_joules.predict.facts.facts import facts_of
+from pytest_joules.code.hashing import file_digest
+from pytest_joules.model import PredictionRecord
+from pytest_joules.predict.facts.new_functions import added
+from pytest_joules.predict.facts.of_test import facts_of
 from pytest_joules.predict.protocol import Answer, Before, Predictor, Question
+
+if TYPE_CHECKING:
+    from pytest_joules.store.entries import LatestRecord
 
 #: What is no function, and what is said of a test where it has changed. Of the first ones all tests are told at once.
 EVERYWHERE = {
@@ -40,7 +44,7 @@ MOST_NEW = 50
 _MOST_PLACES = 5
 
 #: The stored sources of what is in the path of tests, by place and hash; it may fill in their ``counts``.
-Texts = Callable[[Sequence[Record]], Mapping[tuple[str, str], str]]
+Texts: TypeAlias = "Callable[[Sequence[LatestRecord]], Mapping[tuple[str, str], str]]"
 
 
 class PredictorError(ValueError):
@@ -77,8 +81,8 @@ class Changes:
         self._around: dict[tuple[str, ...], dict[str, str]] = {}
         self._added: dict[tuple[tuple[str, ...], frozenset[str]], dict[str, str]] = {}
 
-    def of(self, record: Record) -> tuple[str, ...]:
-        """The functions and statements in the path of a measured test (an entry of ``Store.latest``) that are others now."""
+    def of(self, record: LatestRecord) -> tuple[str, ...]:
+        """The functions and statements in the path of a measured test that are others now."""
         same = self._unchanged(record["files"])
         paths, changed = self._paths, []
         for key, before in record["code"]["functions"].items():
@@ -99,7 +103,7 @@ class Changes:
     def _digest(self, path: str) -> str:
         known = self._now.get(path)
         if known is None:
-            known = self._now[path] = content_digest(self.graph.project.path(path))
+            known = self._now[path] = file_digest(self.graph.project.path(path))
         return known
 
     def _hash(self, key: str) -> str:
@@ -126,22 +130,22 @@ class Changes:
             self._added[changed, met] = added(self.graph, changed, known)
         return self._added[changed, met]
 
-    def question(self, record: Record, changed: Sequence[str], texts: Mapping[tuple[str, str], str]) -> Question:
+    def question(self, record: LatestRecord, changed: Sequence[str], texts: Mapping[tuple[str, str], str]) -> Question:
         """What is asked of a test that was measured. ``texts``: the stored sources of its path."""
         facts = facts_of(record["nodeid"], record["code"], texts)
         now = dict(facts.sources)
         for key in changed:
-            text = sources.source(self.graph.project, key) if "::" in key and self._hash(key) != "gone" else None
+            text = function_source.source(self.graph.project, key) if "::" in key and self._hash(key) != "gone" else None
             if text is None:
                 now.pop(key, None)
             else:
                 now[key] = text
         now |= self._new(tuple(key for key in changed if "::" in key), now)
-        before = Before(record["joules"], record["seconds"], facts.sources, facts.counts, record["created"])
+        before = Before(record["joules"], record["seconds"] or 0.0, facts.sources, facts.counts, record["created"])
         return Question(replace(facts, sources=now), before, tuple(changed))
 
 
-def questions_on_disk(latest: Mapping[str, Record], texts: Mapping[tuple[str, str], str], graph: Graph) -> list[Question]:
+def questions_on_disk(latest: Mapping[str, LatestRecord], texts: Mapping[tuple[str, str], str], graph: Graph) -> list[Question]:
     """A question for each measured test in whose path functions are not as they were. ``texts``: the stored sources."""
     changes = Changes(graph)
     changed = {nodeid: keys for nodeid, record in latest.items() if (keys := changes.of(record))}
@@ -200,14 +204,14 @@ def _wrong(answer: object) -> str | None:
 
 def foretell(
     tests: Sequence[Test],
-    latest: Mapping[str, Record],
+    latest: Mapping[str, LatestRecord],
     texts: Texts,
     predictor: Callable[[], Predictor],
     changes: Changes,
     *,
     threshold: float,
     new: Callable[[Sequence[Test]], Sequence[Question]] | None = None,
-) -> dict[str, Record]:
+) -> dict[str, PredictionRecord]:
     """A prediction (``record["prediction"]``) for each test.
 
     ``latest``: their last measurements, as ``Store.latest`` gives them. ``predictor`` is made only where there is something to
@@ -216,7 +220,7 @@ def foretell(
     Raises:
         PredictorError: the predictor failed.
     """
-    result: dict[str, Record] = {}
+    result: dict[str, PredictionRecord] = {}
     asked: list[tuple[Test, tuple[str, ...]]] = []
     never: list[Test] = []
     for test in tests:
@@ -252,15 +256,17 @@ def foretell(
     return {test.nodeid: result[test.nodeid] for test in tests}
 
 
-def _around(record: Record, test: Test) -> tuple[str, ...]:
+def _around(record: LatestRecord, test: Test) -> tuple[str, ...]:
     """What is no function and not as it was."""
     stored, now = record["code"]["functions"], test.surroundings
     return tuple(name for name in SURROUNDINGS if name in now and stored.get(name) != now[name])
 
 
-def _empty(test: Test, record: Record | None, threshold: float) -> Record:
+def _empty(test: Test, record: LatestRecord | None, threshold: float) -> PredictionRecord:
     last = record["joules"] if record is not None else None
-    limits = [(last * (1 + threshold), "threshold")] if last is not None else []
+    limits: list[tuple[float, Literal["threshold", "budget"]]] = []
+    if last is not None:
+        limits.append((last * (1 + threshold), "threshold"))
     if test.budget is not None:
         limits.append((test.budget, "budget"))
     limit, limited_by = min(limits, default=(None, None))
@@ -286,11 +292,11 @@ def _empty(test: Test, record: Record | None, threshold: float) -> Record:
     }
 
 
-def _not_known(record: Record) -> str:
+def _not_known(record: LatestRecord) -> str:
     return f"not all of its code is known: {', '.join(record['code']['unknown'])}"
 
 
-def _unasked(test: Test, record: Record, around: Sequence[str], threshold: float) -> Record:
+def _unasked(test: Test, record: LatestRecord, around: Sequence[str], threshold: float) -> PredictionRecord:
     """Of a test in whose path no function has changed."""
     result = _empty(test, record, threshold)
     if around or record["code"]["unknown"]:
@@ -299,7 +305,9 @@ def _unasked(test: Test, record: Record, around: Sequence[str], threshold: float
     return result | {"state": "unchanged", "model": "last", "joules": record["joules"], "ratio": 1.0}
 
 
-def _answered(name: str, test: Test, record: Record | None, keys: Sequence[str], answer: Answer, *, threshold: float) -> Record:
+def _answered(
+    name: str, test: Test, record: LatestRecord | None, keys: Sequence[str], answer: Answer, *, threshold: float
+) -> PredictionRecord:
     result = _empty(test, record, threshold) | {
         "model": name,
         "because": list(answer.because[:_MOST_PLACES]),

@@ -1,8 +1,8 @@
 """Models of others: offered by plugins, and files that only joblib or pickle can read.
 
 Reading such a file runs whatever it says. So it is read only where somebody named its SHA-256, and the very bytes that were
-hashed are the ones that are read. A name that the repository under test could have written itself (an ini file, ``addopts``,
-a conftest) vouches for nothing: for a file inside the repository, only the command line counts.
+hashed are the ones that are read. Only the command line names it: an ini file or ``addopts``, which the repository under test
+could have written itself, vouches for nothing.
 """
 
 from __future__ import annotations
@@ -12,14 +12,10 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_joules.files import checked, reading
 from pytest_joules.predict.model import ModelError
 from pytest_joules.predict.protocol import Predictor
-
-if TYPE_CHECKING:
-    pass
 
 OPTION = "--energy-trust-model"
 
@@ -69,13 +65,6 @@ def _read(data: bytes, place: Path) -> object:
             f"the model {place} cannot be read by joblib ({what}): make it anew with what is installed here"
         ) from None
     return found
-
-
-def inside(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> bool:
-    """Whether a file lies in the repository under test, by name or by what the name leads to."""
-    folder = Path(root).resolve()
-    named, real = Path(os.path.abspath(path)), Path(path).resolve()  # noqa: PTH100 - resolve() follows links
-    return any(place.is_relative_to(known) for place in (named, real) for known in (folder, Path(root).absolute()))
 
 
 def checked_predictor(found: object, what: str) -> Predictor:

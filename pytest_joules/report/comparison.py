@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from pytest_joules.model import Record, Report
+from pytest_joules.model import ComparisonRecord, Record, Report, RunComparisonRecord, Verdict
 from pytest_joules.report import quantity
 from pytest_joules.report.text import sentence, whole
 
@@ -19,8 +20,23 @@ _NAMES = 3
 _FIGURES = re.compile(r"<?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?")
 
 
+class _Compared(NamedTuple):
+    """A test, and what came of comparing it."""
+
+    record: Record
+    comparison: ComparisonRecord
+
+    @property
+    def nodeid(self) -> str:
+        return whole(self.record["nodeid"])
+
+    @property
+    def ratio(self) -> float:
+        return self.comparison["ratio"] or 1.0
+
+
 def lines(
-    report: Report, width: int, rows: int | None = 20, encoding: str = "utf-8", all_with: str = "--energy-top=0"
+    report: Report, width: int, rows: int | None = None, encoding: str = "utf-8", all_with: str = "--energy-top=0"
 ) -> list[str]:
     """The comparison of a run, no line wider than ``width``; empty where nothing was compared.
 
@@ -28,28 +44,22 @@ def lines(
     shows all.
     """
     facts = report.comparison
-    compared = [record for record in report.tests if record["comparison"] is not None]
     if facts is None:
         return []
-    result: list[str] = []
-    regressed = sorted(_of(compared, "regressed"), key=lambda record: (-_ratio(record), record["nodeid"]))
+    compared = _compared(report)
+    regressed = sorted(_of(compared, "regressed"), key=lambda test: (-test.ratio, test.nodeid))
     shown = regressed[:rows] if rows else regressed
-    for record in shown:
-        result += sentence(f"REGRESSED {whole(record['nodeid'])} {_since(record)}", width, encoding)
+    said = [f"REGRESSED {test.nodeid} {_since(test)}" for test in shown]
     if len(shown) < len(regressed):
-        text = f"… and {len(regressed) - len(shown)} more regressed, each by less: {all_with} shows all"
-        result += sentence(text, width, encoding)
-    improved = sorted(_of(compared, "improved"), key=lambda record: (_ratio(record), record["nodeid"]))
-    for record in improved[:_FEW]:
-        result += sentence(f"IMPROVED {whole(record['nodeid'])} {_since(record)}", width, encoding)
+        said.append(f"… and {len(regressed) - len(shown)} more regressed, each by less: {all_with} shows all")
+    improved = sorted(_of(compared, "improved"), key=lambda test: (test.ratio, test.nodeid))
+    said += [f"IMPROVED {test.nodeid} {_since(test)}" for test in improved[:_FEW]]
     if len(improved) > _FEW:
-        result += sentence(f"… and {len(improved) - _FEW} more improved, each by less", width, encoding)
-    for text in (*_undecided(_of(compared, "cannot tell")), *_held(facts), *_others(facts), *facts.get("notes", ())):
-        result += sentence(text, width, encoding)
-    if any(record["provenance"] == "estimated" and record["comparison"]["ratio"] is not None for record in compared):
-        text = "estimates: on one machine and one estimate model the systematic error cancels in the ratio"
-        result += sentence(text, width, encoding)
-    return result + sentence(_outcome(facts, compared), width, encoding)
+        said.append(f"… and {len(improved) - _FEW} more improved, each by less")
+    said += [*_undecided(_of(compared, "cannot tell")), *_held(facts), *_others(facts), *facts.get("notes", ())]
+    if any(test.record["provenance"] == "estimated" and test.comparison["ratio"] is not None for test in compared):
+        said.append("estimates: on one machine and one estimate model the systematic error cancels in the ratio")
+    return [line for text in (*said, _outcome(facts, compared)) for line in sentence(text, width, encoding)]
 
 
 def brief(report: Report) -> list[str]:
@@ -57,43 +67,43 @@ def brief(report: Report) -> list[str]:
     facts = report.comparison
     if facts is None:
         return []
-    compared = [record for record in report.tests if record["comparison"] is not None]
-    spared = [record for record in _of(compared, "regressed") if record["outcome"] == "passed"]
+    compared = _compared(report)
+    spared = [test for test in _of(compared, "regressed") if test.record["outcome"] == "passed"]
     found = []
     if spared:
-        told = [f"{whole(record['nodeid'])} {quantity.ratio(record['comparison']['ratio'])}×" for record in spared]
+        told = [f"{test.nodeid} {quantity.ratio(test.comparison['ratio'])}×" for test in spared]
         found.append(f"REGRESSED {some(told)}, and nothing fails: this run accepts it, or --energy-fail-on leaves it out")
     return [*found, *_undecided(_of(compared, "cannot tell"))[:1], *_held(facts), _outcome(facts, compared)]
 
 
-def headline(comparison: Record) -> str:
+def headline(comparison: ComparisonRecord) -> str:
     """A regression in one line: ``regressed 1.34× since main; changed in its path: shop.cart.total, shop.tax.rate``."""
     return "; ".join((f"{comparison['verdict']} {ratio(comparison)}", *changed(comparison)))
 
 
-def ratio(comparison: Record) -> str:
+def ratio(comparison: ComparisonRecord) -> str:
     """``1.34× since main``."""
     return f"{quantity.ratio(comparison['ratio'])}× since {comparison['baseline']}"
 
 
-def moved(comparison: Record) -> str:
+def moved(comparison: ComparisonRecord) -> str:
     """``3.10 J -> 4.15 J``; empty where that is not known."""
     before, now = comparison.get("before"), comparison.get("now")
     return f"{quantity.joules(before)} -> {quantity.joules(now)}" if before is not None and now is not None else ""
 
 
-def changed(comparison: Record) -> list[str]:
+def changed(comparison: ComparisonRecord) -> list[str]:
     """What is to blame, if that is known."""
     return [f"changed in its path: {some([dotted(place) for place in comparison['changed']])}"] if comparison["changed"] else []
 
 
-def _since(record: Record) -> str:
+def _since(test: _Compared) -> str:
     """By how much a test has changed, and how sure that is: ``1.34× since main (1.30 to 1.39; 20 rounds); changed …``."""
-    comparison = record["comparison"]
+    comparison = test.comparison
     interval, blocks = comparison["ci95"], comparison["blocks"]
     facts = [whole(text)] if (text := moved(comparison)) else []
     facts += [f"{quantity.ratio(interval[0])} to {quantity.ratio(interval[1])}"] if interval else []
-    facts.append(f"{record['rounds']} rounds" + (f", {blocks} processes" if blocks > 1 else ""))
+    facts.append(f"{test.record['rounds']} rounds" + (f", {blocks} processes" if blocks > 1 else ""))
     return "; ".join((f"{ratio(comparison)} ({'; '.join(facts)})", *changed(comparison)))
 
 
@@ -114,46 +124,50 @@ def dotted(place: str) -> str:
     return ".".join(part for part in (*parts, name) if part)
 
 
-def _undecided(records: Sequence[Record]) -> list[str]:
+def _undecided(tests: Sequence[_Compared]) -> list[str]:
     """A sentence for each reason; reasons that differ only in their figures are one."""
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(_FIGURES.sub("0", _why(record)), []).append(record)
+    groups: dict[str, list[_Compared]] = {}
+    for test in tests:
+        groups.setdefault(_FIGURES.sub("0", _why(test)), []).append(test)
     ordered = sorted(groups.values(), key=lambda group: -len(group))
     found = []
     for group in ordered[:_FEW]:
         which = f"{len(group)} tests, such as " if len(group) > 1 else ""
-        found.append(f"cannot tell of {which}{whole(group[0]['nodeid'])}: {_why(group[0])}")
+        found.append(f"cannot tell of {which}{group[0].nodeid}: {_why(group[0])}")
     rest = sum(map(len, ordered[_FEW:]))
     if rest:
         found.append(f"… and of {rest} more, for {len(ordered) - _FEW} other reasons: the JSON has them all")
     return found
 
 
-def _why(record: Record) -> str:
-    return (record["comparison"]["why"] or "no reason given").rstrip(".")
+def _why(test: _Compared) -> str:
+    return (test.comparison["why"] or "no reason given").rstrip(".")
 
 
-def _held(facts: Record) -> list[str]:
+def _held(facts: RunComparisonRecord) -> list[str]:
     """That smaller changes than the threshold that was asked for would be taken from noise."""
-    if facts.get("held") is None:
+    held, asked = facts.get("held"), facts["threshold"]
+    if held is None:
         return []
-    held, asked = 100 * facts["held"], 100 * facts["threshold"]
-    return [f"threshold held at {held:.2g} %, not {asked:.3g} %: by less, a machine's drift may move unchanged tests"]
+    return [f"threshold held at {100 * held:.2g} %, not {100 * asked:.3g} %: by less, a machine's drift may move unchanged tests"]
 
 
-def _others(facts: Record) -> list[str]:
+def _one_sided(facts: RunComparisonRecord) -> list[tuple[str, list[str]]]:
+    return [(word, nodeids) for word, nodeids in (("new", facts["new"]), ("gone", facts["gone"])) if nodeids]
+
+
+def _others(facts: RunComparisonRecord) -> list[str]:
     """Tests that only one of the two sides has."""
-    found = [f"{word} since {facts['baseline']}: {some([*map(whole, facts[word])])}" for word in ("new", "gone") if facts[word]]
+    found = [f"{word} since {facts['baseline']}: {some([*map(whole, nodeids)])}" for word, nodeids in _one_sided(facts)]
     if facts["renamed"]:
         found.append(f"renamed: {some([f'{whole(before)} -> {whole(now)}' for before, now in facts['renamed'].items()])}")
     return found
 
 
-def _outcome(facts: Record, compared: Sequence[Record]) -> str:
-    counts = Counter(record["comparison"]["verdict"] for record in compared)
+def _outcome(facts: RunComparisonRecord, compared: Sequence[_Compared]) -> str:
+    counts = Counter[str](test.comparison["verdict"] for test in compared)
     verdicts = [f"{counts[word]} {word}" for word in ("ok", "improved", "regressed", "cannot tell") if counts[word]]
-    one_sided = [f"{len(facts[word])} {word}" for word in ("new", "gone") if facts[word]]
+    one_sided = [f"{len(nodeids)} {word}" for word, nodeids in _one_sided(facts)]
     others = [f"{len(facts['renamed'])} renamed"] if facts["renamed"] else []
     others += [f"not compared: {', '.join(one_sided)}"] if one_sided else []
     # The name of a revision says already which commit it is.
@@ -165,12 +179,12 @@ def _outcome(facts: Record, compared: Sequence[Record]) -> str:
     return f"compared with {facts['baseline']}{said}: " + "; ".join((", ".join(verdicts) or nothing, *others))
 
 
-def _of(records: Sequence[Record], verdict: str) -> list[Record]:
-    return [record for record in records if record["comparison"]["verdict"] == verdict]
+def _compared(report: Report) -> list[_Compared]:
+    return [_Compared(record, found) for record in report.tests if (found := record["comparison"]) is not None]
 
 
-def _ratio(record: Record) -> float:
-    return float(record["comparison"]["ratio"] or 1.0)
+def _of(tests: Sequence[_Compared], verdict: Verdict) -> list[_Compared]:
+    return [test for test in tests if test.comparison["verdict"] == verdict]
 
 
 def some(names: Sequence[str]) -> str:

@@ -30,8 +30,8 @@ def write(report: Report, path: str | os.PathLike[str]) -> None:
 
 def _write(report: Report, file: TextIO) -> None:
     domains = list(dict.fromkeys(name for test in report.tests for sample in test["samples"] for name in sample["domains"]))
-    commit = report.commit or {}
-    machine = [report.machine.get(key) for key in ("id", "cpu", "python")]
+    commit = report.commit["id"] if report.commit else None
+    machine = [report.machine["id"], report.machine["cpu"], report.machine["python"]]
     rows = csv.writer(file)
     rows.writerow(
         (
@@ -41,8 +41,8 @@ def _write(report: Report, file: TextIO) -> None:
         )
     )
     for test in report.tests:
-        about = [test[key] for key in ("nodeid", "outcome", "source", "provenance", "resolution")]
-        when = [None, test["cached"]] if test["cached"] is not None else [commit.get("id"), report.created]
+        about = [test["nodeid"], test["outcome"], test["source"], test["provenance"], test["resolution"]]
+        when = [None, test["cached"]] if test["cached"] is not None else [commit, report.created]
         for number, sample in enumerate(test["samples"], 1):
             values = [sample["energy"], sample["duration"], sample["tsc"], *map(sample["domains"].get, domains)]
             rows.writerow(map(_cell, [*about, sample["block"], number, test["iterations"], *values, *machine, *when]))

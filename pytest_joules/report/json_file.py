@@ -22,12 +22,11 @@ def write(report: Report, path: str | os.PathLike[str]) -> None:
 
 
 def _write(report: Report, file: TextIO) -> None:
-    shared = report.as_record()
-    tests = shared.pop("tests")
     file.write("{\n")
-    for key, value in shared.items():
-        file.write(f"{text(key)}: {text(value)},\n")
+    for key, value in report.as_record().items():
+        if key != "tests":
+            file.write(f"{text(key)}: {text(value)},\n")
     file.write('"tests": [')
-    for place, record in enumerate(tests):
+    for place, record in enumerate(report.tests):
         file.write(("," if place else "") + "\n" + text(record))
     file.write("\n]\n}\n")

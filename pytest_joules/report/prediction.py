@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from pytest_joules.model import Record
+from pytest_joules.model import PredictingRecord, PredictionRecord
 from pytest_joules.report import quantity
 from pytest_joules.report.comparison import dotted, indented, some
 from pytest_joules.report.text import sentence, whole
@@ -15,7 +15,11 @@ _FEW = 3
 
 
 def lines(
-    predictions: Mapping[str, Record], account: Record, width: int, rows: int | None = 20, encoding: str = "utf-8"
+    predictions: Mapping[str, PredictionRecord],
+    account: PredictingRecord,
+    width: int,
+    rows: int | None = None,
+    encoding: str = "utf-8",
 ) -> list[str]:
     """The section before tests run, no line wider than ``width``.
 
@@ -30,24 +34,26 @@ def lines(
     if len(shown) < len(flagged):
         more = f"… and {len(flagged) - len(shown)} more, each expected to grow by less: --energy-top=0 shows all"
         result += sentence(more, width, encoding)
-    for text in (*_counts(predictions, account), *_cost(account)):
+    for text in (*_counts(predictions, account), *_cost(account), *_loss(account)):
         result += sentence(text, width, encoding)
     return result
 
 
-def _badness(predictions: Mapping[str, Record]) -> Callable[[str], tuple[float, str]]:
+def _badness(predictions: Mapping[str, PredictionRecord]) -> Callable[[str], tuple[float, str]]:
     def key(nodeid: str) -> tuple[float, str]:
         entry = predictions[nodeid]
-        ratio = entry["ratio"] if entry["ratio"] is not None else entry["joules"] / entry["limit"]
-        return -ratio, nodeid
+        ratio, expected, limit = entry["ratio"], entry["joules"], entry["limit"]
+        if ratio is None and expected is not None and limit:
+            ratio = expected / limit
+        return -(ratio or 0.0), nodeid
 
     return key
 
 
-def headline(prediction: Record) -> str:
+def headline(prediction: PredictionRecord) -> str:
     """A flagged test in one line: ``expected 1.50× its last 1.00 J (80 % interval 1.20 J to 1.80 J): shop.cart.total: its loop
     runs 4x as often``."""
-    low, high = prediction["interval"]
+    low, high = prediction["interval"] or (None, None)
     expected = quantity.joules(prediction["joules"])
     if prediction["last"] is not None:
         expected = f"{quantity.ratio(prediction['ratio'])}× its last {quantity.joules(prediction['last'])}"
@@ -58,9 +64,9 @@ def headline(prediction: Record) -> str:
     return ": ".join((said, *reasons, *filter(None, [prediction["why"].rstrip(".")])))
 
 
-def details(prediction: Record) -> str:
+def details(prediction: PredictionRecord) -> str:
     """A flagged test in a section of its own."""
-    low, high = prediction["interval"]
+    low, high = prediction["interval"] or (None, None)
     last = (
         f"{quantity.joules(prediction['last'])}  ({prediction['since']})" if prediction["last"] is not None else "never measured"
     )
@@ -91,7 +97,7 @@ def outcome(outcomes: Mapping[str, int]) -> str | None:
     return f"predicted: {'; '.join(parts)}"
 
 
-def _counts(predictions: Mapping[str, Record], account: Record) -> list[str]:
+def _counts(predictions: Mapping[str, PredictionRecord], account: PredictingRecord) -> list[str]:
     words = [
         f"{account['unchanged']} unchanged",
         f"{account['changed']} changed" + (f" ({account['flagged']} expected to cost more)" if account["changed"] else ""),
@@ -111,7 +117,7 @@ def _counts(predictions: Mapping[str, Record], account: Record) -> list[str]:
     return result
 
 
-def _cost(account: Record) -> list[str]:
+def _cost(account: PredictingRecord) -> list[str]:
     """What predicting drew, against what it saved."""
     drew = f"predicting took {quantity.seconds(account['seconds'])}"
     if account["joules"] is not None:
@@ -123,18 +129,21 @@ def _cost(account: Record) -> list[str]:
             drew += f", {shown} one pass over these tests"
     if account["deselected"]:
         saved = f"{_number(account['deselected'], 'test')} left out save{'s' if account['deselected'] == 1 else ''}"
-        result = [f"{drew}; {saved} {quantity.joules(account['saved'])}"]
-    else:
-        result = [drew]
+        drew += f"; {saved} {quantity.joules(account['saved'])}"
+    return [drew]
+
+
+def _loss(account: PredictingRecord) -> list[str]:
+    """That predicting does not pay."""
     balance, sessions = account.get("balance"), account.get("sessions", 1)
-    if sessions > 1 and balance is not None and balance[1] < balance[0]:
-        spent, saved = balance
-        remedy = "" if saved else " (--energy-predict-only leaves out what is not expected to cost more)"
-        result.append(
-            f"over the last {_number(sessions, 'session')} predicting drew {quantity.joules(spent)} and saved "
-            f"{quantity.joules(saved)}: it costs more than it saves{remedy}"
-        )
-    return result
+    if balance is None or sessions < 2 or balance[1] >= balance[0]:
+        return []
+    drew, saved = balance
+    remedy = "" if saved else " (--energy-predict-only leaves out what is not expected to cost more)"
+    return [
+        f"over the last {_number(sessions, 'session')} predicting drew {quantity.joules(drew)} and saved "
+        f"{quantity.joules(saved)}: it costs more than it saves{remedy}"
+    ]
 
 
 def _number(count: int, word: str) -> str:

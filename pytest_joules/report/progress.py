@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from pytest_joules.clock import CLOCKS
-from pytest_joules.report.text import display_width, encodable, shorten_end
+from pytest_joules.report.text import display_width, encodable, encoding_of, shorten_end
 
 #: Seconds after which somebody waits.
 AFTER = 10.0
@@ -65,7 +65,7 @@ class Shown:
 
     def show(self, text: str, room: int) -> None:
         """In the place of what is shown, in at most ``room`` columns."""
-        text = encodable(shorten_end(text, room), getattr(self._stream, "encoding", None) or "utf-8") if room > 20 else ""
+        text = encodable(shorten_end(text, room), encoding_of(self._stream)) if room > 20 else ""
         width = display_width(text)
         blank = max(0, self._width - width)
         if width or blank:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-from pytest_joules.model import Record
+from pytest_joules.model import MedianRecord
 
 UNAVAILABLE = "unavailable"
 """What is written for ``None``, NaN and infinity: never a zero."""
@@ -38,9 +38,15 @@ def watts(value: float | None) -> str:
     return _prefixed(value, "W", -6, 3)
 
 
-def relative_half_width(summary: Record | None) -> float | None:
+def median_of(summary: MedianRecord | None) -> float | None:
+    """The median that a summary has; ``None`` where it has no number."""
+    value = summary["median"] if summary else None
+    return value if value is not None and math.isfinite(value) else None
+
+
+def relative_half_width(summary: MedianRecord | None) -> float | None:
     """Half the width of a summary's 95 % interval over its median (0.02 is ±2 %); ``None`` where either is unknown."""
-    if summary is None or summary.get("ci95") is None or not summary.get("median"):
+    if summary is None or summary["ci95"] is None or not summary["median"]:
         return None
     low, high = summary["ci95"]
     share = (high - low) / 2 / abs(summary["median"])

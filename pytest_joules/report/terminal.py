@@ -6,8 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from pytest_joules.model import FEWER_ROUNDS, NOT_AGAIN, Record, Report
+from pytest_joules.model import FEWER_ROUNDS, NOT_AGAIN, BudgetRecord, Record, Report, Summary
 from pytest_joules.report import comparison, prediction, quantity
+from pytest_joules.report.quantity import median_of
 from pytest_joules.report.table import Column, fits, table
 from pytest_joules.report.text import last_part, sentence, shorten_nodeid, whole
 
@@ -30,32 +31,33 @@ _NOTES = (
 _ENDED = {"failed": "failed", "error": "error", "crashed": "stopped", "interrupted": "stopped"}
 
 
-def lines(report: Report, width: int, rows: int | None = 20, encoding: str = "utf-8") -> list[str]:
+def lines(report: Report, width: int, rows: int | None = None, encoding: str = "utf-8") -> list[str]:
     """The report for a terminal, none of its lines wider than ``width`` columns.
 
     ``rows`` is how many tests the table shows at most (``None`` or 0: all), the most joules first. ``encoding`` is that of
     the terminal: characters that it lacks are replaced before the widths are counted. Empty where the report has no tests.
     """
     width = max(width, 1)
-    measured = [record for record in report.tests if _median(record["energy"]) is not None]
-    measured.sort(key=lambda record: (-(_median(record["energy"]) or 0.0), record["nodeid"]))
+    measured = [record for record in report.tests if median_of(record["energy"]) is not None]
+    measured.sort(key=lambda record: (-(median_of(record["energy"]) or 0.0), record["nodeid"]))
     shown = measured[:rows] if rows else measured
     result: list[str] = []
     if shown:
-        grid, legend = _tests(shown, width, encoding, (report.comparison or {}).get("baseline", "before"))
+        grid, legend = _tests(shown, width, encoding, report.comparison["baseline"] if report.comparison else "before")
         result += grid
         if len(shown) < len(measured):
             result += sentence(f"… and {len(measured) - len(shown)} more, each less: --energy-top=0 shows all", width, encoding)
         result += legend
     for text in _sentences(report, measured):
         result += sentence(text, width, encoding)
-    over = [record for record in report.tests if (record["budget"] or {}).get("verdict") == "over budget"]
-    for record in over[:rows] if rows else over:
-        result += sentence(f"OVER BUDGET {whole(record['nodeid'])} {whole(numbers(record))}", width, encoding)
+    budgets = [(record, budget) for record in report.tests if (budget := record["budget"]) is not None]
+    over = [(record, budget) for record, budget in budgets if budget["verdict"] == "over budget"]
+    for record, budget in over[:rows] if rows else over:
+        result += sentence(f"OVER BUDGET {whole(record['nodeid'])} {whole(numbers(record, budget))}", width, encoding)
     if rows and len(over) > rows:
         result += sentence(f"… and {len(over) - rows} more over their budgets: --energy-top=0 shows all", width, encoding)
     result += comparison.lines(report, width, rows, encoding)
-    result += _undecided(report.tests, width, rows, encoding)
+    result += _undecided(budgets, width, rows, encoding)
     return result
 
 
@@ -67,10 +69,10 @@ def _tests(records: Sequence[Record], width: int, encoding: str, baseline: str) 
     occurring = [note for note in _NOTES if any(note[1] in notes for notes in noted)]
     columns = [
         Column("test", [record["nodeid"] for record in records], shorten=shorten_nodeid, least=last_part),
-        Column("energy", [quantity.joules(_median(record["energy"])) for record in records], "right"),
+        Column("energy", [quantity.joules(median_of(record["energy"])) for record in records], "right"),
         Column("±", [_interval(record["energy"]) for record in records], "right", drop=5),
-        Column("power", [quantity.watts(_median(record["power"])) for record in records], "right", drop=2),
-        Column("time", [quantity.seconds(_median(record["duration"])) for record in records], "right", drop=3),
+        Column("power", [quantity.watts(median_of(record["power"])) for record in records], "right", drop=2),
+        Column("time", [quantity.seconds(median_of(record["duration"])) for record in records], "right", drop=3),
         Column("rounds", [str(record["rounds"]) for record in records], "right", drop=1),
     ]
     if any(record["net_energy"] is not None for record in records):  # idle power was measured: what is above it
@@ -108,9 +110,10 @@ def _few_because(record: Record) -> str:
 
 
 def _notes(record: Record, every_estimated: bool) -> list[str]:
-    over = (record["budget"] or {}).get("verdict") == "over budget"
-    verdict = (record["comparison"] or {}).get("verdict")
-    foretold = bool((record["prediction"] or {}).get("failed"))
+    budget, compared, foretelling = record["budget"], record["comparison"], record["prediction"]
+    over = budget is not None and budget["verdict"] == "over budget"
+    verdict = compared["verdict"] if compared is not None else None
+    foretold = foretelling is not None and foretelling.get("failed", False)
     ended = _ENDED.get(record["outcome"] or "", "")
     occurs = {
         "over budget": over,
@@ -131,32 +134,27 @@ def _notes(record: Record, every_estimated: bool) -> list[str]:
 
 def _sentences(report: Report, measured: Sequence[Record]) -> Iterable[str]:
     if measured:
-        energy = math.fsum(_median(record["energy"]) or 0.0 for record in measured)
-        times = [_median(record["duration"]) for record in measured]
+        energy = math.fsum(median_of(record["energy"]) or 0.0 for record in measured)
+        times = [median_of(record["duration"]) for record in measured]
         known = [value for value in times if value is not None]
         duration = math.fsum(known) if len(known) == len(times) else None
         count = f"{len(measured)} test{'s' if len(measured) > 1 else ''}"
         yield f"one pass over {count}: {quantity.joules(energy)}" + (f" in {quantity.seconds(duration)}" if duration else "")
-    reasons = Counter(_why_not(record) for record in report.tests if _median(record["energy"]) is None)
+    reasons = Counter(_why_not(record) for record in report.tests if median_of(record["energy"]) is None)
     reasons.pop(_PASSES_ONCE, None)
     if reasons:
         yield "not measured: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     yield from _not_again(report.tests)
     yield from _cached(report)
-    if (said := prediction.outcome((report.session.get("predicting") or {}).get("outcomes") or {})) is not None:
+    session = report.session
+    predicting = session.get("predicting")
+    if predicting is not None and (said := prediction.outcome(predicting.get("outcomes", {}))) is not None:
         yield said
-    cost = [
-        text
-        for text, value in (
-            (quantity.seconds(report.session.get("seconds")), report.session.get("seconds")),
-            (quantity.joules(report.session.get("joules")), report.session.get("joules")),
-        )
-        if value is not None and math.isfinite(value)
-    ]
-    if cost:
-        yield f"measuring took {' and '.join(cost)}"
-    if report.session.get("idle_watts") is not None:
-        yield f"idle power of this machine: {quantity.watts(report.session['idle_watts'])}"
+    cost = [quantity.seconds(session.get("seconds")), quantity.joules(session.get("joules"))]
+    if known_cost := [text for text in cost if text != quantity.UNAVAILABLE]:
+        yield f"measuring took {' and '.join(known_cost)}"
+    if session.get("idle_watts") is not None:
+        yield f"idle power of this machine: {quantity.watts(session['idle_watts'])}"
     if any(record["provenance"] == "estimated" for record in measured):
         declared = [source["uncertainty"] for source in report.sources if source["provenance"] == "estimated"]
         known = [value for value in declared if value is not None]
@@ -177,7 +175,7 @@ def _not_again(records: Sequence[Record]) -> Iterable[str]:
     """Tests that passed as in any run, and did not when they were repeated."""
     found = [(record, note) for record in records if (note := _not_repeated(record))]
     for record, note in found[:_NAMED]:
-        measured = "" if _median(record["energy"]) is not None else "not measured: "
+        measured = "" if median_of(record["energy"]) is not None else "not measured: "
         yield f"{whole(record['nodeid'])}: {measured}passed, but {note}"
     if len(found) > _NAMED:
         yield f"… and {len(found) - _NAMED} more that did not pass again: the JSON report has each"
@@ -192,7 +190,10 @@ def _cached(report: Report) -> Iterable[str]:
         yield f"cached: {len(dates)} of {len(report.tests)} tests, measured {when}; their code has not changed since"
     if report.settings.get("changed_only"):
         reasons = Counter(
-            reason for record in report.tests if record["cached"] is None for reason in (record["code"] or {}).get("unknown", ())
+            reason
+            for record in report.tests
+            if record["cached"] is None and record["code"] is not None
+            for reason in record["code"]["unknown"]
         )
         if reasons:
             told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
@@ -210,34 +211,25 @@ def _why_not(record: Record) -> str:
     return f"{quantity.UNAVAILABLE} ({record['notes'][0].rstrip('.')})" if record["notes"] else quantity.UNAVAILABLE
 
 
-def numbers(record: Record) -> str:
+def numbers(record: Record, budget: BudgetRecord) -> str:
     """A test's joules against its budget: ``3.10 J > 2.00 J``."""
-    return f"{quantity.joules(_median(record['energy']))} > {quantity.joules(record['budget']['joules'])}"
+    return f"{quantity.joules(median_of(record['energy']))} > {quantity.joules(budget['joules'])}"
 
 
-def _undecided(records: Iterable[Record], width: int, rows: int | None, encoding: str) -> list[str]:
+def _undecided(budgets: Iterable[tuple[Record, BudgetRecord]], width: int, rows: int | None, encoding: str) -> list[str]:
     """The budgets that nobody can vouch for, and why."""
-    undecided = [
-        record
-        for record in records
-        if record["budget"] and record["budget"]["verdict"] == "cannot tell" and record["budget"]["why"]
-    ]
+    undecided = [(record, budget) for record, budget in budgets if budget["verdict"] == "cannot tell" and budget["why"]]
     shown = undecided[:rows] if rows else undecided
     result: list[str] = []
-    for record in shown:
-        limit = quantity.joules(record["budget"]["joules"])
-        text = f"budget of {limit} for {whole(record['nodeid'])}: cannot tell: {record['budget']['why']}"
+    for record, budget in shown:
+        limit = quantity.joules(budget["joules"])
+        text = f"budget of {limit} for {whole(record['nodeid'])}: cannot tell: {budget['why']}"
         result += sentence(text, width, encoding)
     if len(shown) < len(undecided):
         result += sentence(f"… and {len(undecided) - len(shown)} more such budgets", width, encoding)
     return result
 
 
-def _median(summary: Record | None) -> float | None:
-    value = summary["median"] if summary else None
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _interval(summary: Record | None) -> str:
+def _interval(summary: Summary | None) -> str:
     share = quantity.relative_half_width(summary)
     return "-" if share is None else quantity.plus_minus(share)

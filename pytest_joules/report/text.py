@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
+from typing import TextIO
 
 #: A space that a line does not end at.
 _SPACE = "\ue000"
@@ -24,6 +25,11 @@ def _character_width(character: str) -> int:
 def display_width(text: str) -> int:
     """How many columns a terminal needs for a printable text, counted as pytest counts them."""
     return len(text) if text.isascii() else sum(map(_character_width, text))
+
+
+def encoding_of(stream: TextIO) -> str:
+    """That of what is written to; a stream that somebody put in the place of another may have none."""
+    return getattr(stream, "encoding", None) or "utf-8"
 
 
 def encodable(text: str, encoding: str) -> str:

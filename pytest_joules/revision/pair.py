@@ -10,11 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias
 
 import pytest
 
-from pytest_joules.companion.parent import Answer, Companion, CompanionError, Invocation
-from pytest_joules.model import Effort, Record
+from pytest_joules.companion.invocation import Invocation
+from pytest_joules.companion.messages import SerialisedReport
+from pytest_joules.companion.parent import BlockResult, Companion
+from pytest_joules.companion.process import CompanionError
+from pytest_joules.model import Effort
 from pytest_joules.revision.imports import Paths, belongs, other
 from pytest_joules.revision.worktree import RevisionError, Worktree
 
@@ -30,28 +34,28 @@ _PATIENCE = 60.0
 
 
 #: A test's node id on one side, and that of the test that comes after it there.
-Place = tuple[str, str | None]
+NodeIdAndNext: TypeAlias = "tuple[str, str | None]"
 
 
 @dataclass(slots=True)
-class Turns:
+class BothSides:
     """What came of measuring one test on both sides in turn."""
 
-    here: list[Answer] = field(default_factory=list)
-    there: list[Answer] = field(default_factory=list)
+    here: list[BlockResult] = field(default_factory=list)
+    there: list[BlockResult] = field(default_factory=list)
     died: str = ""
     """Why this side has no answer."""
     why: str = ""
     """Why the other side has none, or none that counts."""
-    late: list[Record] = field(default_factory=list)
+    late: list[SerialisedReport] = field(default_factory=list)
     """Reports of a teardown that came after all blocks."""
-    broken: Answer | None = None
+    broken: BlockResult | None = None
     """The block that did not pass, after others that did: there are no more."""
     broken_there: bool = False
     """It was the other side's."""
 
 
-def _ran_once(answer: Answer) -> bool:
+def _ran_once(answer: BlockResult) -> bool:
     """Whether a block of the test is a single round, as with subtests: then more blocks are needed."""
     return answer.record is not None and answer.record["rounds"] == 1
 
@@ -59,17 +63,17 @@ def _ran_once(answer: Answer) -> bool:
 class _Side:
     """One companion, as long as one test is measured."""
 
-    def __init__(self, companion: Companion, place: Place, max_time: float, cpu: int | None) -> None:
+    def __init__(self, companion: Companion, test: NodeIdAndNext, max_time: float, cpu: int | None) -> None:
         self.companion = companion
         self.cpu = cpu
-        self.nodeid, self.following = place
+        self.nodeid, self.following = test
         self.max_time = max_time
         self.spent = 0.0
         self.longest = 0.0
         self.up = False
         """Fixtures wait for another block."""
 
-    def block(self, rounds: int, *, last: bool, timeout: float | None) -> Answer:
+    def block(self, rounds: int, *, last: bool, timeout: float | None) -> BlockResult:
         begun = time.perf_counter()
         answer = self.companion.measure(
             self.nodeid,
@@ -86,7 +90,7 @@ class _Side:
         self.up = not last
         return answer
 
-    def down(self) -> list[Record]:
+    def down(self) -> list[SerialisedReport]:
         if not self.up:
             return []
         self.up = False
@@ -148,9 +152,9 @@ class Pair:
         """End both in order."""
         self.__exit__(None, None, None)
 
-    def measure(self, here: Place, there: Place | None, effort: Effort, blocks: int) -> Turns:
+    def measure(self, here: NodeIdAndNext, there: NodeIdAndNext | None, effort: Effort, blocks: int) -> BothSides:
         """Run a test in blocks, in alternating order; on one side only where the other has no place for it."""
-        turns = Turns()
+        both = BothSides()
         rounds = effort.rounds or ROUNDS
         blocks = min(blocks, rounds)
         # Both on one processor: the work of others may hold another one for seconds, and then only one side would pay.
@@ -158,31 +162,31 @@ class Pair:
         mine = _Side(self.here, here, effort.max_time, cpu)
         theirs = _Side(self.there, there, effort.max_time, cpu) if there is not None else None
         number = 0
-        while number < blocks and not turns.died:
+        while number < blocks and not both.died:
             share = rounds // blocks + (number < rounds % blocks)
             # Two at least: what drifts takes from the one what it gives to the other.
             last = number == blocks - 1 or (number > 0 and mine.spent + 2 * mine.longest > effort.max_time)
             for side in (mine, theirs) if number % 2 == 0 else (theirs, mine):
-                if side is None or turns.died or (side is theirs and turns.why):
+                if side is None or both.died or (side is theirs and both.why):
                     continue
-                self._block(turns, side, mine, share, last=last)
-                if turns.broken is not None:
+                self._block(both, side, mine, share, last=last)
+                if both.broken is not None:
                     number = blocks
                     break
-                if side is mine and (turns.died or turns.here[-1].outcome != "passed" or turns.here[-1].record is None):
+                if side is mine and (both.died or both.here[-1].outcome != "passed" or both.here[-1].record is None):
                     number = blocks
                     break
             if self.told is not None:
                 self.told(number + 1, blocks, "block")
-            if last or any(report.get("joules_ended") for answer in (turns.here + turns.there)[-2:] for report in answer.reports):
+            if last or any(report.get("joules_ended") for answer in (both.here + both.there)[-2:] for report in answer.reports):
                 break
-            if number == 0 and effort.rounds is None and (mine.longest < _QUICK or _ran_once(turns.here[-1])):
+            if number == 0 and effort.rounds is None and (mine.longest < _QUICK or _ran_once(both.here[-1])):
                 blocks, rounds = _QUICK_BLOCKS, _QUICK_BLOCKS * _QUICK_ROUNDS
             number += 1
-        self._down(turns, mine, theirs)
-        return turns
+        self._down(both, mine, theirs)
+        return both
 
-    def _block(self, turns: Turns, side: _Side, mine: _Side, rounds: int, *, last: bool) -> None:
+    def _block(self, both: BothSides, side: _Side, mine: _Side, rounds: int, *, last: bool) -> None:
         # What ran once has shown how long it takes; before, it may take as long as in any run of pytest.
         timeout = 10 * mine.longest + _PATIENCE if mine.longest else None
         try:
@@ -190,29 +194,29 @@ class Pair:
         except CompanionError as error:
             side.up = False
             if side is mine:
-                turns.died = str(error)
+                both.died = str(error)
             else:
-                turns.why = f"no measurement: {error.short}"
+                both.why = f"no measurement: {error.short}"
                 self._start_again()
             return
-        answers = turns.here if side is mine else turns.there
+        answers = both.here if side is mine else both.there
         if answers and answer.outcome != "passed" and not self._strict:
-            turns.broken, turns.broken_there = answer, side is not mine
+            both.broken, both.broken_there = answer, side is not mine
             return
         if side is mine:
-            turns.here.append(answer)
+            both.here.append(answer)
             return
-        turns.there.append(answer)
+        both.there.append(answer)
         if answer.outcome != "passed":
-            turns.why = f"{answer.outcome} at {self._worktree.revision}"
+            both.why = f"{answer.outcome} at {self._worktree.revision}"
         elif answer.record is None:
-            turns.why = f"not measured at {self._worktree.revision}"
+            both.why = f"not measured at {self._worktree.revision}"
 
-    def _down(self, turns: Turns, mine: _Side, theirs: _Side | None) -> None:
+    def _down(self, both: BothSides, mine: _Side, theirs: _Side | None) -> None:
         try:
-            turns.late = mine.down()
+            both.late = mine.down()
         except CompanionError as error:
-            turns.died = str(error)
+            both.died = str(error)
         if theirs is not None:
             try:
                 theirs.down()

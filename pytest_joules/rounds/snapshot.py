@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 Put = Callable[[], object]
 
@@ -349,10 +349,9 @@ def _is_slot(descriptor: object) -> bool:
 
 def _read(slot: Any, value: object) -> object:  # noqa: ANN401 - a descriptor
     try:
-        found: object = slot.__get__(value)
+        return cast(object, slot.__get__(value))
     except AttributeError:
         return _MISSING
-    return found
 
 
 def _dict_of(value: object) -> dict[str, object] | None:
@@ -371,9 +370,6 @@ def _is_array(value: object) -> bool:
         return False
     found: Any = value
     return not found.dtype.hasobject and found.nbytes <= _MOST_BYTES
-
-
-# Smaller parts
 
 
 def _same(now: Iterable[object], before: Sequence[object]) -> bool:

@@ -17,13 +17,13 @@ from _pytest.runner import runtestprotocol
 from pytest_joules.code.installed_copies import INSTALLED
 from pytest_joules.code.inventory import OnDisk
 from pytest_joules.code.source_file import File, read
-from pytest_joules.companion.parent import CompanionError
+from pytest_joules.companion.process import CompanionError
 from pytest_joules.files import scratch
-from pytest_joules.judge.comparing import Before, Block, Comparing, OtherSide, joules_of
+from pytest_joules.judge.comparing import Block, Comparing, OtherSide, OtherTest, joules_of
 from pytest_joules.measure.joining import joined, numbered, undisturbed
-from pytest_joules.model import Record, measured
+from pytest_joules.model import Code, Record, measured
 from pytest_joules.revision.imports import Paths, other, prepare
-from pytest_joules.revision.pair import BLOCKS, Pair, Turns
+from pytest_joules.revision.pair import BLOCKS, BothSides, Pair
 from pytest_joules.revision.worktree import Revision, RevisionError, Worktree, repository, resolve
 from pytest_joules.rounds.net import net
 from pytest_joules.rounds.plan import Plan
@@ -68,7 +68,7 @@ class Against:
         self.reporting = reporting
         self._root = root
         self._revision = revision
-        self._tests: dict[str, Before] = {}
+        self._tests: dict[str, OtherTest] = {}
         self._remarks: list[str] = []
         compared = OtherSide(
             name=str(revision),
@@ -150,9 +150,11 @@ class Against:
         bodies = _unique(here.bodies, new)
         self._renamed = {bodies[text]: nodeid for text, nodeid in _unique(there.bodies, gone).items() if text in bodies}
         self.comparing.other.listed.update(
-            new=[nodeid for nodeid in new if nodeid not in self._renamed],
-            gone=[nodeid for nodeid in gone if nodeid not in self._renamed.values()],
-            renamed={before: now for now, before in self._renamed.items()},
+            {
+                "new": [nodeid for nodeid in new if nodeid not in self._renamed],
+                "gone": [nodeid for nodeid in gone if nodeid not in self._renamed.values()],
+                "renamed": {before: now for now, before in self._renamed.items()},
+            }
         )
         known_there = [item.nodeid for item in session.items if self._renamed.get(item.nodeid, item.nodeid) in there]
         if not known_there and not self.settings.predict_only:
@@ -210,7 +212,7 @@ class Against:
             self._log(item, reports)
         return held
 
-    def _take(self, item: pytest.Item, reports: list[pytest.TestReport], turns: Turns) -> bool:
+    def _take(self, item: pytest.Item, reports: list[pytest.TestReport], turns: BothSides) -> bool:
         """What both sides came to; whether the reports are held back for now."""
         call = next((report for report in reports if report.when == "call"), None)
         record = self._record(item.nodeid, turns)
@@ -245,13 +247,13 @@ class Against:
         self.reporting.keep_early(record)
         return True
 
-    def _turns(self, nodeid: str, own: ItemSettings, plan: Plan, following: str | None) -> Turns:
+    def _turns(self, nodeid: str, own: ItemSettings, plan: Plan, following: str | None) -> BothSides:
         there: tuple[str, str | None] | None = None
         if (name := self._renamed.get(nodeid, nodeid)) in self._pair.there and not own.skip and plan.measure:
             there = name, self._renamed.get(following, following) if following is not None else None
         return self._pair.measure((nodeid, following), there, own.effort, BLOCKS if plan.repeat else 1)
 
-    def _record(self, nodeid: str, turns: Turns) -> Record | None:
+    def _record(self, nodeid: str, turns: BothSides) -> Record | None:
         """What this side came to; what the other did is noted, where there is anything to compare."""
         here = numbered([answer.record for answer in turns.here if answer.record is not None])
         there = [answer.record for answer in turns.there if answer.record is not None]
@@ -262,13 +264,13 @@ class Against:
         if self._pair.gone is not None:
             why = why or f"{self._revision} cannot be run any more: {self._pair.gone}"
         if why:
-            self._tests[nodeid] = Before((), {}, why=why)
+            self._tests[nodeid] = OtherTest(why=why)
         elif there:
             pairs = undisturbed(list(zip(here, there, strict=False)))
             here = [mine for mine, _ in pairs]
             before = joined([theirs for _, theirs in pairs])
-            code = before["code"] or {}
-            self._tests[nodeid] = Before(
+            code: Code = before["code"] or {"fingerprint": None, "unknown": []}
+            self._tests[nodeid] = OtherTest(
                 (joules_of(before),), before, functions=code.get("functions", {}), fingerprint=code.get("fingerprint")
             )
         return joined(here)

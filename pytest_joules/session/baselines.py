@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, overload
 
 import pytest
 
+from pytest_joules import baseline as baselines
 from pytest_joules import machine
-from pytest_joules.baseline import baselines
-from pytest_joules.baseline.baselines import Baseline, BaselineError
+from pytest_joules.baseline import Baseline, BaselineError
 from pytest_joules.code.inventory import Inventory, Stored
-from pytest_joules.judge.comparing import Before, OtherSide
+from pytest_joules.judge.comparing import OtherSide, OtherTest
 from pytest_joules.model import Report, RunComparisonRecord, SourceRecord
 from pytest_joules.session import history
 from pytest_joules.settings.options import Settings
+from pytest_joules.settings.values import BASELINES
 from pytest_joules.store.entries import SessionEntry
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ __all__ = ["BaselineError", "accept", "baseline_side", "overview"]
 
 def folder(config: pytest.Config) -> Path:
     """Where a project's baselines are."""
-    return config.rootpath / baselines.FOLDER
+    return config.rootpath / BASELINES
 
 
 def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[SourceRecord], store: History | None) -> OtherSide:
@@ -60,7 +61,7 @@ def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[S
     return OtherSide(
         name=baseline.name,
         tests={
-            nodeid: Before(
+            nodeid: OtherTest(
                 (test.samples,),
                 test.record,
                 functions=test.functions,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pytest_joules.companion.parent import reports_of
-from pytest_joules.revision.pair import Turns
+from pytest_joules.revision.pair import BothSides
 from pytest_joules.rounds.phase import cause
 from pytest_joules.rounds.running import ONCE
 from pytest_joules.session.call_report import late_notes
 
 
-def reports(config: pytest.Config, turns: Turns) -> list[pytest.TestReport]:
+def reports(config: pytest.Config, turns: BothSides) -> list[pytest.TestReport]:
     """The first block's, with the last teardown; or, where a block that does not pass fails the test, those of that block."""
     answers = turns.here
     mine = turns.broken if turns.broken is not None and not turns.broken_there else None
@@ -31,7 +31,7 @@ def reports(config: pytest.Config, turns: Turns) -> list[pytest.TestReport]:
     return reports + reports_of(config, turns.late)
 
 
-def remarks(config: pytest.Config, turns: Turns, revision: str) -> list[str]:
+def remarks(config: pytest.Config, turns: BothSides, revision: str) -> list[str]:
     """Notes on what did not pass after a first block that did."""
     answers = turns.here if turns.broken is None or turns.broken_there else [*turns.here, turns.broken]
     notes = [note for answer in answers for report in reports_of(config, answer.reports) for note in late_notes(report)]

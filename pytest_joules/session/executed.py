@@ -12,12 +12,12 @@ import pytest
 
 from pytest_joules.code import opened
 from pytest_joules.code.counting import by_function
+from pytest_joules.code.definitions import Import
 from pytest_joules.code.graph import Graph, Node, fingerprint
 from pytest_joules.code.located import Located
-from pytest_joules.code.opened import Opened, Seen, Traces
+from pytest_joules.code.opened import FileState, Opened, Traces
 from pytest_joules.code.reach import Reach
 from pytest_joules.code.recorder import Recorder
-from pytest_joules.code.source_file import Import
 from pytest_joules.model import Code
 from pytest_joules.rounds import item as item_facts
 from pytest_joules.rounds.plan import Plan
@@ -148,7 +148,7 @@ class Executed:
     ) -> dict[str, str]:
         """Hashes of the files that the test has read, and those that the code has which it uses, by key; what they are not known
         for is added to ``told``."""
-        found: dict[str, Seen] = dict(self.opened.by_nobody.files)
+        found: dict[str, FileState] = dict(self.opened.by_nobody.files)
         if item.path.suffix != ".py" and item_facts.doctest_source(item) is None:
             found[str(item.path)] = opened.seen(str(item.path))
         paths = set(_paths(functions))

@@ -134,17 +134,17 @@ class History:
 
     def _keep_code(self, places: set[str], project: Project) -> None:
         """What the history keeps of the code that was measured: a change is told from it, and what it comes to."""
-        from pytest_joules.code import sources
+        from pytest_joules.code import function_source
 
         if self.store is None or not places:
             return
         plugins = [getattr(plugin, "__file__", None) for plugin in self._config.pluginmanager.get_plugins()]
         hooks = {path for file in plugins if isinstance(file, str) and (path := project.relative(file)) is not None}
         executed = {key.partition("::")[0] for key in places if "::" in key}
-        paths = sources.unchanged_since(project, executed | hooks, self._started)
+        paths = function_source.unchanged_since(project, executed | hooks, self._started)
         try:
-            self.store.add_sources(sources.sources(project, self.store.without_source(), paths))
-            self.store.add_files(sources.digests(project, paths))
+            self.store.add_sources(function_source.sources(project, self.store.without_source(), paths))
+            self.store.add_files(function_source.digests(project, paths))
         except StoreError as error:
             self._messages.troubles.append(f"history: the source of what was measured could not be kept: {error}")
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_joules.clock import CLOCKS
-from pytest_joules.companion.parent import Companion, CompanionError
+from pytest_joules.companion.parent import Companion
+from pytest_joules.companion.process import CompanionError
 from pytest_joules.judge.comparing import Block, Comparing, joules_of, refusal
 from pytest_joules.model import Record
 from pytest_joules.rounds.net import net
@@ -83,7 +84,7 @@ class Judging:
     def _settle(self, again: Again | None) -> None:
         comparing = self.comparing
         with quick_imports(self.config):
-            from pytest_joules.judge import evidence, judgement  # noqa: F401 - with what they import: 0.5 s
+            from pytest_joules.judge import evidence, verdict  # noqa: F401 - with what they import: 0.5 s
         try:
             with self._turn() if again is not None and self._held else nullcontext(), net(comparing.troubles, "judged"):
                 update = self.settings.update

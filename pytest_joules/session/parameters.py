@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-from pytest_joules.code.source_file import digest
+from pytest_joules.code.hashing import digest
 
 #: Types whose ``repr`` is their whole value.
 _PLAIN = (

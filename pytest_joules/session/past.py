@@ -9,13 +9,13 @@ from typing import Protocol
 
 import pytest
 
-from pytest_joules.model import PredictingRecord, Report
+from pytest_joules.model import Report, ReportedPredicting
 from pytest_joules.session import history
 from pytest_joules.session.predictor import NoPredictor
 from pytest_joules.settings.options import Settings
 from pytest_joules.store import Spooled, Store, StoreError, open_store
 from pytest_joules.store.entries import LatestRecord, PastPredicting
-from pytest_joules.store.quick_read import Glance, path_of
+from pytest_joules.store.quick_read import QuickReader, path_of
 from pytest_joules.store.rows import safe
 
 
@@ -70,10 +70,10 @@ def opened_history(url: str, opened: Store | Spooled | None, notices: list[str])
     path = path_of(url)
     if path is not None and not path.exists():
         raise NoPredictor("there is no history yet: pytest --energy makes one")
-    glance: Glance | None = None
+    glance: QuickReader | None = None
     if path is not None:
         with suppress(sqlite3.Error, ValueError, OSError):  # the store says what is wrong with it
-            glance = Glance(path)
+            glance = QuickReader(path)
     if glance is not None:
         try:
             yield glance
@@ -97,7 +97,7 @@ def opened_history(url: str, opened: Store | Spooled | None, notices: list[str])
         raise NoPredictor(str(error)) from None
 
 
-def keep(url: str, report: Report, account: PredictingRecord) -> None:
+def keep(url: str, report: Report, account: ReportedPredicting) -> None:
     """Note the account of a session that measured nothing.
 
     Raises:
@@ -106,7 +106,7 @@ def keep(url: str, report: Report, account: PredictingRecord) -> None:
     path = path_of(url)
     if path is not None:
         try:
-            glance = Glance(path, write=True)
+            glance = QuickReader(path, write=True)
         except (sqlite3.Error, ValueError, OSError):
             pass
         else:

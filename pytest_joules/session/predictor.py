@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_joules.predict.choices import MODEL_FILE
 from pytest_joules.predict.model import ModelError
 from pytest_joules.predict.protocol import Predictor
 from pytest_joules.predict.trusted import checked_predictor
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_joules.predict.protocol import Predictor
-
-#: As :data:`pytest_joules.predict.model.NAME`, without importing numpy for it.
-_DEFAULT = "model.npz"
 
 
 class NoPredictor(Exception):
@@ -47,7 +45,7 @@ def choose(config: pytest.Config, settings: Settings) -> Chosen:
     assert text is not None
     if not text:
         try:
-            path = history.folder(config) / _DEFAULT
+            path = history.folder(config) / MODEL_FILE
         except history.NoCache as error:
             raise NoPredictor(f"there is no model: {error}") from None
         if not path.exists():

@@ -13,13 +13,16 @@ from pytest_joules.report import csv_file, json_file
 from pytest_joules.rounds.net import described, net, troubles
 from pytest_joules.session.messages import Messages
 from pytest_joules.settings.options import Settings
+from pytest_joules.settings.values import BASELINES
 
 
 def check(config: pytest.Config, settings: Settings, machine_id: str | None) -> None:
     """Whether what is asked for can be written, before anything is measured. Raises ``pytest.UsageError``."""
     baseline = None
     if settings.save is not None:
-        baseline = config.rootpath / ".joules" / (machine_id or "unknown") / f"{settings.save or 'baseline'}.json"
+        from pytest_joules.baseline import path_of
+
+        baseline = path_of(config.rootpath / BASELINES, machine_id, settings.save or "baseline")
     for path, option, inside in (
         (settings.json, "--energy-json", ()),
         (settings.csv, "--energy-csv", ()),

@@ -157,7 +157,7 @@ class Reporting:
         session["joules"] = self._drawn or None
         for said in totals["mirrors"]:
             # What the first readings showed is said above.
-            if not any(said in source["why"] for source in self.report.sources):
+            if not any(said in (source["why"] or "") for source in self.report.sources):
                 self.messages.remark(said)
         if totals["lost"]:
             self.messages.remarks.append(f"what the session drew in all is not known: {totals['lost']}")

@@ -29,7 +29,7 @@ from pytest_joules.session.workers import Ordering, Turns, remove_lock, turn_of
 from pytest_joules.settings.options import Settings, read_settings
 from pytest_joules.sources import choose
 from pytest_joules.sources.base import Source, Unavailable
-from pytest_joules.sources.offered import guarded
+from pytest_joules.sources.third_party import guarded
 from pytest_joules.sources.tsc import open_counter
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def start(config: pytest.Config) -> None:
         for source in choice.sources:
             source.close()
         if other is not None:
-            from pytest_joules.companion.parent import Passing
+            from pytest_joules.companion.invocation import Passing
 
             config.pluginmanager.register(Passing(), "joules-passing")
     else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_joules.report import brief, terminal
-from pytest_joules.report.paint import painted
+from pytest_joules.report import quiet_run, terminal
+from pytest_joules.report.colours import painted
 from pytest_joules.rounds.net import guarded
 from pytest_joules.session.reporting import Reporting
 from pytest_joules.session.terminal import encoding, say
@@ -47,5 +47,5 @@ class Summary:
 
     def _say_briefly(self) -> None:
         self._said = True
-        found = brief.lines(self.reporting.report) if self.reporting.ended else []
+        found = quiet_run.lines(self.reporting.report) if self.reporting.ended else []
         say(self.config, [f"energy: {text}" for text in (*found, *self.reporting.messages.troubles)])

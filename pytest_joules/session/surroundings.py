@@ -11,8 +11,8 @@ import pytest
 
 from pytest_joules.code import project
 from pytest_joules.code.graph import Graph, Node, fingerprint
+from pytest_joules.code.hashing import digest
 from pytest_joules.code.located import Located
-from pytest_joules.code.source_file import digest
 from pytest_joules.rounds import item as item_facts
 from pytest_joules.session import parameters
 from pytest_joules.settings.options import Settings

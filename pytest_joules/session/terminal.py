@@ -8,15 +8,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_joules.report.paint import painted
-from pytest_joules.report.text import sentence
+from pytest_joules.report.colours import painted
+from pytest_joules.report.text import encoding_of, sentence
 
 
 def say(config: pytest.Config, sentences: Sequence[str]) -> None:
     """Write sentences, each from the beginning of a line and within the terminal; without one, to the standard error stream."""
     reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None:
-        known = getattr(sys.stderr, "encoding", None) or "utf-8"
+        known = encoding_of(sys.stderr)
         for text in sentences:
             print(*sentence(text, shutil.get_terminal_size().columns, known, broken=False), sep="\n", file=sys.stderr)
         return
@@ -30,4 +30,4 @@ def say(config: pytest.Config, sentences: Sequence[str]) -> None:
 
 def encoding(config: pytest.Config) -> str:
     """Of what pytest writes to."""
-    return getattr(config.get_terminal_writer()._file, "encoding", None) or "utf-8"
+    return encoding_of(config.get_terminal_writer()._file)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_joules.code import opened, project
-from pytest_joules.code.activity import Activity
-from pytest_joules.code.bounds import MOST
+from pytest_joules.code import opened, project, project_paths
+from pytest_joules.code.background_work import Activity
 from pytest_joules.code.graph import Graph
 from pytest_joules.code.opened import Traces
 from pytest_joules.code.project import Project
 from pytest_joules.code.recorder import Recorder
+from pytest_joules.code.recording_cost import MOST
 from pytest_joules.model import Code
 from pytest_joules.rounds.net import guarded, net, troubles
 from pytest_joules.rounds.plan import Plan
@@ -39,7 +39,7 @@ class Tracking:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
         self.settings = settings
-        self.project = project.Project(config.rootpath, project.folders_around(config.rootpath, _given(config)))
+        self.project = project.Project(config.rootpath, project_paths.folders_around(config.rootpath, _given(config)))
         self.graph = Graph(self.project)
         self.recorder = make(self.project)
         self.opened = opened.of_session()

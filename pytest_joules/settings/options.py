@@ -21,8 +21,13 @@ import pytest
 from pytest_joules.files import atomic
 from pytest_joules.settings.budgets import BudgetRule, budget_rules
 from pytest_joules.settings.values import (
+    BASELINE_NAME,
     FAILURES,
     NO,
+    POWERCAP,
+    ROWS,
+    SESSIONS,
+    THRESHOLD,
     YES,
     SettingError,
     choice,
@@ -42,16 +47,13 @@ from pytest_joules.settings.values import (
 
 T = TypeVar("T")
 
-#: What a baseline may be called.
-BASELINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the user asked for, for the whole session."""
 
     sources: tuple[str, ...] = ("auto",)
-    powercap: Path = Path("/sys/class/powercap")
+    powercap: Path = POWERCAP
     rounds: int | None = None
     warmup: int = 1
     max_time: float = 10.0
@@ -68,9 +70,9 @@ class Settings:
     json: Path | None = None
     csv: Path | None = None
     store: str | None = None
-    history_sessions: int = 200
+    history_sessions: int = SESSIONS
     """Of this machine, that a history keeps; 0: all."""
-    top: int | None = 20
+    top: int | None = ROWS
     save: str | None = None
     """Name of the baseline to write; an empty one: to be made up."""
     compare: str | None = None
@@ -78,7 +80,7 @@ class Settings:
     update: bool = False
     against: str | None = None
     """The git revision to measure in turn with this tree."""
-    threshold: float = 0.05
+    threshold: float = THRESHOLD
     """The smallest relative change that can be a regression."""
     fail_on: frozenset[str] = frozenset(("budget", "regression"))
     changed_only: bool = False
@@ -173,7 +175,7 @@ def read_settings(config: pytest.Config) -> Settings:
     predict_only = value("predict_only", truth, False)
     settings = Settings(
         sources=value("source", source_names, ("auto",)),
-        powercap=value("powercap", lambda path: here / text_of(path), Path("/sys/class/powercap")),
+        powercap=value("powercap", lambda path: here / text_of(path), POWERCAP),
         rounds=value("rounds", rounds, None),
         warmup=value("warmup", whole_warmups, 1),
         max_time=value("max_time", seconds, 10.0),
@@ -190,13 +192,13 @@ def read_settings(config: pytest.Config) -> Settings:
         json=value("json", lambda path: here / file_name(path), None),
         csv=value("csv", lambda path: here / file_name(path), None),
         store=value("store", text_of, None),
-        history_sessions=value("history_sessions", whole(0, "sessions"), 200),
-        top=value("top", whole(0, "rows"), 20) or None,
+        history_sessions=value("history_sessions", whole(0, "sessions"), SESSIONS),
+        top=value("top", whole(0, "rows"), ROWS) or None,
         save=_name(config, "save"),
         compare=_name(config, "compare"),
         update=value("update", truth, False),
         against=value("against", revision, None),
-        threshold=value("threshold", threshold, 0.05),
+        threshold=value("threshold", threshold, THRESHOLD),
         fail_on=value("fail_on", failures, frozenset(FAILURES[:2])),
         changed_only=value("changed_only", truth, False),
         predict=_model(config, predict_only=predict_only),

@@ -6,6 +6,20 @@ import math
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
+
+#: What holds where nobody says otherwise: in a run, for the command, and in their help.
+POWERCAP = Path("/sys/class/powercap")
+THRESHOLD = 0.05
+"""The smallest relative change that can be a regression."""
+ROWS = 20
+"""Of a table."""
+SESSIONS = 200
+"""Of a machine, that a history keeps."""
+#: The folder of the baselines, in the project.
+BASELINES = ".joules"
+#: What a baseline may be called.
+BASELINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 #: What an option or ini key may say that means: not, and what it may say that means: yes.
 NO = ("", "0", "no", "false", "off")

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pytest_joules.clock import CLOCKS
 from pytest_joules.model import Counters
@@ -162,7 +162,7 @@ def synchronise() -> None:
             cupy.cuda.runtime.deviceSynchronize()
 
 
-def visible(library: ModuleType, environment: os._Environ[str] | dict[str, str]) -> tuple[list[tuple[int, Any]], list[str]]:
+def visible(library: ModuleType, environment: os._Environ[str] | dict[str, str]) -> tuple[list[tuple[int, object]], list[str]]:
     """The boards that ``CUDA_VISIBLE_DEVICES`` leaves visible, as (NVML index, handle), and what to note of them.
 
     As CUDA reads it: indices or (the beginnings of) UUIDs, and nothing from the first that does not exist on; ``MIG-`` names
@@ -174,7 +174,7 @@ def visible(library: ModuleType, environment: os._Environ[str] | dict[str, str])
     count = library.nvmlDeviceGetCount()
     if not count:
         raise NoGpu("NVML finds no GPU")
-    boards: list[tuple[int, Any]] = []
+    boards: list[tuple[int, object]] = []
     notes: list[str] = []
     for index in range(count):
         handle = _handle(library, index)
@@ -185,7 +185,7 @@ def visible(library: ModuleType, environment: os._Environ[str] | dict[str, str])
     wanted = environment.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return boards, notes
-    chosen: list[tuple[int, Any]] = []
+    chosen: list[tuple[int, object]] = []
     for entry in (part.strip() for part in wanted.split(",")):
         found = _match(library, entry, boards)
         if len(found) != 1:
@@ -314,7 +314,7 @@ def _handle(library: ModuleType, index: int) -> object:
         return error
 
 
-def _match(library: ModuleType, entry: str, boards: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+def _match(library: ModuleType, entry: str, boards: list[tuple[int, object]]) -> list[tuple[int, object]]:
     """The boards that one entry of ``CUDA_VISIBLE_DEVICES`` means."""
     if entry.isdecimal():
         return [board for board in boards if board[0] == int(entry)]

@@ -20,18 +20,13 @@ from typing import ClassVar, Literal
 
 from pytest_joules.model import Counters
 from pytest_joules.sources.base import Domain, RisingSource, Unavailable
-from pytest_joules.sources.dies import Dies
-from pytest_joules.sources.rapl import TICK, counting, suffixed
+from pytest_joules.sources.mirrored_dies import Dies
+from pytest_joules.sources.powercap import counting, suffixed
+from pytest_joules.sources.rapl import TICK
 from pytest_joules.sources.remedies import in_container, load_module, why_none
 
 #: The PMU's events and the names of their domains; that of a package is made from its number.
-_EVENTS = {
-    "energy-pkg": "package",
-    "energy-cores": "core",
-    "energy-gpu": "uncore",
-    "energy-ram": "dram",
-    "energy-psys": "psys",
-}
+_EVENTS = {"energy-pkg": "package", "energy-cores": "core", "energy-gpu": "uncore", "energy-ram": "dram", "energy-psys": "psys"}
 #: Number of the system call by machine.
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _CLOEXEC = 8

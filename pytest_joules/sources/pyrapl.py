@@ -12,19 +12,17 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from pytest_joules.model import Counters
 from pytest_joules.sources.base import Domain, Unavailable
-from pytest_joules.sources.rapl import (
+from pytest_joules.sources.powercap import (
     POWERCAP,
-    TICK,
     NamedZone,
-    PowercapSource,
     counting,
     is_package,
     most_watts,
@@ -33,7 +31,15 @@ from pytest_joules.sources.rapl import (
     suffixed,
     zones_below,
 )
+from pytest_joules.sources.rapl import TICK, PowercapSource
 from pytest_joules.sources.remedies import grant
+
+
+class _Sensors(Protocol):
+    """Of one kind, as pyRAPL has them."""
+
+    def energy(self) -> Sequence[float]:
+        """Microjoules, one value a socket; -1 where it has no such counter."""
 
 
 class PyRapl(PowercapSource):
@@ -56,7 +62,7 @@ class PyRapl(PowercapSource):
         self._root = powercap
         # one sensor is not safe in threads: it seeks and reads
         self._lock = threading.Lock()
-        self._apis: list[Any] = []
+        self._apis: list[_Sensors] = []
         self._sockets: list[tuple[int, int]] = []
         self._zones: list[NamedZone] = []
 
@@ -97,7 +103,7 @@ class PyRapl(PowercapSource):
         _release(self._apis)
         self._apis = []
 
-    def _attach(self, apis: list[tuple[Any, str]], named: list[NamedZone]) -> None:
+    def _attach(self, apis: list[tuple[_Sensors, str]], named: list[NamedZone]) -> None:
         """Give every value of pyRAPL's tuples a name, and the range and power limit of the zone it comes from."""
         packages = {each.domain.name: each for each in named if is_package(each.zone.label)}
         found: list[tuple[int, int, str, str, NamedZone | None]] = []
@@ -175,7 +181,7 @@ def _explained(root: Path, named: list[NamedZone]) -> Iterator[None]:
         raise Unavailable(reason, "--energy-source=rapl reads this tree itself") from error
 
 
-def _release(apis: list[Any]) -> None:
+def _release(apis: list[_Sensors]) -> None:
     for api in apis:
         for file in getattr(api, "_sys_files", ()):
             close: Callable[[], None] = file.close

@@ -56,7 +56,7 @@ class Unreachable(StoreError):
     """The server does not answer; it may do so later."""
 
 
-class Place:
+class Address:
     """A URL, or a path to a SQLite file.
 
     Raises:

@@ -1,6 +1,6 @@
 """What a history hands out and takes in: plain JSON types with named fields. Units are SI; ``None`` means *unavailable*.
 
-Each entry was checked when it was read (:mod:`pytest_joules.store.decoded`). Times (``created``) are ISO 8601, UTC.
+Each entry was checked when it was read (:mod:`pytest_joules.store.checked`). Times (``created``) are ISO 8601, UTC.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pytest_joules.model import (
     Code,
     CommitRecord,
     PhasesRecord,
-    PredictingRecord,
     PredictionRecord,
     Provenance,
     Record,
     RegionRecord,
+    ReportedPredicting,
     Resolution,
     WorkRecord,
 )
@@ -25,7 +25,7 @@ from pytest_joules.model import (
 Version = tuple[str, str]
 
 
-class _Columns(TypedDict):
+class Columns(TypedDict):
     """What all measurements say of themselves."""
 
     outcome: str | None
@@ -38,7 +38,7 @@ class _Columns(TypedDict):
     iterations: int
 
 
-class _Facts(TypedDict, total=False):
+class Facts(TypedDict, total=False):
     """What else a test's record said, as in :class:`pytest_joules.model.Record`; what said nothing is left out."""
 
     phases: PhasesRecord
@@ -82,7 +82,7 @@ class MedianDuration(TypedDict):
     """Seconds per iteration."""
 
 
-class _Measured(_Columns):
+class _Measured(Columns):
     nodeid: str
     session: int
     """The session's number in this history."""
@@ -100,7 +100,7 @@ class _Measured(_Columns):
     duration: MedianDuration | None
 
 
-class HistoryRecord(_Measured, _Facts):
+class HistoryRecord(_Measured, Facts):
     """One measurement of a test, of :meth:`pytest_joules.store.Store.history`."""
 
     code: Code | None
@@ -182,7 +182,7 @@ class PastPrediction(PredictionRecord):
     created: str
 
 
-class PastPredicting(PredictingRecord):
+class PastPredicting(ReportedPredicting):
     """The predictor's account of a session, of :meth:`pytest_joules.store.Store.predictings`."""
 
     created: str
@@ -203,7 +203,7 @@ class SessionRow(TypedDict):
     """The same in every database that the session is copied to."""
 
 
-class MeasurementRow(_Columns):
+class MeasurementRow(Columns):
     """A measurement as it is written; objects are JSON texts."""
 
     nodeid: str

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_joules.store import migrations
-from pytest_joules.store.address import Place, SetAside, StoreError
-from pytest_joules.store.history import PATIENCE, Store
+from pytest_joules.store.address import Address, SetAside, StoreError
+from pytest_joules.store.database import PATIENCE
+from pytest_joules.store.history import Store
 from pytest_joules.store.postgresql import PostgreSQL
 from pytest_joules.store.sqlite import SQLite
 from pytest_joules.store.tables import tables
@@ -31,25 +32,25 @@ def open_store(url: str | os.PathLike[str], *, write: bool = True, timeout: floa
         StoreError: it cannot be opened, is no history, belongs to a newer plugin, or a migration failed.
         Unreachable: of these, the server that does not answer.
     """
-    place = Place(url)
-    lite = SQLite(Path(str(place.url.database))) if place.is_file else None
+    address = Address(url)
+    lite = SQLite(Path(str(address.url.database))) if address.is_file else None
 
     def attempt() -> Store:
-        return _open(place, lite, write=write, timeout=timeout)
+        return _open(address, lite, write=write, timeout=timeout)
 
-    with place.errors():
+    with address.errors():
         try:
             try:
                 return attempt()
             except SetAside as trouble:
                 if lite is None or not write:
                     raise
-                notice = lite.set_aside(trouble, place.shown, lambda: attempt().close())
+                notice = lite.set_aside(trouble, address.shown, lambda: attempt().close())
                 store = attempt()
                 store.notices.append(notice)
                 return store
         except SetAside as trouble:
-            raise StoreError(_refusal(place.shown, trouble)) from None
+            raise StoreError(_refusal(address.shown, trouble)) from None
 
 
 def _refusal(shown: str, trouble: SetAside) -> str:
@@ -58,19 +59,19 @@ def _refusal(shown: str, trouble: SetAside) -> str:
     return f"the history {shown} cannot be read ({trouble}): move it away, and the next run begins a new one"
 
 
-def _open(place: Place, lite: SQLite | None, *, write: bool, timeout: float) -> Store:
+def _open(address: Address, lite: SQLite | None, *, write: bool, timeout: float) -> Store:
     import sqlalchemy as sa
 
-    server = None if place.lite else PostgreSQL(place, timeout)
+    server = None if address.lite else PostgreSQL(address, timeout)
     try:
-        engine = lite.engine(write, timeout) if lite else server.engine() if server else sa.create_engine(place.url)
+        engine = lite.engine(write, timeout) if lite else server.engine() if server else sa.create_engine(address.url)
     except (ImportError, sa.exc.NoSuchModuleError) as error:
         raise StoreError(
-            f"the history {place.shown} needs a database driver that is not installed ({error}): "
+            f"the history {address.shown} needs a database driver that is not installed ({error}): "
             "for PostgreSQL, pip install 'psycopg[binary]' and write postgresql+psycopg://..."
         ) from None
     if engine.dialect.name not in ("sqlite", "postgresql"):
-        raise StoreError(f"the history {place.shown}: it can be a SQLite file or PostgreSQL, not {engine.dialect.name}")
+        raise StoreError(f"the history {address.shown}: it can be a SQLite file or PostgreSQL, not {engine.dialect.name}")
     connection = None
     try:
         connection = server.connect(engine) if server else engine.connect()
@@ -78,26 +79,26 @@ def _open(place: Place, lite: SQLite | None, *, write: bool, timeout: float) -> 
             lite.check(connection)
         # Another run may be migrating a large history.
         with server.within(connection, 2 * PATIENCE) if server else contextlib.nullcontext():
-            _prepare(connection, place, write, server)
+            _prepare(connection, address, write, server)
         if lite and write:
             lite.settle(connection, timeout)
-        return Store(engine, connection, place, server)
+        return Store(engine, connection, address, server)
     except BaseException as error:
         if connection is not None:
-            with contextlib.suppress(StoreError), place.errors():
+            with contextlib.suppress(StoreError), address.errors():
                 connection.close()
-        with contextlib.suppress(StoreError), place.errors():
+        with contextlib.suppress(StoreError), address.errors():
             engine.dispose()
         if lite and isinstance(error, (sa.exc.DBAPIError, sqlite3.Error)) and lite.is_corrupt(error):
-            raise SetAside("corrupt", place.reason(error)) from None
+            raise SetAside("corrupt", address.reason(error)) from None
         raise
 
 
-def _prepare(connection: Connection, place: Place, write: bool, server: PostgreSQL | None) -> None:
+def _prepare(connection: Connection, address: Address, write: bool, server: PostgreSQL | None) -> None:
     """Make sure that the schema is there and ours, migrating it where it is older."""
     import sqlalchemy as sa
 
-    shown = place.shown
+    shown = address.shown
     known, latest = tables(), migrations.schema_version()
     with connection.begin():
         if server is not None and write:
@@ -129,6 +130,6 @@ def _prepare(connection: Connection, place: Place, write: bool, server: PostgreS
         except Exception as error:
             raise StoreError(
                 f"the history {shown} could not be brought from schema {version} to {latest}, and was left as it "
-                f"was ({place.reason(error)}): move it away to begin a new one, and please report this"
+                f"was ({address.reason(error)}): move it away to begin a new one, and please report this"
             ) from error
         connection.execute(known.meta.update().where(known.meta.c.key == "schema"), {"value": str(latest)})

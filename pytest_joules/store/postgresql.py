@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_joules.store.address import Place, StoreError
+from pytest_joules.store.address import Address, StoreError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -30,15 +30,15 @@ _LIBPQ = ("psycopg", "psycopg2")
 class PostgreSQL:
     """A PostgreSQL server. ``timeout``: seconds to wait for an answer, where neither the URL nor the environment says."""
 
-    def __init__(self, place: Place, timeout: float) -> None:
-        self.place = place
+    def __init__(self, address: Address, timeout: float) -> None:
+        self.address = address
         self.timeout = timeout
 
     def engine(self) -> Engine:
         import sqlalchemy as sa
 
         settings: dict[str, object] = {}
-        if self.place.url.get_driver_name() in _LIBPQ:
+        if self.address.url.get_driver_name() in _LIBPQ:
             settings = {
                 "connect_timeout": max(2, round(self.timeout)),
                 # Milliseconds after which what was sent and not acknowledged ends the connection, where the system knows that.
@@ -49,18 +49,18 @@ class PostgreSQL:
             }
             if "PGCONNECT_TIMEOUT" in os.environ:
                 del settings["connect_timeout"]
-            settings = {name: value for name, value in settings.items() if name not in self.place.url.query}
+            settings = {name: value for name, value in settings.items() if name not in self.address.url.query}
             if "PGREQUIREAUTH" not in os.environ:
                 # Whatever the URL says: that may be the project's as well.
                 settings["require_auth"] = self._methods()
-        return sa.create_engine(self.place.url, poolclass=sa.pool.NullPool, connect_args=settings)
+        return sa.create_engine(self.address.url, poolclass=sa.pool.NullPool, connect_args=settings)
 
     def _methods(self) -> str:
-        driver: Any = self.place.url.get_dialect().import_dbapi()
+        driver: Any = self.address.url.get_dialect().import_dbapi()
         found = driver.pq.version() if hasattr(driver, "pq") else driver.extensions.libpq_version()
         if found < _KNOWS_METHODS:
             raise StoreError(
-                f"the history {self.place.shown} needs libpq 16 or later, with which no password is sent in clear (this is "
+                f"the history {self.address.shown} needs libpq 16 or later, with which no password is sent in clear (this is "
                 f"{found // 10000}): pip install -U 'psycopg[binary]'; or say with PGREQUIREAUTH=password that it may be"
             )
         return _METHODS
@@ -71,7 +71,7 @@ class PostgreSQL:
             return engine.connect()
         except (TypeError, ValueError) as error:
             # A setting that the driver does not know.
-            raise StoreError(f"the history's URL {self.place.shown} is not understood ({self.place.reason(error)})") from None
+            raise StoreError(f"the history's URL {self.address.shown} is not understood ({self.address.reason(error)})") from None
 
     def lock(self, connection: Connection) -> None:
         """Until the end of the transaction, no other run makes or changes tables."""

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pytest_joules import __version__
-from pytest_joules.model import OTHER, PredictingRecord, Record, Report
-from pytest_joules.store import decoded
+from pytest_joules.model import OTHER, Code, Report, ReportedPredicting
+from pytest_joules.store import checked
 from pytest_joules.store.address import SetAside, StoreError
 from pytest_joules.store.entries import LatestRecord, PastPredicting
 from pytest_joules.store.migrations import schema_version
-from pytest_joules.store.rows import as_json, safe
+from pytest_joules.store.rows import as_json, latest_of, safe, session_row
 from pytest_joules.store.sqlite import SQLite, as_text
 from pytest_joules.store.tables import number_of
 
@@ -34,13 +33,15 @@ _NAMES = (
     *("id", "test_id", "session_id", "code_id", "energy_median", "energy_low", "energy_high", "duration_median"),
     *("outcome", "source", "provenance", "resolution", "rounds", "iterations"),
 )
+#: A row, whatever its cells hold.
+_Cells = tuple[Any, ...]
 _COLUMNS = ", ".join(f"m.{name}" for name in _NAMES)
 _SOUND = (
     "m.code_id IS NOT NULL AND m.outcome = 'passed' AND m.provenance IN ('measured', 'estimated') AND m.energy_median IS NOT NULL"
 )
 
 
-class Glance:
+class QuickReader:
     """A history in a SQLite file. Every method raises ``sqlite3.Error`` or ``ValueError`` where it is not as it should be."""
 
     def __init__(self, path: Path, *, write: bool = False, timeout: float = 5.0) -> None:
@@ -59,7 +60,7 @@ class Glance:
         except BaseException:
             self._connection.close()
             raise
-        self._left_out = decoded.LeftOut()
+        self._left_out = checked.LeftOut()
         self._codes: dict[int, tuple[list[int], str | None]] = {}
         """By identity of a record's code, the numbers of its functions and the text of its counts."""
         self._places: dict[int, tuple[str, str]] = {}
@@ -77,10 +78,10 @@ class Glance:
         wanted = {number_of(safe(nodeid)): nodeid for nodeid in nodeids}
         query = "SELECT id, created FROM sessions WHERE machine_id = ? ORDER BY created DESC, id DESC"
         dates = self._connection.execute(query, (safe(machine_id),))
-        created = dict(self._left_out.sound("session", dates, lambda row: row[0], lambda row: (row[0], decoded.created(row[1]))))
+        created = dict(self._left_out.sound("session", dates, lambda row: row[0], lambda row: (row[0], checked.created(row[1]))))
         order = {session: place for place, session in enumerate(created)}
         by_source = ("", ()) if source is None else (" AND m.source = ?", (safe(source),))
-        rows: dict[int, tuple[Any, ...]] = {}
+        rows: dict[int, _Cells] = {}
         for session in list(created)[: _WHOLE_SESSIONS if len(wanted) > _MANY_TESTS else 0]:
             if len(rows) < len(wanted):
                 query = (
@@ -100,34 +101,19 @@ class Glance:
         codes = self._code({row[3] for row in rows.values() if isinstance(row[3], int)})
         files = self._files({row[2] for row in rows.values()})
 
-        def made(row: tuple[Any, ...]) -> tuple[str, Record]:
-            values = dict(zip(_NAMES, row, strict=True))
-            joules, _, seconds = decoded.energies(values)
-            checked = decoded.columns(values)
-            if row[3] not in codes:
-                raise decoded.Bad("what it executed is not there, or damaged")
+        def made(row: _Cells) -> tuple[str, LatestRecord]:
             nodeid = wanted[row[1]]
-            return nodeid, {
-                "nodeid": nodeid,
-                "created": created[row[2]],
-                "joules": joules,
-                "seconds": seconds,
-                **{name: checked[name] for name in ("source", "provenance", "rounds", "iterations")},
-                "code": codes[row[3]],
-                "files": files.get(row[2], {}),
-            }
+            values = dict(zip(_NAMES, row, strict=True))
+            return nodeid, latest_of(nodeid, values, created[row[2]], checked.known(codes, row[3]), files.get(row[2], {}))
 
         return dict(self._left_out.sound("measurement", rows.values(), lambda row: row[0], made))
 
-    def _code(self, numbers: Iterable[int]) -> dict[int, Record]:
+    def _code(self, numbers: Iterable[int]) -> dict[int, Code]:
         query = "SELECT id, fingerprint, functions, unknown, counts FROM codes WHERE id IN "
         highest = self._connection.execute("SELECT max(id) FROM functions").fetchone()[0] or 0
         executed = list(
             self._left_out.sound(
-                "code",
-                self._chunked(query, numbers),
-                lambda row: row[0],
-                lambda row: (row, decoded.numbers(row[2], highest)),
+                "code", self._chunked(query, numbers), lambda row: row[0], lambda row: (row, checked.numbers(row[2], highest))
             )
         )
         everything = set().union(*(found for _, found in executed))
@@ -136,26 +122,26 @@ class Glance:
                 "function",
                 self._chunked("SELECT id, place, hash FROM functions WHERE id IN ", everything),
                 lambda row: row[0],
-                lambda row: (row[0], decoded.function(row[1], row[2])),
+                lambda row: (row[0], checked.function(row[1], row[2])),
             )
         )
 
-        def made(pair: tuple[tuple[Any, ...], list[int]]) -> tuple[int, Record]:
+        def made(pair: tuple[_Cells, list[int]]) -> tuple[int, Code]:
             (number, fingerprint, _, unknown, counts), found = pair
-            code = {
-                "fingerprint": decoded.text_or_none(fingerprint, "fingerprint"),
-                "functions": dict(decoded.executed(found, places)),
-                "unknown": decoded.unknown(unknown),
+            code: Code = {
+                "fingerprint": checked.text_or_none(fingerprint, "fingerprint"),
+                "functions": dict(checked.executed(found, places)),
+                "unknown": checked.unknown(unknown),
                 "counts": {},
             }
-            self._codes[id(code)] = found, decoded.counts_text(counts)
+            self._codes[id(code)] = found, checked.counts_text(counts)
             return number, code
 
         return dict(self._left_out.sound("code", executed, lambda pair: pair[0][0], made))
 
-    def _files(self, sessions: Iterable[int]) -> dict[int, Record]:
+    def _files(self, sessions: Iterable[int]) -> dict[int, dict[str, str]]:
         rows = self._chunked("SELECT id, files FROM sessions WHERE files IS NOT NULL AND id IN ", sessions)
-        return dict(self._left_out.sound("session", rows, lambda row: row[0], lambda row: (row[0], decoded.files(row[1]))))
+        return dict(self._left_out.sound("session", rows, lambda row: row[0], lambda row: (row[0], checked.files(row[1]))))
 
     def texts(self, records: Sequence[LatestRecord]) -> dict[tuple[str, str], str]:
         """The sources of all that is in the path of these entries of :meth:`latest`, by place and hash; their ``counts`` are
@@ -168,7 +154,7 @@ class Glance:
         rows = self._chunked("SELECT id, source FROM functions WHERE source IS NOT NULL AND id IN ", needed)
         return dict(
             self._left_out.sound(
-                "function", rows, lambda row: row[0], lambda row: (self._places[row[0]], decoded.text(row[1], "source"))
+                "function", rows, lambda row: row[0], lambda row: (self._places[row[0]], checked.text(row[1], "source"))
             )
         )
 
@@ -176,31 +162,18 @@ class Glance:
         """As :meth:`pytest_joules.store.Store.predictings`."""
         query = "SELECT id, created, predicting FROM sessions WHERE predicting IS NOT NULL ORDER BY created DESC, id DESC LIMIT ?"
 
-        def made(row: tuple[Any, ...]) -> Record:
-            return decoded.account(row[2]) | {"created": decoded.created(row[1])}
+        def made(row: _Cells) -> PastPredicting:
+            return {**checked.account(row[2]), "created": checked.created(row[1])}
 
         return list(self._left_out.sound("session", self._connection.execute(query, (limit,)), lambda row: row[0], made))
 
-    def add_predicting(self, report: Report, account: PredictingRecord) -> None:
+    def add_predicting(self, report: Report, account: ReportedPredicting) -> None:
         """Note the predictor's account, of a session that measured nothing."""
-        commit = report.commit or {}
-        values = {
-            "created": report.created,
-            "machine_id": report.machine.get("id"),
-            "machine": as_json(report.machine),
-            "commit_id": commit.get("id"),
-            "commit_dirty": commit.get("dirty"),
-            "settings": as_json(report.settings),
-            "sources": as_json(report.sources),
-            "plugin_version": __version__,
-            "uuid": uuid4().hex,
-            "predicting": as_json(account),
-        }
+        values = {**session_row(report, uuid4().hex), "predicting": as_json(account)}
         names, marks = ", ".join(values), ", ".join("?" * len(values))
-        given = [safe(value) if isinstance(value, str) else value for value in values.values()]
-        self._connection.execute(f"INSERT INTO sessions ({names}) VALUES ({marks})", given)
+        self._connection.execute(f"INSERT INTO sessions ({names}) VALUES ({marks})", list(values.values()))
 
-    def _chunked(self, query: str, numbers: Iterable[int]) -> Iterator[tuple[Any, ...]]:
+    def _chunked(self, query: str, numbers: Iterable[int]) -> Iterator[_Cells]:
         ordered = sorted(numbers)
         for begin in range(0, len(ordered), _MOST_VALUES):
             part = ordered[begin : begin + _MOST_VALUES]

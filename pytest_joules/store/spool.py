@@ -10,22 +10,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_joules.clock import CLOCKS
-from pytest_joules.model import PredictingRecord, Record, Report
-from pytest_joules.store import decoded
-from pytest_joules.store.address import Place, StoreError, Unreachable
-from pytest_joules.store.entries import LatestRecord, PastPredicting, SessionEntry
+from pytest_joules.model import Record, Report
+from pytest_joules.store import checked, predictor_queries, queries
+from pytest_joules.store.address import Address, StoreError, Unreachable
 from pytest_joules.store.history import Store
 from pytest_joules.store.opening import open_store
-from pytest_joules.store.rows import VALUES, record_of
+from pytest_joules.store.rows import VALUES, row_again
 from pytest_joules.store.tables import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sqlalchemy import Row
+    from pytest_joules.store.database import AnyRow, Database
+    from pytest_joules.store.entries import MeasurementRow, Version
+
+    #: The columns of sessions, by their numbers.
+    Sessions = dict[int, Mapping[str, object]]
+    #: A measurement with its session's number.
+    _OfSession = tuple[int, MeasurementRow]
 
 #: Measurements in one transaction on the server.
 _BATCH = 200
@@ -48,8 +53,8 @@ def open_for_run(url: str | os.PathLike[str], folder: Callable[[], Path | None],
     Raises:
         StoreError: the URL is wrong, or what is there is no history.
     """
-    place = Place(url)
-    if place.lite:
+    address = Address(url)
+    if address.lite:
         return open_store(url, timeout=timeout)
     server: Store | None = None
     trouble: Unreachable | None = None
@@ -57,13 +62,13 @@ def open_for_run(url: str | os.PathLike[str], folder: Callable[[], Path | None],
         server = open_store(url, timeout=timeout)
     except Unreachable as error:
         trouble = error
-    return Spooled(place, _spool(place, folder()), server, trouble, timeout)
+    return Spooled(address, _spool(address, folder()), server, trouble, timeout)
 
 
-def _spool(place: Place, folder: Path | None) -> Store:
+def _spool(address: Address, folder: Path | None) -> Store:
     if folder is not None:
         try:
-            return open_store(folder / f"spool-{place.key()}.db")
+            return open_store(folder / f"spool-{address.key()}.db")
         except StoreError:
             # A cache that cannot be written: the server is all there is.
             pass
@@ -73,17 +78,32 @@ def _spool(place: Place, folder: Path | None) -> Store:
 class Spooled:
     """As :class:`pytest_joules.store.Store`, of which it has two; ``notices`` are complete after :meth:`close`."""
 
-    def __init__(self, place: Place, spool: Store, server: Store | None, trouble: StoreError | None, timeout: float) -> None:
+    def __init__(self, address: Address, spool: Store, server: Store | None, trouble: StoreError | None, timeout: float) -> None:
         self.notices = list(spool.notices)
-        self._place = place
+        self.written = spool.written
+        self._address = address
         self._spool = spool
         self._server = server
         self._trouble: StoreError | None = trouble
         self._timeout = timeout
         self._pushed = CLOCKS.wall()
-        self._waiting = 0
         self._closed = False
-        self._sources: dict[tuple[str, str], str] = {}
+        self._sources: dict[Version, str] = {}
+
+    @property
+    def asked(self) -> Database:
+        """The server's. Raises :class:`StoreError` where it does not answer."""
+        if self._server is None:
+            raise self._trouble or Unreachable(f"the history {self._address.shown} does not answer")
+        return self._server.asked
+
+    sessions_of = queries.sessions_of
+    latest = predictor_queries.latest
+    predictings = predictor_queries.predictings
+    sources = predictor_queries.sources
+    without_source = predictor_queries.without_source
+    add_files = predictor_queries.add_files
+    add_predicting = predictor_queries.add_predicting
 
     def begin(self, report: Report) -> int:
         """As :meth:`Store.begin`; what earlier runs could not push is pushed first.
@@ -94,9 +114,9 @@ class Spooled:
         earlier = self._unsent()
         number = self._spool.begin(report)
         if self._server is not None:
-            self._server.uuid = self._spool.uuid
+            self._server.written.uuid = self.written.uuid
         if earlier and self._push():
-            self.notices.append(f"history: {earlier} {_tests(earlier)} of earlier runs pushed to {self._place.shown}")
+            self.notices.append(f"history: {earlier} {_tests(earlier)} of earlier runs pushed to {self._address.shown}")
         return number
 
     def add(self, record: Record) -> None:
@@ -109,45 +129,7 @@ class Spooled:
         if self._server is not None and CLOCKS.wall() - self._pushed > _INTERVAL * 1e9:
             self._push()
 
-    def sessions_of(
-        self, nodeids: Collection[str], machine_id: str, source: str, *, before: str | None = None, limit: int | None = 20
-    ) -> dict[str, list[SessionEntry]]:
-        """As :meth:`Store.sessions_of`, from the server.
-
-        Raises:
-            StoreError: the server does not answer, or cannot be read.
-        """
-        return self._answering().sessions_of(nodeids, machine_id, source, before=before, limit=limit)
-
-    def latest(self, machine_id: str, source: str | None, nodeids: Collection[str] | None = None) -> dict[str, LatestRecord]:
-        """As :meth:`Store.latest`, from the server.
-
-        Raises:
-            StoreError: the server does not answer, or cannot be read.
-        """
-        return self._answering().latest(machine_id, source, nodeids)
-
-    def sources(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """As :meth:`Store.sources`, from the server.
-
-        Raises:
-            StoreError: the server does not answer, or cannot be read.
-        """
-        return self._answering().sources(pairs)
-
-    def predictings(self, limit: int) -> list[PastPredicting]:
-        """As :meth:`Store.predictings`, from the server.
-
-        Raises:
-            StoreError: the server does not answer, or cannot be read.
-        """
-        return self._answering().predictings(limit)
-
-    def without_source(self) -> set[tuple[str, str]]:
-        """As :meth:`Store.without_source`, of the spool."""
-        return self._spool.without_source()
-
-    def add_sources(self, sources: Mapping[tuple[str, str], str]) -> None:
+    def add_sources(self, sources: Mapping[Version, str]) -> None:
         """As :meth:`Store.add_sources`; pushed with the measurements.
 
         Raises:
@@ -155,27 +137,6 @@ class Spooled:
         """
         self._spool.add_sources(sources)
         self._sources.update(sources)
-
-    def add_files(self, files: Mapping[str, str]) -> None:
-        """As :meth:`Store.add_files`; pushed with the measurements.
-
-        Raises:
-            StoreError: the spool cannot be written.
-        """
-        self._spool.add_files(files)
-
-    def add_predicting(self, account: PredictingRecord) -> None:
-        """As :meth:`Store.add_predicting`; pushed with the measurements.
-
-        Raises:
-            StoreError: the spool cannot be written.
-        """
-        self._spool.add_predicting(account)
-
-    def _answering(self) -> Store:
-        if self._server is None:
-            raise self._trouble or Unreachable(f"the history {self._place.shown} does not answer")
-        return self._server
 
     def close(self) -> None:
         """Push what is left; never fails. What the server did not take stays for the next run, and ``notices`` says so."""
@@ -190,10 +151,10 @@ class Spooled:
             elif self._server is not None:
                 # Some of it may have been pushed before this was known.
                 self._server.add_sources(self._sources)
-                self._server.note(self._spool.uuid, self._spool.noted)
+                predictor_queries.note(self._server.written, self.written.uuid, self.written.noted)
             self._tidy()
         except StoreError as error:
-            self.notices.append(f"history: what was measured could not be pushed to {self._place.shown}: {error}")
+            self.notices.append(f"history: what was measured could not be pushed to {self._address.shown}: {error}")
         for store in (self._spool, self._server):
             if store is not None:
                 said = len(store.notices)
@@ -202,18 +163,17 @@ class Spooled:
 
     def _kept(self, left: int) -> str:
         reason = str(self._trouble or "it did not take them")
-        if not self._spool.place.is_file:
+        if not self.written.address.is_file:
             return f"history: {left} {_tests(left)} lost, as pytest's cache cannot keep them meanwhile: {reason}"
-        return (
-            f"history: {left} {_tests(left)} kept in {self._spool.place.shown} until the next run whose store answers: {reason}"
-        )
+        kept = self.written.address.shown
+        return f"history: {left} {_tests(left)} kept in {kept} until the next run whose store answers: {reason}"
 
     # To the server
 
     def _unsent(self) -> int:
         import sqlalchemy as sa
 
-        with self._spool.transaction() as connection:
+        with self.written.transaction() as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(tables().measurements)).scalar_one())
 
     def _push(self, *, last: bool = False) -> bool:
@@ -223,7 +183,9 @@ class Spooled:
         refused = after = 0
         many = _BATCH
         while self._server is not None:
-            ids, sessions, rows = self._spooled(after, many)
+            ids, sessions, rows, bad = _waiting(self.written, after, many)
+            if bad:
+                self._forget(bad)  # they would be kept for ever: no server takes them
             if not ids:
                 break
             try:
@@ -249,68 +211,24 @@ class Spooled:
                     break
                 many = 1
             else:
-                self._forget(rows)
+                self._forget({(session, row["number"]) for session, row in rows})
         self._pushed = CLOCKS.wall()
         return self._server is not None and not refused
 
     def _connect(self) -> None:
         try:
-            self._server = open_store(self._place.text, timeout=self._timeout)
-            self._server.uuid = self._spool.uuid
+            self._server = open_store(self._address.text, timeout=self._timeout)
+            self._server.written.uuid = self.written.uuid
         except StoreError as error:
             self._trouble = error
 
-    def _spooled(self, after: int, limit: int) -> tuple[list[int], dict[int, Record], list[tuple[int, Record]]]:
-        """The next measurements: their numbers in the spool, the sessions they belong to, and the rows with their session's."""
-        import sqlalchemy as sa
-
-        known = tables()
-        measurements, sessions = known.measurements, known.sessions
-        columns = [measurements.c[name] for name in ("id", "session_id", "test_id", "code_id", *VALUES)]
-        query = (
-            sa.select(known.tests.c.nodeid, *columns)
-            .join(known.tests, known.tests.c.id == measurements.c.test_id)
-            .where(measurements.c.id > after)
-            .order_by(measurements.c.id)
-            .limit(limit)
-        )
-        with self._spool.transaction() as connection:
-            found = connection.execute(query).all()
-            codes = self._spool.codes(connection, {row.code_id for row in found})
-            belongs = sa.select(sessions).where(sessions.c.id.in_({row.session_id for row in found}))
-            shared = {row.id: row._asdict() for row in connection.execute(belongs)}
-        left_out = self._spool.left_out
-
-        def whole(pair: tuple[int, Record]) -> tuple[int, Record]:
-            decoded.session(pair[1])
-            return pair[0], {name: value for name, value in pair[1].items() if name != "id"}
-
-        def made(row: Row[Any]) -> tuple[int, Record]:
-            values = row._asdict()
-            record_of(values)
-            if row.session_id not in sound:
-                raise decoded.Bad("its session is not there, or damaged")
-            code = codes.get(row.code_id)
-            picked: dict[str, Any] = {name: values[name] for name in ("nodeid", "test_id", *VALUES)}
-            return row.session_id, {**picked, "code": code, "code_id": row.code_id if code is not None else None}
-
-        sound = dict(left_out.sound("session", shared.items(), lambda pair: pair[0], whole))
-        rows = list(left_out.sound("measurement", found, lambda row: row.id, made))
-        if len(rows) < len(found):
-            # The others would be kept for ever: no server takes them.
-            kept = {(session, row["number"]) for session, row in rows}
-            bad = [row for row in found if (row.session_id, row.number) not in kept]
-            self._forget([(row.session_id, {"number": row.number}) for row in bad])
-        return [row.id for row in found], sound, rows
-
     @staticmethod
-    def _give(server: Store, sessions: dict[int, Record], rows: Sequence[tuple[int, Record]]) -> None:
-        with server.transaction() as connection:
-            numbers = {number: server.take_session(connection, values) for number, values in sorted(sessions.items())}
-            server.take(connection, [(numbers[number], row) for number, row in rows])
+    def _give(server: Store, sessions: Sessions, rows: Sequence[_OfSession]) -> None:
+        server.take(sessions, rows)
 
-    def _forget(self, rows: Sequence[tuple[int, Record]]) -> None:
-        """They are on the server; where this is not reached, they are pushed again, and found there."""
+    def _forget(self, numbers: Iterable[tuple[int, int]]) -> None:
+        """Measurements, by their session's number and their own, are on the server; where this is not reached, they are pushed
+        again, and found there."""
         import sqlalchemy as sa
 
         # Not by the row's id: when another run has emptied the spool meanwhile, SQLite gives the same ones to new rows.
@@ -318,8 +236,8 @@ class Spooled:
         gone = measurements.delete().where(
             measurements.c.session_id == sa.bindparam("session"), measurements.c.number == sa.bindparam("place")
         )
-        with self._spool.transaction() as connection:
-            connection.execute(gone, [{"session": session, "place": row["number"]} for session, row in rows])
+        with self.written.transaction() as connection:
+            connection.execute(gone, [{"session": session, "place": number} for session, number in numbers])
 
     def _tidy(self) -> None:
         """Only old sessions go: another run may be in the middle of its own, in the same spool."""
@@ -328,11 +246,47 @@ class Spooled:
         known = tables()
         newest = sa.select(sa.func.max(known.sessions.c.id)).scalar_subquery()
         used = sa.select(known.measurements.c.id).where(known.measurements.c.session_id == known.sessions.c.id).exists()
-        with self._spool.transaction() as connection:
+        with self.written.transaction() as connection:
             connection.execute(known.sessions.delete().where(known.sessions.c.id < newest - _SESSIONS, ~used))
 
 
-def _functions(row: Record) -> Iterable[tuple[str, str]]:
+def _waiting(spool: Database, after: int, limit: int) -> tuple[list[int], Sessions, list[_OfSession], set[tuple[int, int]]]:
+    """The next measurements: their numbers in the spool, the sessions they belong to, the rows, and which of them are damaged."""
+    import sqlalchemy as sa
+
+    known = tables()
+    measurements, sessions = known.measurements, known.sessions
+    columns = [measurements.c[name] for name in ("id", "session_id", "test_id", "code_id", *VALUES)]
+    query = (
+        sa.select(known.tests.c.nodeid, *columns)
+        .join(known.tests, known.tests.c.id == measurements.c.test_id)
+        .where(measurements.c.id > after)
+        .order_by(measurements.c.id)
+        .limit(limit)
+    )
+    with spool.transaction() as connection:
+        found = connection.execute(query).all()
+        codes = spool.codes(connection, {row.code_id for row in found})
+        belongs = sa.select(sessions).where(sessions.c.id.in_({row.session_id for row in found}))
+        shared = connection.execute(belongs).all()
+
+    def whole(row: AnyRow) -> tuple[int, Mapping[str, object]]:
+        values = row._asdict()
+        checked.session(values)
+        return row.id, {name: value for name, value in values.items() if name != "id"}
+
+    def made(row: AnyRow) -> _OfSession:
+        if row.session_id not in sound:
+            raise checked.Bad("its session is not there, or damaged")
+        return row.session_id, row_again(row._asdict(), codes.get(row.code_id))
+
+    sound = dict(spool.sound(shared, whole, "session"))
+    rows = list(spool.sound(found, made))
+    bad = {(row.session_id, row.number) for row in found} - {(session, row["number"]) for session, row in rows}
+    return [row.id for row in found], sound, rows, bad
+
+
+def _functions(row: MeasurementRow) -> Iterable[Version]:
     return row["code"]["functions"].items() if row["code"] is not None else ()
 
 

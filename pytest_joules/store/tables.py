@@ -9,10 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
-from pytest_joules.model import Record
+from pytest_joules.model import Code
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData, Table
 
 
 def number_of(*parts: object) -> int:
@@ -20,7 +24,7 @@ def number_of(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(json.dumps(parts).encode("ascii"), digest_size=8).digest(), "big") >> 1
 
 
-def code_number(code: Record) -> int:
+def code_number(code: Code) -> int:
     """The number of what a test executed: a record's ``code``."""
     counted = (True,) if code.get("counts") else ()  # older sessions did not count
     return number_of(code["fingerprint"], sorted(code["functions"].items()), code["unknown"], *counted)
@@ -43,14 +47,26 @@ def counts_text(counts: Mapping[int, Sequence[int]], functions: Sequence[int]) -
     return ";".join(" ".join(map(str, counts.get(number, ()))) for number in (*functions, 0)) if counts else None
 
 
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables."""
+
+    metadata: MetaData
+    meta: Table
+    sessions: Table
+    tests: Table
+    functions: Table
+    codes: Table
+    measurements: Table
+
+
 @lru_cache(maxsize=1)
-def tables() -> SimpleNamespace:
-    """The tables of the schema in use: ``metadata``, ``meta``, ``sessions``, ``tests``, ``functions``, ``codes``,
-    ``measurements``."""
+def tables() -> Schema:
+    """Those of the schema in use."""
     return schema(3)
 
 
-def schema(version: int) -> SimpleNamespace:
+def schema(version: int) -> Schema:
     """Version 2, which the migration from version 1 makes, or version 3."""
     import sqlalchemy as sa
 
@@ -133,12 +149,6 @@ def schema(version: int) -> SimpleNamespace:
         # All that a comparison asks for: the rows themselves, with their samples, are not read.
         sa.Index("measurements_compared", "test_id", "session_id", "source", "provenance", "outcome", "code_id", "energy_median"),
     )
-    return SimpleNamespace(
-        metadata=metadata,
-        meta=meta,
-        sessions=sessions,
-        tests=tests,
-        functions=functions,
-        codes=codes,
-        measurements=measurements,
+    return Schema(
+        metadata=metadata, meta=meta, sessions=sessions, tests=tests, functions=functions, codes=codes, measurements=measurements
     )

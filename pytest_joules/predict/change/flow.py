@@ -35,7 +35,7 @@ class Rates:
 
 
 @dataclass(slots=True)
-class Seen:
+class Observed:
     """All of a function's steps, as they were counted."""
 
     rates: dict[Step, Rates]
@@ -64,15 +64,15 @@ class Work:
         return self.ops + self.known + self.unknown
 
 
-def seen(code: Code, counts: Sequence[float]) -> Seen:
+def seen(code: Code, counts: Sequence[float]) -> Observed:
     """What ``counts`` ([calls, of each statement]) say of its steps; of a function whose statements were not counted, nothing."""
-    result = Seen({}, {})
+    result = Observed({}, {})
     if len(counts) == code.counted + 1:
         _look(code.steps, float(counts[0]), counts, result)
     return result
 
 
-def _look(steps: Sequence[Step], flow: float, counts: Sequence[float], result: Seen) -> float:
+def _look(steps: Sequence[Step], flow: float, counts: Sequence[float], result: Observed) -> float:
     """Flow out of the block."""
     for step in steps:
         count = float(counts[step.index + 1]) if step.index >= 0 else flow
@@ -110,7 +110,7 @@ def _first(steps: Sequence[Step], counts: Sequence[float]) -> float | None:
     return None
 
 
-def _look_loop(step: Step, flow: float, counts: Sequence[float], result: Seen, rates: Rates) -> float:
+def _look_loop(step: Step, flow: float, counts: Sequence[float], result: Observed, rates: Rates) -> float:
     count = float(counts[step.index + 1]) if step.index >= 0 else flow
     body = step.branches[0][1]
     turns = _first(body, counts)
@@ -145,7 +145,7 @@ def _left(steps: Iterable[Step], counts: Sequence[float]) -> float:
     return total
 
 
-def _look_branches(step: Step, done: float, counts: Sequence[float], result: Seen, rates: Rates) -> float:
+def _look_branches(step: Step, done: float, counts: Sequence[float], result: Observed, rates: Rates) -> float:
     out, taken = 0.0, 0.0
     for label, inside in step.branches:
         entered = _first(inside, counts)
@@ -196,6 +196,12 @@ def match(old: Sequence[Step], new: Sequence[Step]) -> Match:
     for step in new:
         if step not in found and spare.get(step.key):
             found[step] = spare[step.key].pop(0)
+    _by_content(new, found, parents)
+    return Match(found, _renamed(found))
+
+
+def _by_content(new: Sequence[Step], found: dict[Step, Step], parents: Mapping[Step, Step]) -> None:
+    """Loops and branches of which nothing is found yet, by the steps in them. ``parents``: what the old steps are in."""
     taken = set(found.values())
     for step in reversed(new):
         if step in found or not step.branches or (step.is_loop and step.size is not None):
@@ -215,7 +221,6 @@ def match(old: Sequence[Step], new: Sequence[Step]) -> Match:
             best = max(votes, key=lambda entry: votes[entry])
             found[step] = best
             taken.add(best)
-    return Match(found, _renamed(found))
 
 
 def _sort(step: Step) -> str:

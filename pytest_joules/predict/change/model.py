@@ -1,6 +1,6 @@
 """The model ``change``: a test's last joules times the modelled effect of what changed in its path.
 
-The backbone is :mod:`pytest_joules.predict.change.effects`; trees learned on measured pairs of versions correct it, others say
+The backbone is :mod:`pytest_joules.predict.change.modelling`; trees learned on measured pairs of versions correct it, others say
 how far off it usually is with changes like this one, and from that follows the interval. What is loaded and scored here is
 numbers.
 """
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from pytest_joules.files.checked import Bad
 from pytest_joules.predict.change.effect import FEATURES, Effect
-from pytest_joules.predict.change.effects import effects
+from pytest_joules.predict.change.modelling import effects
 from pytest_joules.predict.protocol import Answer, Question
 from pytest_joules.predict.scoring.arrays import Array, pack, unpack
 from pytest_joules.predict.scoring.conformal import Conformal
@@ -39,11 +38,10 @@ class ChangeModel:
     """log10 of the usual error."""
     conformal: Conformal
     """By the doubt."""
-    error: Mapping[str, Any] = field(default_factory=dict)
+    error: Mapping[str, object] = field(default_factory=dict)
     """How good it was on what was held out."""
 
     def arrays(self) -> dict[str, Array]:
-        """For the file."""
         result = {"features": pack(FEATURES)}
         for name, trees in (("correction", self.correction), ("doubt", self.doubt)):
             if trees is not None:
@@ -51,7 +49,7 @@ class ChangeModel:
         return result | {f"conformal_{key}": value for key, value in self.conformal.arrays().items()}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array], error: Mapping[str, Any] | None = None) -> ChangeModel:
+    def from_arrays(cls, arrays: Mapping[str, Array], error: Mapping[str, object] | None = None) -> ChangeModel:
         """The model in a file.
 
         Raises:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_joules.model import OTHER
-from pytest_joules.predict.facts.cache import statement_features
-from pytest_joules.predict.facts.facts import TestFacts
-from pytest_joules.predict.facts.names import NAMES
+from pytest_joules.predict.facts.feature_names import NAMES
+from pytest_joules.predict.facts.of_test import TestFacts
+from pytest_joules.predict.facts.opcodes import statement_features
 from pytest_joules.predict.facts.operations import OPERATIONS
 from pytest_joules.predict.facts.parsed import body_of
 from pytest_joules.predict.facts.sizes import iterations, number

@@ -1,26 +1,21 @@
 """The representations of a test: each from its facts to numbers by name, the same for the same facts on every machine.
 
-All numbers are raw; models take logarithms. A source that does not parse adds nothing: :func:`unreadable` names it.
+All numbers are raw; models take logarithms. A source that does not parse adds nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_joules.predict.facts.cache import statement_features, syntax_counts, token_counts
 from pytest_joules.predict.facts.executed import executed
-from pytest_joules.predict.facts.facts import TestFacts
-from pytest_joules.predict.facts.names import NAMES
-from pytest_joules.predict.facts.native import native
-from pytest_joules.predict.facts.parsed import body_of
-from pytest_joules.predict.facts.syntax import parameter_sizes
-from pytest_joules.predict.facts.tokens import parameter_words
-
-__all__ = ["REPRESENTATIONS", "SCHEMA", "executed", "features", "native", "statement_features", "unreadable"]
+from pytest_joules.predict.facts.feature_names import NAMES
+from pytest_joules.predict.facts.of_test import TestFacts
+from pytest_joules.predict.facts.syntax import parameter_sizes, syntax
+from pytest_joules.predict.facts.tokens import parameter_words, tokens
 
 #: Of the names and what their values mean: a model learnt on others cannot be used.
 SCHEMA = "pytest-joules-features/1"
@@ -44,34 +39,14 @@ def of_ast(facts: TestFacts) -> dict[str, float]:
     return found
 
 
-def of_bytecode(facts: TestFacts) -> dict[str, float]:
-    """Operations and called names, as often as they were executed the last time: :func:`executed`."""
-    return executed(facts)
-
-
 #: By name, what makes each.
 REPRESENTATIONS: Mapping[str, Callable[[TestFacts], dict[str, float]]] = {
     "source": of_source,
     "ast": of_ast,
-    "bytecode": of_bytecode,
-    "native": native,
+    "bytecode": executed,
 }
-
-
-def features(representation: str, tests: Sequence[TestFacts]) -> list[dict[str, float]]:
-    """One representation of many tests. Raises ``KeyError`` for one that there is not."""
-    make = REPRESENTATIONS[representation]
-    return [make(facts) for facts in tests]
-
-
-def unreadable(facts: TestFacts) -> tuple[str, ...]:
-    """The places in a test's path whose source does not parse."""
-    return tuple(place for place, text in facts.sources.items() if not _parses(text))
-
-
-@lru_cache(maxsize=16_384)
-def _parses(text: str) -> bool:
-    return body_of(text) is not None
+#: Of older versions. A model that looks at one still loads, and sees nothing there, as it did.
+FORMER = frozenset(("native",))
 
 
 def _summed(facts: TestFacts, counted: Callable[[str, bool], _Sparse]) -> dict[str, float]:
@@ -89,12 +64,12 @@ def _own(facts: TestFacts) -> Iterator[tuple[str, bool]]:
 
 @lru_cache(maxsize=32_768)
 def _words(text: str, own: bool) -> _Sparse:
-    return _prefixed(token_counts(text), own)
+    return _prefixed(tokens(text), own)
 
 
 @lru_cache(maxsize=32_768)
 def _nodes(text: str, own: bool) -> _Sparse:
-    return _prefixed(syntax_counts(text), own)
+    return _prefixed(syntax(text), own)
 
 
 def _prefixed(counts: Mapping[str, float], own: bool) -> _Sparse:

@@ -9,17 +9,21 @@ instruction, and what is learnt on one version must hold on the others.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
+from pytest_joules.code.definitions import Function
 from pytest_joules.code.statements import blocks
-from pytest_joules.predict.facts.operations import BRANCH, Expressions, Part
+from pytest_joules.code.syntax import arguments_of, last_name
+from pytest_joules.predict.facts.operations import BRANCH, Part
+from pytest_joules.predict.facts.parsed import UNREADABLE, body_of
 from pytest_joules.predict.facts.sizes import iterations, limit, local_constants
 from pytest_joules.predict.facts.statement import LOOP_KINDS, REACHED, TRIP, Place, Statements
+from pytest_joules.predict.facts.statement_operations import StatementOperations
 
-Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 #: Statements whose block begins whenever they do.
 _TRANSPARENT = (ast.Try, getattr(ast, "TryStar", ast.Try), ast.With, ast.AsyncWith)
@@ -27,7 +31,17 @@ _TRANSPARENT = (ast.Try, getattr(ast, "TryStar", ast.Try), ast.With, ast.AsyncWi
 _HANDLER = 0.1
 
 
-def analysed(body: Sequence[ast.stmt]) -> Statements:
+@lru_cache(maxsize=16_384)
+def statement_features(source: str) -> Statements:
+    """The statements of a function's source text, and what each does. Of a source that does not parse, and of one without a
+    function: none."""
+    try:
+        return _analysed(body_of(source) or ())
+    except UNREADABLE:  # nested deeper than can be walked
+        return _analysed(())
+
+
+def _analysed(body: Sequence[ast.stmt]) -> Statements:
     """The statements of the functions in ``body``: those of one name, where several have it, are taken for one function."""
     reader = _Reader()
     for node in body:
@@ -47,7 +61,7 @@ class _Around(NamedTuple):
     share: float
 
 
-class _Reader(Expressions):
+class _Reader(StatementOperations):
     def __init__(self) -> None:
         super().__init__()
         self.name = ""
@@ -57,10 +71,7 @@ class _Reader(Expressions):
 
     def function(self, node: Function) -> None:
         self.name, self.kind = node.name, _kind(node)
-        arguments = node.args
-        for argument in (*arguments.posonlyargs, *arguments.args, arguments.vararg, *arguments.kwonlyargs, arguments.kwarg):
-            if argument is not None:
-                self.parameters.append(argument.arg)
+        self.parameters += [argument.arg for argument in arguments_of(node.args)]
         self.constants = local_constants(node)
         self.parts[0].add("enter")
         self._blocks(node, _Around(-1, 0, -1, 1.0))
@@ -104,7 +115,7 @@ class _Reader(Expressions):
         if isinstance(node, _LOOPS):
             self._loop(node, at, own)
         else:
-            _STATEMENTS.get(place.kind, _Reader._other)(self, node, own)
+            self.statement(node, own)
         place = place._replace(inner=self.inner, comprehends=bool(self.loops and self.loops[-1].statement == at and self.inner))
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             if (isinstance(node, _LOOPS) or _transparent(node)) and _begins(node):
@@ -143,104 +154,6 @@ class _Reader(Expressions):
             part.add("store", 2.0)
             part.add("delete")
 
-    def _assign(self, node: ast.Assign, part: Part) -> None:
-        exchanged = (
-            len(node.targets) == 1
-            and isinstance(node.value, ast.Tuple)
-            and isinstance(node.targets[0], ast.Tuple)
-            and len(node.value.elts) == len(node.targets[0].elts) <= 3
-            and not any(isinstance(entry, ast.Starred) for entry in (*node.value.elts, *node.targets[0].elts))
-        )
-        self.expression(node.value, part, 1.0)
-        for target in node.targets:
-            self.expression(target, part, 1.0)
-        if exchanged:  # a, b = b, a builds no tuple
-            part.add("build", -1.0)
-            part.add("unpack", -1.0)
-
-    def _augmented(self, node: ast.AugAssign, part: Part) -> None:
-        self.expression(node.target, part, 1.0)
-        self.expression(node.value, part, 1.0)
-        part.add({ast.Name: "load", ast.Attribute: "attribute"}.get(type(node.target), "subscript"))
-        self.operator(node.op, part, 1.0)
-
-    def _return(self, node: ast.Return, part: Part) -> None:
-        if node.value is None:
-            part.add("constant")
-        else:
-            self.expression(node.value, part, 1.0)
-        part.add("return")
-
-    def _raise(self, node: ast.Raise, part: Part) -> None:
-        part.add("exception")
-        for inner in (node.exc, node.cause):
-            if inner is not None:
-                self.expression(inner, part, 1.0)
-
-    def _assert(self, node: ast.Assert, part: Part) -> None:
-        self.test(node.test, part)  # what follows runs where it fails
-
-    def _if(self, node: ast.If, part: Part) -> None:
-        if not _constant_test(node):
-            self.test(node.test, part)
-
-    def _with(self, node: ast.With | ast.AsyncWith, part: Part) -> None:
-        for item in node.items:
-            self.expression(item.context_expr, part, 1.0)
-            part.add("with", 2.0)
-            part.add("await", 2.0 * isinstance(node, ast.AsyncWith))
-            if item.optional_vars is not None:
-                self.expression(item.optional_vars, part, 1.0)
-
-    def _match(self, node: ast.Match, part: Part) -> None:
-        self.expression(node.subject, part, 1.0)
-        for case in node.cases:
-            # The first that fits ends it: half of them are tried.
-            self.expression(case.pattern, part, BRANCH)
-            part.add("jump", BRANCH)
-            if case.guard is not None:
-                self.expression(case.guard, part, BRANCH)
-
-    def _define(self, node: Function | ast.ClassDef, part: Part) -> None:
-        for decorator in node.decorator_list:
-            self.expression(decorator, part, 1.0)
-        part.add("call", float(len(node.decorator_list)))
-        part.add("function")
-        part.add("constant")
-        part.add("store")
-        if not isinstance(node, ast.ClassDef):
-            self.defaults(node.args, part, 1.0)
-            return
-        part.add("class")
-        for inner in (*node.bases, *(keyword.value for keyword in node.keywords)):
-            self.expression(inner, part, 1.0)
-        for statement in node.body:
-            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                self._define(statement, part)
-            else:
-                self._other(statement, part)
-
-    def _import(self, node: ast.Import | ast.ImportFrom, part: Part) -> None:
-        part.add("import")
-        part.add("constant", 2.0)
-        part.add("store", float(len(node.names)))
-        part.add("attribute", float(len(node.names)) * isinstance(node, ast.ImportFrom))
-
-    def _jump(self, node: ast.stmt, part: Part) -> None:
-        part.add("jump")
-
-    def _annotated(self, node: ast.AnnAssign, part: Part) -> None:
-        if node.value is not None:
-            self.expression(node.value, part, 1.0)
-            self.expression(node.target, part, 1.0)
-
-    def _try(self, node: ast.stmt, part: Part) -> None:
-        """Costs nothing where nothing is raised."""
-
-    def _other(self, node: ast.AST, part: Part) -> None:
-        for child in ast.iter_child_nodes(node):
-            self.expression(child, part, 1.0)
-
     # Together
 
     def result(self) -> Statements:
@@ -267,10 +180,8 @@ class _Reader(Expressions):
 
 
 def _kind(node: Function) -> str:
-    for decorator in node.decorator_list:
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if (getattr(called, "attr", None) or getattr(called, "id", "")) == "fixture":
-            return "fixture"
+    if any(last_name(decorator) == "fixture" for decorator in node.decorator_list):
+        return "fixture"
     return "async" if isinstance(node, ast.AsyncFunctionDef) else "function"
 
 
@@ -278,34 +189,6 @@ def _begins(node: ast.stmt) -> bool:
     return any(name == "body" and block for name, _, block in blocks(node))
 
 
-def _constant_test(node: ast.stmt) -> bool:
-    """``if True:``, which the compiler leaves out."""
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Constant)
-
-
 def _transparent(node: ast.stmt) -> bool:
     true = isinstance(node, ast.If) and isinstance(node.test, ast.Constant) and node.test.value
     return isinstance(node, _TRANSPARENT) or bool(true)
-
-
-_STATEMENTS: Mapping[str, Callable[[_Reader, Any, Part], None]] = {
-    "Assign": _Reader._assign,
-    "AugAssign": _Reader._augmented,
-    "AnnAssign": _Reader._annotated,
-    "Return": _Reader._return,
-    "Raise": _Reader._raise,
-    "Assert": _Reader._assert,
-    "If": _Reader._if,
-    "With": _Reader._with,
-    "AsyncWith": _Reader._with,
-    "Match": _Reader._match,
-    "FunctionDef": _Reader._define,
-    "AsyncFunctionDef": _Reader._define,
-    "ClassDef": _Reader._define,
-    "Import": _Reader._import,
-    "ImportFrom": _Reader._import,
-    "Break": _Reader._jump,
-    "Continue": _Reader._jump,
-    "Try": _Reader._try,
-    "TryStar": _Reader._try,
-}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-import gc
 import math
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+
+from pytest_joules.code.syntax import without_collecting
 
 #: What reading or walking a source text may raise.
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError, IndentationError)
@@ -16,24 +17,24 @@ UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowErro
 @lru_cache(maxsize=64)
 def body_of(source: str) -> Sequence[ast.stmt] | None:
     """Its statements; ``None`` where it does not parse. Kept while the representations of a function are made one by one."""
-    # A syntax tree has no cycles: looking for them while it grows takes longer than reading it.
-    collecting = gc.isenabled()
-    gc.disable()
+    with without_collecting(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of strange escapes and comparisons: others say so
+        try:
+            return tuple(ast.parse(source).body)
+        except IndentationError:
+            return _unindented(source)
+        except UNREADABLE:
+            return None
+
+
+def _unindented(source: str) -> Sequence[ast.stmt] | None:
+    """A text in it without indentation kept the others' from being taken away."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of strange escapes and comparisons: others say so
-            try:
-                return tuple(ast.parse(source).body)
-            except IndentationError:
-                # A text in it without indentation kept the others' from being taken away.
-                (around,) = ast.parse(f"if 1:\n{source}").body
-                inside = around.body if isinstance(around, ast.If) else []
-                return tuple(ast.increment_lineno(node, -1) for node in inside)
+        (around,) = ast.parse(f"if 1:\n{source}").body
+        inside = around.body if isinstance(around, ast.If) else []
+        return tuple(ast.increment_lineno(node, -1) for node in inside)
     except UNREADABLE:
         return None
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def nested(body: Sequence[ast.stmt]) -> list[ast.stmt]:

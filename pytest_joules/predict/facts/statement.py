@@ -114,29 +114,6 @@ class Statements:
             return self._counted(counts)
         return self._supposed(float(counts[0]) if counts else 1.0, constants or {})
 
-    def weights(self, counts: Sequence[float] | None, constants: Mapping[str, float] | None = None) -> Array:
-        """How often each part was done; arguments as in :meth:`reached`."""
-        return self.spread(*self.reached(counts, constants))
-
-    def spread(self, times: list[float], trips: list[float], inner: list[float]) -> Array:
-        """How often each part was done, from what :meth:`reached` gives."""
-        weights: Array
-        if not self.irregular:
-            weights = np.array(times, float)[self.part_statement] * self.part_times
-            return weights
-        inside = [time * factor for time, factor in zip(times, inner, strict=True)]
-        on_trips = [trip * factor for trip, factor in zip(trips, inner, strict=True)]
-        weights = np.array((times, trips, inside, on_trips), float)[self.part_kind, self.part_statement] * self.part_times
-        return weights
-
-    def cost(self, units: Array, counts: Sequence[float] | None, constants: Mapping[str, float] | None = None) -> float:
-        """The sum of all its operations, each group times its entry in ``units``."""
-        return float(self.weights(counts, constants) @ self.operations @ units)
-
-    def amounts(self, weights: Array) -> Array:
-        """By :attr:`names`, when each part was done so often."""
-        return np.asarray(np.bincount(self.name_index, weights[self.name_part] * self.name_amount, len(self.names)), float)
-
     def _counted(self, counts: Sequence[float]) -> tuple[list[float], list[float], list[float]]:
         size = len(counts)
         times, trips, inner = list(counts), [0.0] * size, [1.0] * size

@@ -6,6 +6,7 @@ import ast
 from collections import Counter
 from collections.abc import Sequence
 
+from pytest_joules.code.syntax import last_name
 from pytest_joules.predict.facts.parsed import UNREADABLE, body_of, magnitude
 from pytest_joules.predict.facts.tokens import numbers
 
@@ -94,10 +95,8 @@ def _constant(node: ast.AST, counts: Counter[str]) -> None:
 
 def _definition(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, counts: Counter[str]) -> None:
     counts["decorators"] += len(node.decorator_list)
-    for decorator in node.decorator_list:
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if (getattr(called, "id", None) or getattr(called, "attr", None)) in _CACHES:
-            counts["cached"] += 1
+    if cached := sum(last_name(decorator) in _CACHES for decorator in node.decorator_list):
+        counts["cached"] += cached
     if not isinstance(node, ast.ClassDef):
         arguments = node.args
         counts["parameters"] += len(arguments.posonlyargs) + len(arguments.args) + len(arguments.kwonlyargs)

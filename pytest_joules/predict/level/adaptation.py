@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_joules.files.checked import Bad
-from pytest_joules.predict.level.models import Entries, chosen
+from pytest_joules.predict.level.regressors import Entries, chosen
 from pytest_joules.predict.scoring.arrays import Array, floats, one_float
 from pytest_joules.predict.scoring.conformal import Conformal
 
@@ -80,7 +80,6 @@ class Adaptation:
         return across @ solved[:, 0], np.sqrt(np.maximum(left, self.noise))
 
     def arrays(self) -> dict[str, Array]:
-        """For the file."""
         own = {"parts": self.parts, "noise": np.array(self.noise), "scale": self.scale}
         return own | {f"conformal_{name}": array for name, array in self.conformal.arrays().items()}
 

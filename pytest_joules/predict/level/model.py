@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pytest_joules.files.checked import Bad, shown
-from pytest_joules.predict.facts.facts import TestFacts
+from pytest_joules.predict.facts.of_test import TestFacts
 from pytest_joules.predict.level.adaptation import Adaptation
-from pytest_joules.predict.level.models import KINDS, Entries, Regressor, chosen, entries, logarithm
+from pytest_joules.predict.level.regressors import KINDS, Entries, Regressor, chosen, entries, logarithm
 from pytest_joules.predict.scoring.arrays import Array, floats, one_float, pack, unpack
 from pytest_joules.predict.scoring.conformal import Conformal
 
@@ -49,14 +49,15 @@ def features_of(facts: TestFacts, representations: Sequence[str]) -> dict[str, f
     Raises:
         KeyError: there is no such representation.
     """
-    from pytest_joules.predict.facts.features import REPRESENTATIONS
+    from pytest_joules.predict.facts.features import FORMER, REPRESENTATIONS
 
-    if len(representations) == 1:
-        return REPRESENTATIONS[representations[0]](facts)
+    found = {name: REPRESENTATIONS[name](facts) if name not in FORMER else {} for name in representations}
+    if len(found) == 1:
+        return found[representations[0]]
     return {
         f"{total}{representation}:{name.removeprefix(TOTAL)}": value
-        for representation in representations
-        for name, value in REPRESENTATIONS[representation](facts).items()
+        for representation, own in found.items()
+        for name, value in own.items()
         for total in (TOTAL if name.startswith(TOTAL) else "",)
     }
 
@@ -100,13 +101,11 @@ class Seen:
         return table, [reason if any(row.values()) else empty for row, reason in zip(features, why, strict=True)]
 
     def arrays(self) -> dict[str, Array]:
-        """For the file."""
         costs = np.clip(self.costs, -300, 300)
         return {"names": pack(self.names), "largest": self.largest, "strange": np.array(self.strange), "costs": costs}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Seen:
-        """From the file."""
         names = unpack(arrays, "names")
         low, high = floats(arrays, "costs", 1, 2)
         return cls(names, floats(arrays, "largest", 1, len(names)), one_float(arrays, "strange"), (float(low), float(high)))
@@ -147,7 +146,6 @@ class LevelModel:
         return chosen(table, places_of(self.regressor.names, self.seen.names)), why
 
     def arrays(self) -> dict[str, Array]:
-        """For the file."""
         parts = {name: getattr(self, name).arrays() for name in ("regressor", "conformal", "seen")}
         if self.adaptation is not None:
             parts["adaptation"] = self.adaptation.arrays()
@@ -160,11 +158,11 @@ class LevelModel:
         Raises:
             Bad: it is none, or looks at what this version does not have.
         """
-        from pytest_joules.predict.facts.features import REPRESENTATIONS
+        from pytest_joules.predict.facts.features import FORMER, REPRESENTATIONS
 
         if kind not in KINDS:
             raise Bad(f"is of a kind {shown(kind)} that is not known here")
-        if not representations or set(representations) - REPRESENTATIONS.keys():
+        if not representations or set(representations) - REPRESENTATIONS.keys() - FORMER:
             raise Bad(f"looks at representations that are not known here: {shown(', '.join(representations))}")
         regressor = KINDS[kind].from_arrays(within(arrays, "regressor"))
         adaptation = within(arrays, "adaptation")

@@ -61,7 +61,6 @@ class Conformal:
         return predicted + np.minimum(self.low * scale, 0), predicted + np.maximum(self.high * scale, 0)
 
     def arrays(self) -> dict[str, Array]:
-        """For the file."""
         return {"levels": self.levels, "scales": self.scales, "ends": np.array([self.low, self.high])}
 
     @classmethod

@@ -54,7 +54,6 @@ class Trees:
         return result
 
     def arrays(self) -> dict[str, Array]:
-        """For the file."""
         names = ("feature", "threshold", "left", "right", "value", "roots")
         return {**{name: getattr(self, name) for name in names}, "base": np.array(self.base)}
 

@@ -7,19 +7,21 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_joules.model import Record
 from pytest_joules.predict.change.effect import FEATURES
-from pytest_joules.predict.change.effects import effects
 from pytest_joules.predict.change.model import ChangeModel
-from pytest_joules.predict.facts.facts import facts_of
+from pytest_joules.predict.change.modelling import effects
+from pytest_joules.predict.facts.of_test import facts_of
 from pytest_joules.predict.protocol import Before, Question
 from pytest_joules.predict.scoring.arrays import Array, floats, pack, unpack
 from pytest_joules.predict.scoring.conformal import Conformal
 from pytest_joules.predict.scoring.trees import Trees
+
+if TYPE_CHECKING:
+    from pytest_joules.store.entries import VersionRecord
 
 #: Fewer pairs teach no trees; fewer changes give no estimate of the error by change.
 _FEWEST = 80
@@ -78,14 +80,14 @@ def train_change(pairs: Sequence[Pair], *, jobs: int = 1, seed: int = 0) -> Chan
     residuals = left - corrected
     conformal = Conformal.fit(doubts, residuals, changes)
     model = ChangeModel(_corrections(features, left, weights, seed), _doubts(features, residuals, weights, seed), conformal)
-    held = {"split": "project" if len({pair.project for pair in pairs}) > 3 else "change"}
+    held: dict[str, object] = {"split": "project" if len({pair.project for pair in pairs}) > 3 else "change"}
     centre = features[:, 0] + corrected
     low, high = conformal.interval(doubts)
     scored = score(pairs, centre, centre + low - doubts, centre + high - doubts)
     return ChangeModel(model.correction, model.doubt, conformal, held | scored)
 
 
-def score(pairs: Sequence[Pair], centre: Array, low: Array, high: Array) -> dict[str, Any]:
+def score(pairs: Sequence[Pair], centre: Array, low: Array, high: Array) -> dict[str, float | None]:
     """How good predictions (log10) are: the median error, what the intervals hold, how many of the truly dearer (by 20 % or more)
     are flagged at the threshold of 5 %, and how many of those that are not dearer (by 5 % or more)."""
     truth = np.array([pair.ratio for pair in pairs])
@@ -189,29 +191,27 @@ def pairs_of(
     ]
 
 
-def history_pairs(versions: Sequence[Record], sources: Mapping[tuple[str, str], str]) -> list[Pair]:
+def history_pairs(versions: Sequence[VersionRecord], sources: Mapping[tuple[str, str], str]) -> list[Pair]:
     """What a project's own history teaches: tests that were measured before and after functions in their path changed.
 
-    ``versions`` as ``Store.versions`` gives them, of one machine and source, the oldest first; ``sources`` as ``Store.sources``.
+    ``versions`` are of one machine and source, the oldest first; ``sources`` by place and hash.
     """
-    before: dict[str, Record] = {}
+    before: dict[str, VersionRecord] = {}
     result: list[Pair] = []
     for version in versions:
         then = before.get(version["nodeid"])
         before[version["nodeid"]] = version
-        if then is None or not (then.get("joules") or 0) > 0 or not (version.get("joules") or 0) > 0 or not then.get("seconds"):
+        if then is None:
+            continue
+        joules, seconds, joules_now = then["joules"] or 0.0, then["seconds"], version["joules"] or 0.0
+        if joules <= 0 or joules_now <= 0 or not seconds:
             continue
         changed = _changed(then["code"].get("functions") or {}, version["code"].get("functions") or {})
         if not any("::" in key for key in changed):
             continue
         old, new = facts_of(version["nodeid"], then["code"], sources), facts_of(version["nodeid"], version["code"], sources)
-        question = Question(new, Before(then["joules"], then["seconds"], old.sources, old.counts, then["created"]), changed)
-        result += pairs_of(
-            [question],
-            [version["joules"] / then["joules"]],
-            project="",
-            change=f"{then['session']} {version['session']}",
-        )
+        question = Question(new, Before(joules, seconds, old.sources, old.counts, then["created"]), changed)
+        result += pairs_of([question], [joules_now / joules], project="", change=f"{then['session']} {version['session']}")
     return result
 
 

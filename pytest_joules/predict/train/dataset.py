@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 from pytest_joules.files import reading
 from pytest_joules.files.checked import Bad, decode, list_of, required, shown
-from pytest_joules.model import OTHER
-from pytest_joules.predict.facts.facts import facts_of
+from pytest_joules.model import OTHER, Code
+from pytest_joules.predict.facts.of_test import facts_of
 from pytest_joules.predict.train.fitting import TrainingError
 from pytest_joules.predict.train.level import Row
 
@@ -21,6 +21,9 @@ _QUANTITY = {"joules": "energy", "seconds": "duration", "tsc": "tsc"}
 #: Bytes of a package's file, and of one line in it.
 _MOST_BYTES = 2**30
 _LONGEST = 16 * 2**20
+
+#: A line, as the file has it: whatever is asked of it may not be there, or of another kind.
+_Line: TypeAlias = "Mapping[str, Any]"
 
 #: Repetitions that a test has at least.
 FEWEST = 5
@@ -50,13 +53,13 @@ def _of_file(file: Path) -> list[Row]:
         raise TrainingError(f"{file} {what}: collect it anew, or remove it") from None
 
 
-def _decoded(line: str) -> dict[str, Any]:
+def _decoded(line: str) -> _Line:
     if not line.startswith("{"):
         raise Bad("is no file of joules collect")
     return decode(line)
 
 
-def _of_package(lines: Iterator[dict[str, Any]]) -> Iterator[Row]:
+def _of_package(lines: Iterator[_Line]) -> Iterator[Row]:
     functions: dict[int, tuple[str, str]] = {}
     sources: dict[tuple[str, str], str] = {}
     for line in lines:
@@ -71,19 +74,20 @@ def _of_package(lines: Iterator[dict[str, Any]]) -> Iterator[Row]:
                 yield row
 
 
-def _row(line: Mapping[str, Any], functions: Mapping[int, tuple[str, str]], sources: Mapping[tuple[str, str], str]) -> Row:
+def _row(line: _Line, functions: Mapping[int, tuple[str, str]], sources: Mapping[tuple[str, str], str]) -> Row:
     numbers: list[int] = []
-    for first, last in list_of(dict(line), "functions", list):
+    for first, last in list_of(line, "functions", list):
         if not 0 <= last - first < len(functions) - len(numbers):
             raise Bad(f"names functions ({shown([first, last])}) that are not there")
         numbers += range(first, last + 1)
-    counts = {functions[int(number)][0]: [float(count) for count in counted] for number, counted in line["counts"].items()}
+    counts = {functions[int(number)][0]: [int(count) for count in counted] for number, counted in line["counts"].items()}
     if line["other_calls"] is not None:
-        counts[OTHER] = [float(line["other_calls"])]
+        counts[OTHER] = [int(line["other_calls"])]
     log10 = {}
     for target, quantity in _QUANTITY.items():
         values = [value for value in line["repetitions"][quantity] or () if value]
         if len(values) >= FEWEST:
             log10[target] = math.log10(median(values))
-    code = {"functions": dict(functions[number] for number in numbers), "counts": counts}
+    executed = dict(functions[number] for number in numbers)
+    code: Code = {"fingerprint": None, "unknown": [], "functions": executed, "counts": counts}
     return Row(facts_of(line["nodeid"], code, sources), line["package"], log10)

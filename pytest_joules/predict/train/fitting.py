@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from pytest_joules.predict.level.models import Additive, Boosted, Constant, Entries, Linear, Regressor, Words, logarithm
+from pytest_joules.predict.level.regressors import Additive, Boosted, Constant, Entries, Linear, Regressor, Words, logarithm
 from pytest_joules.predict.scoring.arrays import Array
 from pytest_joules.predict.scoring.trees import Trees
 
+#: scipy's CSR, which has no types.
+_Matrix: TypeAlias = Any
+
 #: Columns that a model looks at, at most (the ones that most tests have), and which share of the tests has them at least.
-_COLUMNS = {
-    Linear.kind: (400, 0.01),
-    Words.kind: (20_000, 0.0),
-    Boosted.kind: (800, 0.005),
-    Additive.kind: (400, 0.02),
-}
+_COLUMNS = {Linear.kind: (400, 0.01), Words.kind: (20_000, 0.0), Boosted.kind: (800, 0.005), Additive.kind: (400, 0.02)}
 
 #: Names of what has a cost of its own and is in nothing else that has.
 _PARTS = ("op:", "called:", "total:calls", "total:other calls", "total:statements")
@@ -48,8 +46,8 @@ def need_scikit_learn() -> None:
 class Table:
     """Features of all tests as a sparse matrix."""
 
-    matrix: Any
-    """scipy's CSR: tests x names, logarithms."""
+    matrix: _Matrix
+    """Tests x names, logarithms."""
     names: Sequence[str]
 
     @classmethod
@@ -146,7 +144,7 @@ def _additive(names: Sequence[str], dense: Array, truth: Array) -> Additive:
     return Additive(names, costs[:-1], float(costs[-1]))
 
 
-def _words(names: Sequence[str], matrix: Any, truth: Array) -> Words:  # noqa: ANN401 - scipy's CSR
+def _words(names: Sequence[str], matrix: _Matrix, truth: Array) -> Words:
     from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.linear_model import Ridge
 

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_joules.model import Record
-from pytest_joules.predict.facts.facts import facts_of
-from pytest_joules.predict.level.models import TARGETS, Additive, Boosted, Constant, Linear, Words
-from pytest_joules.predict.model import Model, level_key
+from pytest_joules.predict.choices import TARGETS
+from pytest_joules.predict.facts.of_test import facts_of
+from pytest_joules.predict.level.regressors import Additive, Boosted, Linear, Words
+from pytest_joules.predict.model import ErrorRecord, LearnedFrom, Model, level_key
 from pytest_joules.predict.scoring.conformal import Conformal
 from pytest_joules.predict.train.fitting import TrainingError, need_scikit_learn
 from pytest_joules.predict.train.level import FEWEST_TESTS, Errors, Row, Trained, errors_of, train_level
@@ -22,9 +22,7 @@ from pytest_joules.predict.train.level import FEWEST_TESTS, Errors, Row, Trained
 if TYPE_CHECKING:
     from pytest_joules.predict.change.model import ChangeModel
     from pytest_joules.predict.train.change import Pair
-
-#: What ``joules train --model`` takes.
-NAMES = ("change", "last", Constant.kind, Linear.kind, Words.kind, Boosted.kind, Additive.kind)
+    from pytest_joules.store.entries import VersionRecord
 
 _LEVELS = (Linear.kind, Words.kind, Boosted.kind, Additive.kind)
 
@@ -35,14 +33,14 @@ Sources = Callable[[set[tuple[str, str]]], Mapping[tuple[str, str], str]]
 class History:
     """What one machine measured with one source."""
 
-    versions: Sequence[Record]
-    """As ``Store.versions`` gives them, the oldest first."""
+    versions: Sequence[VersionRecord]
+    """The oldest first."""
     sources: Mapping[tuple[str, str], str]
-    machine: str
+    machine: str | None
     source: str
 
     @property
-    def facts(self) -> Record:
+    def facts(self) -> LearnedFrom:
         """For the model's summary."""
         return {
             "tests": len({version["nodeid"] for version in self.versions}),
@@ -52,7 +50,7 @@ class History:
         }
 
 
-def history(versions: Sequence[Record], sources: Sources, machine: str) -> History:
+def history(versions: Sequence[VersionRecord], sources: Sources, machine: str | None) -> History:
     """The part of the history to learn from: of this machine where there is any, otherwise of the one that measured last; of the
     source that measured the most tests there. Joules of different ones are different things.
 
@@ -65,7 +63,7 @@ def history(versions: Sequence[Record], sources: Sources, machine: str) -> Histo
     if not any(version["machine_id"] == machine for version in usable):
         machine = usable[-1]["machine_id"]
     here = [version for version in usable if version["machine_id"] == machine]
-    tests = Counter(source for source, _ in {(version["source"], version["nodeid"]) for version in here})
+    tests = Counter(source for source, _ in {(version["source"] or "", version["nodeid"]) for version in here})
     source = max(tests, key=lambda name: (tests[name], name))
     chosen = [version for version in here if version["source"] == source]
     pairs = {
@@ -80,7 +78,7 @@ def history(versions: Sequence[Record], sources: Sources, machine: str) -> Histo
 def rows(found: History) -> list[Row]:
     """One row for each test, with the code it had when it was measured last; its costs are the medians over all sessions that
     measured it with that code."""
-    of_test: dict[str, list[Record]] = {}
+    of_test: dict[str, list[VersionRecord]] = {}
     for version in found.versions:
         of_test.setdefault(version["nodeid"], []).append(version)
     result = []
@@ -90,13 +88,18 @@ def rows(found: History) -> list[Row]:
         facts = facts_of(nodeid, code, found.sources)
         if not facts.sources:
             continue
-        costs = {target: [version[target] for version in same if (version.get(target) or 0) > 0] for target in TARGETS}
+        costs = {target: [cost for version in same if (cost := _cost(version, target)) > 0] for target in TARGETS}
         log10 = {target: math.log10(median(values)) for target, values in costs.items() if values}
         result.append(Row(facts, "", log10))
     return result
 
 
-def _code(version: Record) -> object:
+def _cost(version: VersionRecord, target: str) -> float:
+    """In the target's unit; 0 where it is not known."""
+    return {"joules": version["joules"], "seconds": version["seconds"], "tsc": version["tsc"]}[target] or 0.0
+
+
+def _code(version: VersionRecord) -> object:
     """What tells two versions of a test's code apart."""
     return version["code"].get("fingerprint") or tuple(sorted((version["code"].get("functions") or {}).items()))
 
@@ -106,16 +109,17 @@ def last(found: History, *, unchanged: bool, target: str = "joules") -> tuple[li
 
     ``unchanged``: only where the code was the same.
     """
-    before: dict[str, Record] = {}
+    before: dict[str, VersionRecord] = {}
     pairs: tuple[list[float], list[float], list[str]] = ([], [], [])
     for version in found.versions:
         then = before.get(version["nodeid"])
         before[version["nodeid"]] = version
         if then is None or then["session"] == version["session"] or (unchanged and _code(then) != _code(version)):
             continue
-        if (then.get(target) or 0) > 0 and (version.get(target) or 0) > 0:
-            pairs[0].append(math.log10(then[target]))
-            pairs[1].append(math.log10(version[target]))
+        old, new = _cost(then, target), _cost(version, target)
+        if old > 0 and new > 0:
+            pairs[0].append(math.log10(old))
+            pairs[1].append(math.log10(new))
             pairs[2].append(version["nodeid"])
     return pairs
 
@@ -134,8 +138,9 @@ def learn(
 ) -> tuple[Model, list[str]]:
     """The model, and what there was too little for.
 
-    ``name``: one of :data:`NAMES`. ``explored``: pairs besides those of the history and those that ship with the package.
-    ``others``: tests of other projects, for what new tests cost. ``told``: of the share that is done, and what comes next.
+    ``name``: one of :data:`pytest_joules.predict.choices.MODELS`. ``explored``: pairs besides those of the history and those
+    that ship with the package. ``others``: tests of other projects, for what new tests cost. ``told``: of the share that is done,
+    and what comes next.
 
     Raises:
         TrainingError: nothing can be trained.
@@ -143,7 +148,7 @@ def learn(
     need_scikit_learn()
     notes: list[str] = []
     tests = [*rows(found), *others]
-    error: dict[str, Any] = {}
+    error: dict[str, ErrorRecord] = {}
     level = {}
     kinds = _LEVELS if name in ("change", "last") else (name,)
     if name != "last":
@@ -161,7 +166,7 @@ def learn(
     if name not in ("change", "last") and not level:
         raise TrainingError(notes[0])
     change: ChangeModel | None = None
-    pairs: Record = {}
+    pairs: dict[str, int] = {}
     if name == "change":
         told(2 * len(targets) / (2 * len(targets) + 1), "what changes cost")
         change, pairs = _change(found, explored, jobs, seed)
@@ -177,7 +182,7 @@ def learn(
         raise TrainingError(
             f"{len(then)} tests were measured twice with the same code, and {FEWEST_TESTS} are needed: measure again"
         )
-    summary = {**found.facts, "projects": len({row.project for row in tests}), "pairs": pairs}
+    summary: LearnedFrom = {**found.facts, "projects": len({row.project for row in tests}), "pairs": pairs}
     if change is None and not level and conformal is None:
         raise TrainingError(notes[0] if notes else "there is nothing to learn from: run pytest --energy first")
     return Model(name, level, change, conformal, summary, error), list(dict.fromkeys(notes))
@@ -189,7 +194,7 @@ def _too_little(target: str, tests: int, failure: TrainingError, name: str) -> s
     return f"no model for tests that were never measured: {failure}" if name == "change" else str(failure)
 
 
-def _record(trained: Trained, found: History, target: str) -> Record:
+def _record(trained: Trained, found: History, target: str) -> ErrorRecord:
     then, now, _ = last(found, unchanged=False, target=target)
     errors: dict[str, Errors] = dict(trained.errors)
     if then:
@@ -202,7 +207,7 @@ def _record(trained: Trained, found: History, target: str) -> Record:
     }
 
 
-def _change(found: History, explored: Sequence[Pair], jobs: int, seed: int) -> tuple[ChangeModel | None, Record]:
+def _change(found: History, explored: Sequence[Pair], jobs: int, seed: int) -> tuple[ChangeModel | None, dict[str, int]]:
     from pytest_joules.predict.train.change import history_pairs, shipped_pairs, train_change
 
     own, shipped = history_pairs(found.versions, found.sources), shipped_pairs()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from pytest_joules.predict.facts.facts import TestFacts
+from pytest_joules.predict.facts.of_test import TestFacts
 from pytest_joules.predict.level.adaptation import POWERS, Adaptation, Kernels
 from pytest_joules.predict.level.model import STRANGE, LevelModel, Seen, features_of, file_of
-from pytest_joules.predict.level.models import Additive, Boosted, Constant, Entries, Linear, Words
+from pytest_joules.predict.level.regressors import Additive, Boosted, Constant, Entries, Linear, Words
 from pytest_joules.predict.scoring.arrays import Array
 from pytest_joules.predict.scoring.conformal import Conformal
 from pytest_joules.predict.train import splits
@@ -68,7 +68,7 @@ class Errors:
     coverage: float | None = None
     """Of the 80 % interval, each fold with intervals of the others."""
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, float | None]:
         """For the manifest and JSON."""
         return dataclasses.asdict(self)
 
@@ -189,7 +189,7 @@ def train_level(
 
 def without_twins(rows: Sequence[Row]) -> list[Row]:
     """The rows, without those that are another's copy: the same project, code, counts and parameters."""
-    seen: set[Any] = set()
+    seen: set[object] = set()
     kept = []
     for row in rows:
         facts = row.facts

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from pytest_joules.predict.facts.facts import TestFacts, test_place
+from pytest_joules.predict.facts.of_test import TestFacts, test_place
 from pytest_joules.predict.scoring.arrays import Array
 
 #: With fewer projects than this, what a new project costs cannot be told: split by function.

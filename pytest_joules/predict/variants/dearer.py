@@ -11,25 +11,18 @@ from pytest_joules.predict.variants.rewriting import (
     PURE_METHODS,
     SAFE_TYPES,
     Draft,
-    Rewrite,
+    named,
     names,
     own,
     own_blocks,
+    parse,
     pure,
     pure_expression,
 )
 
 _LOOPS = (ast.For, ast.While)
 _MEMORIES = ("lru_cache", "cache")
-
-
-def _parse(text: str) -> list[ast.stmt]:
-    return ast.parse(text).body
-
-
-def _first(draft: Draft) -> int:
-    """Where the body begins, after the docstring."""
-    return int(ast.get_docstring(draft.node) is not None)
+_READS = ("match", "search", "sub", "split", "findall", "finditer", "get", "fullmatch")
 
 
 def _loops(draft: Draft) -> list[ast.For | ast.While]:
@@ -39,7 +32,7 @@ def _loops(draft: Draft) -> list[ast.For | ast.While]:
 def _work(draft: Draft, turns: int) -> list[ast.stmt]:
     """A loop that does nothing of use."""
     number, value = draft.fresh("turn"), draft.fresh("spent")
-    return _parse(
+    return parse(
         draft.draw.choice(
             [
                 f"for {number} in range({turns}):\n    pass",
@@ -56,7 +49,7 @@ def _work(draft: Draft, turns: int) -> list[ast.stmt]:
 
 def loop_added(draft: Draft) -> bool:
     """A loop of ``amount`` turns at the function's head."""
-    place = _first(draft)
+    place = draft.first
     draft.node.body[place:place] = _work(draft, draft.amount)
     return True
 
@@ -84,7 +77,7 @@ def loop_lengthened(draft: Draft) -> bool:
             continue
         end = draft.fresh("end")
         times = max(2, min(draft.amount, 40))
-        head = _parse(f"if {name} >= {end}:\n    continue")
+        head = parse(f"if {name} >= {end}:\n    continue")
         loop.body[:0] = head
         set_end = ast.Assign([ast.Name(end, ast.Store())], arguments[0], lineno=1)
         loop.iter.args = [ast.parse(f"{end} * {times}", mode="eval").body]
@@ -121,7 +114,7 @@ def _pass_over(draft: Draft, name: str, times: int) -> list[ast.stmt]:
     )
     if times > 1:
         once = f"for {again} in range({times}):\n" + "\n".join(f"    {line}" for line in once.splitlines())
-    return _parse(f"if type({name}) in {COLLECTIONS}:\n" + "\n".join(f"    {line}" for line in once.splitlines()))
+    return parse(f"if type({name}) in {COLLECTIONS}:\n" + "\n".join(f"    {line}" for line in once.splitlines()))
 
 
 def pass_added(draft: Draft) -> bool:
@@ -159,7 +152,7 @@ def membership_copied(draft: Draft) -> bool:
             for name in [target.id for target in targets if isinstance(target, ast.Name)]:
                 kind = _made(node.value)
                 kinds[name] = kind if kinds.get(name, kind) == kind else None
-    arguments = {argument.arg for argument in ast.walk(draft.node.args) if isinstance(argument, ast.arg)}
+    arguments = draft.arguments
     found = [
         node
         for node in own(draft.node)
@@ -230,8 +223,8 @@ def call_added(draft: Draft) -> bool:
     draft.before.append(f"def {name}(count):\n{body}\n")
     blocks = [draft.node.body, *(loop.body for loop in _loops(draft))]
     block = draft.draw.choice(blocks)
-    place = _first(draft) if block is draft.node.body else 0
-    block[place:place] = _parse(f"{name}({max(1, draft.amount // (1 if place or block is draft.node.body else 4))})")
+    place = draft.first if block is draft.node.body else 0
+    block[place:place] = parse(f"{name}({max(1, draft.amount // (1 if place or block is draft.node.body else 4))})")
     return True
 
 
@@ -283,7 +276,7 @@ def _harmless(draft: Draft, call: ast.Call) -> bool:
         return call.func.attr in PURE_METHODS and _plain(call.func.value)
     if not isinstance(call.func, ast.Name):
         return False
-    local = set(names(draft.node, ast.Store)) | {inner.arg for inner in ast.walk(draft.node.args) if isinstance(inner, ast.arg)}
+    local = set(names(draft.node, ast.Store)) | draft.arguments
     if call.func.id in local:
         return False
     known = call.func.id in ("len", "sorted", "list", "tuple", "set", "str", "repr", "sum", "max", "min", "dict")
@@ -312,7 +305,7 @@ def memory_removed(draft: Draft) -> bool:
     return True
 
 
-def memory_written_out(draft: Draft) -> bool:
+def memory_added(draft: Draft) -> bool:
     """For preparing a project: a pure function remembers its results, so that there is something to remove."""
     if draft.node.decorator_list or not pure(draft.module, draft.node.name) or draft.method or "functools" in draft.taken:
         return False
@@ -347,7 +340,7 @@ def constant_recomputed(draft: Draft) -> bool:
     stored = names(draft.module, ast.Store)
     parents = {id(child): node for node in ast.walk(draft.node) for child in ast.iter_child_nodes(node)}
     changed = False
-    local = set(names(draft.node, ast.Store)) | {inner.arg for inner in ast.walk(draft.node.args) if isinstance(inner, ast.arg)}
+    local = set(names(draft.node, ast.Store)) | draft.arguments
     for node in list(own(draft.node)):
         if not isinstance(node, ast.Name) or node.id not in constants or stored.count(node.id) != 1 or node.id in local:
             continue
@@ -357,16 +350,7 @@ def constant_recomputed(draft: Draft) -> bool:
         reads = isinstance(above, ast.Subscript) and above.value is node and isinstance(above.ctx, ast.Load)
         reads |= isinstance(above, ast.Compare) and isinstance(above.ops[0], ast.In | ast.NotIn) and above.left is not node
         reads |= isinstance(above, ast.For) and above.iter is node
-        reads |= isinstance(above, ast.Attribute) and above.attr in (
-            "match",
-            "search",
-            "sub",
-            "split",
-            "findall",
-            "finditer",
-            "get",
-            "fullmatch",
-        )
+        reads |= isinstance(above, ast.Attribute) and above.attr in _READS
         if not reads:
             continue
         for key, value in ast.iter_fields(above):
@@ -379,18 +363,18 @@ def constant_recomputed(draft: Draft) -> bool:
     return changed
 
 
-#: What it is called, that it is not neutral, and what does it.
-DEARER: Sequence[tuple[str, bool, Rewrite]] = (
-    ("loop added", False, loop_added),
-    ("loop in a loop", False, loop_in_a_loop),
-    ("loop lengthened", False, loop_lengthened),
-    ("pass added", False, pass_added),
-    ("made quadratic", False, made_quadratic),
-    ("membership copied", False, membership_copied),
-    ("recomputed", False, recomputed),
-    ("call added", False, call_added),
-    ("call repeated", False, call_repeated),
-    ("memory removed", False, memory_removed),
-    ("constant recomputed", False, constant_recomputed),
+DEARER = named(
+    loop_added,
+    loop_in_a_loop,
+    loop_lengthened,
+    pass_added,
+    made_quadratic,
+    membership_copied,
+    recomputed,
+    call_added,
+    call_repeated,
+    memory_removed,
+    constant_recomputed,
+    neutral=False,
 )
-PREPARING: Sequence[tuple[str, bool, Rewrite]] = (("memory added", True, memory_written_out),)
+PREPARING = named(memory_added, neutral=True)

@@ -79,7 +79,7 @@ class Explorer:
                 continue
             nodeid, calls = draw.choice(free)
             share = math.exp(draw.uniform(math.log(_SMALLEST), math.log(_LARGEST)))
-            amount = max(2, min(_MOST_TURNS, round(share * self.lab.records[nodeid]["seconds"] / calls / _TURN)))
+            amount = max(2, min(_MOST_TURNS, round(share * (self.lab.records[nodeid]["seconds"] or 0.0) / calls / _TURN)))
             text = texts.get(path) or self.lab.text(path)
             variant = self._variant(text, qualname, amount, draw)
             if variant is None or (place, variant.kind) in self.tried:
@@ -102,7 +102,7 @@ class Explorer:
         """By function: the tests that call it, and how often."""
         users: dict[str, list[tuple[str, float]]] = {}
         for nodeid, record in self.lab.records.items():
-            if not _SHORTEST < record["seconds"] < _LONGEST:
+            if not _SHORTEST < (record["seconds"] or 0.0) < _LONGEST:
                 continue
             for place, counts in record["code"]["counts"].items():
                 path, separator, _ = place.partition("::")

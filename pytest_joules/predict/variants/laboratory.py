@@ -14,35 +14,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pytest_joules.code import sources
+from pytest_joules.code import function_source
 from pytest_joules.code.graph import Graph
 from pytest_joules.code.project import Project
 from pytest_joules.code.source_file import MOST_BYTES
 from pytest_joules.files import reading
-from pytest_joules.model import Record
-from pytest_joules.predict.facts.added import added
-from pytest_joules.predict.facts.facts import facts_of
+from pytest_joules.predict.facts.new_functions import added
+from pytest_joules.predict.facts.of_test import facts_of
 from pytest_joules.predict.protocol import Before, Question
 from pytest_joules.predict.questions import Changes
 from pytest_joules.predict.variants.rewriting import Variant
 
+if TYPE_CHECKING:
+    from pytest_joules.predict.variants.stopwatch import Request
+    from pytest_joules.store.entries import LatestRecord
+
 #: Folders that are no source.
 _NOT_COPIED = shutil.ignore_patterns(
-    ".git",
-    ".hg",
-    ".tox",
-    ".nox",
-    ".venv",
-    "venv",
-    "env",
-    "node_modules",
-    "__pycache__",
-    ".pytest_cache",
-    ".mypy_cache",
-    "*.pyc",
-    ".joules",
+    *(".git", ".hg", ".tox", ".nox", ".venv", "venv", "env", "node_modules", "__pycache__"),
+    *(".pytest_cache", ".mypy_cache", "*.pyc", ".joules"),
 )
 #: Seconds that the recording of the whole suite may take, and one request to the stopwatch.
 _RECORDING = 1800.0
@@ -82,8 +74,8 @@ class Trial:
     seconds: Mapping[str, tuple[float, float]]
     """By test: of its body before and after."""
 
-    def question(self, record: Record, sources: Sources) -> Question:
-        """What a predictor is asked of one of its tests; ``record`` as ``Store.latest`` gives it, ``sources`` of its path.
+    def question(self, record: LatestRecord, sources: Sources) -> Question:
+        """What a predictor is asked of one of its tests; ``sources`` of its path.
 
         The test's time is that of the untouched copy by the same clock as the truth: few rounds of ``--energy`` are colder than
         many runs in a row, and what is learned here is the proportion of one to the other.
@@ -120,7 +112,7 @@ class Laboratory:
         self.base, self.other = self._folder / "base", self._folder / "other"
         self.imports = tuple(name for name in imports if (root / name).is_dir())
         shutil.copytree(root, self.base, ignore=_NOT_COPIED, symlinks=True, ignore_dangling_symlinks=True)
-        self.records: dict[str, Record] = {}
+        self.records: dict[str, LatestRecord] = {}
         self.sources: Sources = {}
         self._watch: subprocess.Popen[str] | None = None
         self._written = time.time()
@@ -149,9 +141,9 @@ class Laboratory:
             raise ExploringError(f"its tests take longer than {limit:g} s") from None
         try:
             with contextlib.closing(open_store(history, write=False)) as store:
-                versions = {record["nodeid"]: record["machine_id"] for record in store.versions()}
-                for machine in set(versions.values()):
-                    self.records |= store.latest(machine, None)
+                for machine in {record["machine_id"] for record in store.versions()}:
+                    if machine is not None:
+                        self.records |= store.latest(machine, None)
                 pairs = {pair for entry in self.records.values() for pair in entry["code"]["functions"].items()}
                 self.sources = store.sources(pairs)
         except StoreError as error:
@@ -216,26 +208,27 @@ class Laboratory:
         """Keys that have changed, by test, and the sources of all that have changed or are new."""
         changed = {test: changes.of(self.records[test]) for test in tests}
         keys = {key for several in changed.values() for key in several}
-        now: dict[str, str | None] = {key: sources.source(graph.project, key) for key in sorted(keys)}
+        now: dict[str, str | None] = {key: function_source.source(graph.project, key) for key in sorted(keys)}
         known = {key for test in changed for key in self.records[test]["code"]["functions"]}
         now |= added(graph, sorted(keys), known)
         return changed, now
 
-    def _ask(self, tests: Sequence[str], seconds: float) -> dict[str, Any]:
+    def _ask(self, tests: Sequence[str], seconds: float) -> dict[str, tuple[float, float]]:
         out = self._folder / "times.json"
         out.unlink(missing_ok=True)
         folders = (self.base, self.other)
-        request = {
+        request: Request = {
             "roots": [str(folder) for folder in folders],
             "paths": [self._paths(folder) for folder in folders],
             "tests": list(tests),
             "seconds": seconds,
             "out": str(out),
+            "limit": _REQUEST,
         }
         watch = self._stopwatch()
         assert watch.stdin is not None and watch.stdout is not None
         try:
-            watch.stdin.write(json.dumps(request | {"limit": _REQUEST}) + "\n")
+            watch.stdin.write(json.dumps(request) + "\n")
             watch.stdin.flush()
             answered = watch.stdout.readline()
         except BrokenPipeError:
@@ -243,7 +236,7 @@ class Laboratory:
         if not answered:
             self._stop()
         try:
-            result: dict[str, Any] = json.loads(out.read_text("utf-8"))
+            result: dict[str, tuple[float, float]] = json.loads(out.read_text("utf-8"))
         except (OSError, ValueError):
             return {}
         return result

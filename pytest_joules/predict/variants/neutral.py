@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Sequence
 
-from pytest_joules.predict.variants.rewriting import Draft, Rewrite, names, own, own_blocks, pure_expression
+from pytest_joules.predict.variants.comprehensions import comprehension_for_loop, loop_for_comprehension
+from pytest_joules.predict.variants.rewriting import Draft, named, names, own, own_blocks, parse, pure_expression
 
 _SCOPES = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
-_COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}
 
 
-def _parse(text: str) -> list[ast.stmt]:
-    return ast.parse(text).body
-
-
 def _locals(draft: Draft) -> set[str]:
-    arguments = {inner.arg for inner in ast.walk(draft.node.args) if isinstance(inner, ast.arg)}
-    return arguments | {
+    return draft.arguments | {
         inner.id for inner in own(draft.node) if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load)
     }
 
@@ -38,8 +32,7 @@ def _negated(test: ast.expr) -> ast.expr:
 
 def locals_renamed(draft: Draft) -> bool:
     """Every local variable has another name, arguments keep theirs."""
-    arguments = {inner.arg for inner in ast.walk(draft.node.args) if isinstance(inner, ast.arg)}
-    new = {name: draft.fresh(f"{name.strip('_')}_value") for name in sorted(_locals(draft) - arguments)}
+    new = {name: draft.fresh(f"{name.strip('_')}_value") for name in sorted(_locals(draft) - draft.arguments)}
     bound = {inner.arg for inner in ast.walk(draft.node) if isinstance(inner, ast.arg)}
     bound |= {
         inner.name for inner in ast.walk(draft.node) if isinstance(inner, ast.ExceptHandler | ast.FunctionDef) and inner.name
@@ -82,10 +75,6 @@ def else_added(draft: Draft) -> bool:
                 del block[place + 1 :]
                 return True
     return False
-
-
-def _generator(draft: Draft) -> bool:
-    return any(isinstance(inner, ast.Yield | ast.YieldFrom | ast.Await) for inner in own(draft.node))
 
 
 def result_named(draft: Draft) -> bool:
@@ -137,115 +126,19 @@ def argument_named(draft: Draft) -> bool:
     return False
 
 
-def loop_for_comprehension(draft: Draft) -> bool:
-    """``x = [f(a) for a in b]`` becomes a loop that appends; likewise what is returned, and sets."""
-    changed = False
-    for block in list(own_blocks(draft.node)):
-        for place in range(len(block) - 1, -1, -1):
-            node = block[place]
-            simple = isinstance(node, ast.Return) or (
-                isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
-            )
-            if (
-                not simple
-                or not isinstance(node, ast.Return | ast.Assign)
-                or not isinstance(node.value, ast.ListComp | ast.SetComp)
-            ):
-                continue
-            comprehension = node.value
-            if any(
-                isinstance(inner, ast.Lambda | _COMPREHENSIONS | ast.NamedExpr)
-                for inner in ast.walk(comprehension)
-                if inner is not comprehension
-            ):
-                continue
-            if any(part.is_async for part in comprehension.generators):
-                continue
-            result = draft.fresh("collected")
-            targets = {
-                inner.id for part in comprehension.generators for inner in ast.walk(part.target) if isinstance(inner, ast.Name)
-            }
-            inside = _Renamed({name: draft.fresh(f"each_{name}") for name in sorted(targets)})
-            first = comprehension.generators[0].iter
-            renamed = inside.visit(copy.deepcopy(comprehension))
-            renamed.generators[0].iter = first
-            is_set = isinstance(comprehension, ast.SetComp)
-            method = "add" if is_set else "append"
-            body: list[ast.stmt] = [ast.Expr(ast.Call(ast.parse(f"{result}.{method}", mode="eval").body, [renamed.elt], []))]
-            for part in reversed(renamed.generators):
-                for test in reversed(part.ifs):
-                    body = [ast.If(test, body, [])]
-                body = [ast.For(part.target, part.iter, body, [], lineno=1)]
-            node.value = ast.Name(result, ast.Load())
-            block[place:place] = [*_parse(f"{result} = {'set()' if is_set else '[]'}"), *body]
-            changed = True
-    return changed
-
-
-class _Renamed(ast.NodeTransformer):
-    def __init__(self, new: dict[str, str]) -> None:
-        self.new = new
-
-    def visit_Name(self, node: ast.Name) -> ast.Name:
-        return ast.Name(self.new.get(node.id, node.id), node.ctx)
-
-
-def comprehension_for_loop(draft: Draft) -> bool:
-    """``x = []`` and a loop that only appends to it become a comprehension."""
-    if _generator(draft) or any(isinstance(inner, ast.Try | ast.With) for inner in own(draft.node)):
-        return False
-    for block in own_blocks(draft.node):
-        for place in range(len(block) - 1):
-            begin, loop = block[place], block[place + 1]
-            if (
-                not isinstance(begin, ast.Assign)
-                or not isinstance(begin.targets[0], ast.Name)
-                or ast.unparse(begin.value) != "[]"
-            ):
-                continue
-            if not isinstance(loop, ast.For) or loop.orelse or len(loop.body) != 1 or len(begin.targets) != 1:
-                continue
-            inner, tests = loop.body[0], []
-            while isinstance(inner, ast.If) and not inner.orelse and len(inner.body) == 1:
-                tests.append(inner.test)
-                inner = inner.body[0]
-            name = begin.targets[0].id
-            if not (isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Call) and len(inner.value.args) == 1):
-                continue
-            if ast.unparse(inner.value.func) != f"{name}.append" or name in names(
-                ast.Tuple([loop.iter, *tests, inner.value.args[0]])
-            ):
-                continue
-            targets = set(names(loop.target))
-            inside = {id(node) for node in ast.walk(loop)}
-            used = {node.id for node in ast.walk(draft.node) if isinstance(node, ast.Name) and id(node) not in inside}
-            if (
-                used & targets
-                or any(isinstance(node, ast.Lambda | ast.NamedExpr) for node in ast.walk(loop))
-                or loop.iter is None
-            ):
-                continue
-            if not isinstance(loop.target, ast.Name | ast.Tuple) or isinstance(inner.value.args[0], ast.Starred):
-                continue
-            begin.value = ast.ListComp(inner.value.args[0], [ast.comprehension(loop.target, loop.iter, tests, 0)])
-            del block[place + 1]
-            return True
-    return False
-
-
 def helper_extracted(draft: Draft) -> bool:
     """The end of the body becomes a function of its own."""
-    if _generator(draft) or _closures(draft) or isinstance(draft.node, ast.AsyncFunctionDef):
+    if draft.suspends or _closures(draft) or isinstance(draft.node, ast.AsyncFunctionDef):
         return False
     body = draft.node.body
-    begin = int(ast.get_docstring(draft.node) is not None)
+    begin = draft.first
     places = list(range(begin + 1, len(body)))
     if not places:
         return False
     place = draft.draw.choice(places)
     tail = body[place:]
     known = _locals(draft)
-    stored_before = {inner.arg for inner in ast.walk(draft.node.args) if isinstance(inner, ast.arg)}
+    stored_before = draft.arguments
     for statement in body[begin:place]:
         if isinstance(statement, ast.Import | ast.ImportFrom):
             return False
@@ -254,9 +147,8 @@ def helper_extracted(draft: Draft) -> bool:
             always = set().union(
                 *(set(names(earlier, ast.Store)) for earlier in body[begin:place] if isinstance(earlier, ast.Assign)), set()
             )
-            arguments = {inner.arg for inner in ast.walk(draft.node.args) if isinstance(inner, ast.arg)}
             # What is bound in a branch only may have no value here.
-            if {name for name in names(statement, ast.Store) if name not in always | arguments} & set(
+            if {name for name in names(statement, ast.Store) if name not in always | draft.arguments} & set(
                 names(ast.Module(tail, []))
             ):
                 return False
@@ -395,8 +287,8 @@ def arguments_annotated(draft: Draft) -> bool:
     for argument in draft.node.args.args:
         if argument.annotation is None and argument.arg not in ("self", "cls"):
             argument.annotation = ast.Constant("object")
-    place = int(ast.get_docstring(draft.node) is not None)
-    draft.node.body[place:place] = _parse("'What follows does as it did.'") if place else []
+    place = draft.first
+    draft.node.body[place:place] = parse("'What follows does as it did.'") if place else []
     return True
 
 
@@ -418,23 +310,23 @@ def tests_nested(draft: Draft) -> bool:
     return bool(found)
 
 
-#: What it is called, that it is neutral, and what does it.
-NEUTRAL: Sequence[tuple[str, bool, Rewrite]] = (
-    ("locals renamed", True, locals_renamed),
-    ("if turned round", True, if_turned_round),
-    ("else dropped", True, else_dropped),
-    ("else added", True, else_added),
-    ("result named", True, result_named),
-    ("name dropped", True, name_dropped),
-    ("argument named", True, argument_named),
-    ("loop for comprehension", True, loop_for_comprehension),
-    ("comprehension for loop", True, comprehension_for_loop),
-    ("helper extracted", True, helper_extracted),
-    ("statements reordered", True, statements_reordered),
-    ("text formatted", True, text_formatted),
-    ("de morgan", True, de_morgan),
-    ("choice written out", True, choice_written_out),
-    ("constant named", True, constant_named),
-    ("arguments annotated", True, arguments_annotated),
-    ("tests nested", True, tests_nested),
+NEUTRAL = named(
+    locals_renamed,
+    if_turned_round,
+    else_dropped,
+    else_added,
+    result_named,
+    name_dropped,
+    argument_named,
+    loop_for_comprehension,
+    comprehension_for_loop,
+    helper_extracted,
+    statements_reordered,
+    text_formatted,
+    de_morgan,
+    choice_written_out,
+    constant_named,
+    arguments_annotated,
+    tests_nested,
+    neutral=True,
 )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from pytest_joules.code.source_file import Function
+from pytest_joules.code.definitions import Function
 
 #: Builtins that variants use; a module with its own of that name is left alone.
 _USED = frozenset(
@@ -89,8 +89,33 @@ class Draft:
         self.taken.add(name)
         return name
 
+    @property
+    def arguments(self) -> set[str]:
+        """Names of the function's arguments."""
+        return {inner.arg for inner in ast.walk(self.node.args) if isinstance(inner, ast.arg)}
+
+    @property
+    def suspends(self) -> bool:
+        """It is a generator, or waits for something."""
+        return any(isinstance(inner, ast.Yield | ast.YieldFrom | ast.Await) for inner in own(self.node))
+
+    @property
+    def first(self) -> int:
+        """Where the body begins, after the docstring."""
+        return int(ast.get_docstring(self.node) is not None)
+
 
 Rewrite: TypeAlias = Callable[[Draft], bool]
+
+
+def named(*rewrites: Rewrite, neutral: bool) -> Sequence[tuple[str, bool, Rewrite]]:
+    """What each is called, whether it is neutral, and what does it."""
+    return tuple((rewrite.__name__.replace("_", " "), neutral, rewrite) for rewrite in rewrites)
+
+
+def parse(text: str) -> list[ast.stmt]:
+    """The statements of a text."""
+    return ast.parse(text).body
 
 
 def find(module: ast.Module, qualname: str) -> Function | None:

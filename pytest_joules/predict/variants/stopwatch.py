@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pytest
 
@@ -34,6 +34,21 @@ _TURNS, _TURN = 10, 2_000_000
 _PATIENCE = 30.0
 
 _clock = time.thread_time_ns
+
+
+class Request(TypedDict):
+    """A line that is read; every list of two has the versions' one after the other."""
+
+    roots: list[str]
+    paths: list[list[str]]
+    """What they are imported from."""
+    tests: list[str]
+    """Node ids."""
+    seconds: float
+    """That a test is run for."""
+    out: str
+    limit: float
+    """Seconds, after which both are ended."""
 
 
 class Other:
@@ -119,7 +134,7 @@ class Stopwatch:
             self.found[item.nodeid] = least / 1e9
 
 
-def _child(request: dict[str, Any], number: int, other: Other) -> None:
+def _child(request: Request, number: int, other: Other) -> None:
     """One run of pytest, in the forked process."""
     root = request["roots"][number]
     os.chdir(root)
@@ -148,7 +163,7 @@ def _load() -> None:
     gc.freeze()
 
 
-def _both(request: dict[str, Any]) -> None:
+def _both(request: Request) -> None:
     """Run both versions and write what they took."""
     there, back = os.pipe(), os.pipe()
     ends = (Other(back[0], there[1], True), Other(there[0], back[1], False))

@@ -1,0 +1,169 @@
+"""``joules train``: a model from the history."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_joules.cli.output import print_json, print_table, refuse, say
+from pytest_joules.cli.parsing import Commands
+from pytest_joules.cli.predictor import NoHistoryError, add_options, figure, many, model_beside, opened, percent, root_of
+from pytest_joules.cli.progress import Waiting
+from pytest_joules.clock import CLOCKS
+from pytest_joules.predict.choices import MODELS, TARGETS
+
+if TYPE_CHECKING:
+    from pytest_joules.predict.model import ErrorRecord, Model
+    from pytest_joules.predict.train.change import Pair
+
+
+def add_command(commands: Commands) -> None:
+    """Add it to the command's parser."""
+    parser = commands.add_parser("train", help="learn from the history what changes of code cost, for pytest --energy-predict")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the model (default: model.npz beside the history)")
+    parser.add_argument(
+        "--explore",
+        nargs="?",
+        type=_seconds,
+        const=300.0,
+        metavar="SECONDS",
+        help="make variants of the project's functions in a copy and measure them, for about so long (default 300)",
+    )
+    parser.add_argument("--model", choices=MODELS, default="change", help="(default %(default)s)")
+    parser.add_argument("--target", choices=TARGETS, action="append", help="what new tests cost in (default: all three)")
+    parser.add_argument("--dataset", type=Path, metavar="DIR", help="of joules collect: other projects, for what new tests cost")
+    parser.add_argument("--representation", metavar="NAME", action="append", help="what level models look at; can be repeated")
+    parser.add_argument("--backend", metavar="NAME", default="loky", help="loky, threading, dask or dask=SCHEDULER")
+    parser.add_argument("--jobs", type=_jobs, metavar="N", default=-1, help="processor cores to use (default: all)")
+    parser.set_defaults(command=_train)
+    add_options(parser)
+
+
+def _jobs(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of cores")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 7 * 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds up to a week")
+    return seconds
+
+
+def _train(given: argparse.Namespace) -> int:
+    from pytest_joules import machine
+    from pytest_joules.predict.facts.features import REPRESENTATIONS
+    from pytest_joules.predict.model import ModelError
+    from pytest_joules.predict.model_file import save
+    from pytest_joules.predict.train import dataset, learning
+    from pytest_joules.predict.train.fitting import TrainingError, need_scikit_learn
+    from pytest_joules.predict.train.parallel import running
+    from pytest_joules.store import StoreError
+
+    for name in given.representation or ():
+        if name not in REPRESENTATIONS:
+            return refuse(f"--representation {name}: there are {', '.join(REPRESENTATIONS)}", 2)
+    try:
+        need_scikit_learn()
+        with opened(given) as store:
+            found = learning.history(store.versions(), store.sources, machine.fingerprint()["id"])
+        others = list(dataset.rows(given.dataset)) if given.dataset else []
+        explored = _explored(root_of(given), given.explore) if given.explore else []
+        with running(given.backend, given.jobs), Waiting("training", 100, " %") as waiting:
+            model, notes = learning.learn(
+                found,
+                given.model,
+                targets=given.target or TARGETS,
+                representations=given.representation,
+                explored=explored,
+                others=others,
+                jobs=given.jobs,
+                told=lambda share, what: waiting.step(100 * share, what),
+            )
+        out = given.out or model_beside(given)
+        save(out, model, () if given.out else (out.parents[2],))  # the cache: DIR/d/joules/model.npz
+    except (NoHistoryError, StoreError, TrainingError, ModelError) as error:
+        return refuse(str(error))
+    if given.json:
+        print_json({"file": str(out), "name": model.name, "summary": model.summary, "error": model.error, "notes": notes})
+        return 0
+    _say_trained(model, notes)
+    named = "" if given.out is None else f"={out}"
+    say(
+        f"written: {out}\nnext: pytest --energy-predict{named}, or joules predict{'' if given.out is None else f' --model {out}'}"
+    )
+    return 0
+
+
+def _explored(root: Path, seconds: float) -> list[Pair]:
+    """Pairs of versions made now.
+
+    Raises:
+        TrainingError: the project's tests cannot be run.
+    """
+    from pytest_joules.predict.train.fitting import TrainingError
+    from pytest_joules.predict.variants.explore import explore
+    from pytest_joules.predict.variants.laboratory import ExploringError
+
+    begun = CLOCKS.wall()
+    try:
+        with Waiting("exploring", round(seconds), " s") as waiting:
+            return explore(root, seconds=seconds, progress=lambda line: waiting.step((CLOCKS.wall() - begun) / 1e9, line))
+    except ExploringError as error:
+        raise TrainingError(str(error)) from None
+
+
+def _say_trained(model: Model, notes: Sequence[str]) -> None:
+    summary = model.summary
+    pairs = summary.get("pairs") or {}
+    say(
+        f"learned from {many(summary['tests'], 'test')} in {many(summary['sessions'], 'session')} "
+        f"({summary['source']} on machine {summary['machine']})"
+    )
+    if summary["projects"] > 1:
+        say(f"and from {many(summary['projects'] - 1, 'other project')}")
+    if pairs:
+        kinds = {"history": "of this history", "explored": "made and measured now", "shipped": "shipped with pytest-joules"}
+        say(
+            f"and from {many(sum(pairs.values()), 'pair')} of versions: " + ", ".join(f"{pairs[k]} {v}" for k, v in kinds.items())
+        )
+    for key in [key for key in model.level if key.endswith("-static")]:
+        _say_errors(key.partition("-")[0], model.error[key], model.error.get(key.replace("-static", "-ran")))
+    change = model.error.get("change")
+    if change:
+        say("")
+        say("changed code, cross-validated: " + ", ".join(f"{name.replace('_', ' ')} {figure(v)}" for name, v in change.items()))
+    say("")
+    for note in notes:
+        say(note)
+
+
+def _say_errors(target: str, static: ErrorRecord, ran: ErrorRecord | None) -> None:
+    """The table of one target: every model on tests whose function, or project, it had not seen."""
+    from pytest_joules.report.table import Column
+
+    say(f"\n{target} of a test never measured, cross-validated by {static['split']} (log10)")
+    found = [(name, one, "") for name, one in static["models"].items()]
+    if ran is not None:
+        found += [(name, one, " *") for name, one in ran["models"].items() if name not in ("constant", "last")]
+    print_table(
+        Column("model", [("> " if _is_chosen(name, mark, static, ran) else "  ") + name + mark for name, _, mark in found]),
+        Column("R²", [figure(one["r2"]) for _, one, _ in found], "right"),
+        Column("rank", [figure(one["spearman"]) for _, one, _ in found], "right"),
+        Column("off by", [f"{10 ** one['median_error']:.2f}×" for _, one, _ in found], "right"),
+        Column("in 80 %", [percent(one["coverage"]) for _, one, _ in found], "right", drop=2),
+        Column("tests", [str(one["tests"]) for _, one, _ in found], "right", drop=1),
+    )
+    if ran is not None:
+        say("* with what ran the last time; >: kept")
+
+
+def _is_chosen(name: str, mark: str, static: ErrorRecord, ran: ErrorRecord | None) -> bool:
+    return bool(name == (ran if mark and ran is not None else static)["chosen"])

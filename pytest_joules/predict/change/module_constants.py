@@ -1,0 +1,41 @@
+"""Numbers and texts that the constants of a module are, by name."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+_NAMES = re.compile(r"[A-Za-z_]\w*")
+
+
+@lru_cache(maxsize=8192)
+def constant(name: str, text: str) -> int | float | str | None:
+    """What a statement of a module binds a name to, where that is a number or a text and the statement does nothing else."""
+    if len(text) > 200:
+        return None
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    node = body[0] if len(body) == 1 else None
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):
+        return None
+    return node.value.value if isinstance(node.value.value, int | float | str) else None
+
+
+@lru_cache(maxsize=8192)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_NAMES.findall(text))
+
+
+def used(key: str, text: str, sources: Mapping[str, str]) -> tuple[tuple[str, object], ...]:
+    """Numbers and texts that a function names: constants of its module."""
+    path = key.partition("::")[0]
+    found = []
+    for name in _words(text):
+        source = sources.get(f"{path}::<module> {name}")
+        if source is not None and (value := constant(name, source)) is not None:
+            found.append((name, value))
+    return tuple(sorted(found))

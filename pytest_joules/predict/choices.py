@@ -1,0 +1,10 @@
+"""What the predictor's options may say: read before anything is imported that predicts."""
+
+from __future__ import annotations
+
+#: The file beside the history, in pytest's cache folder.
+MODEL_FILE = "model.npz"
+#: What tests cost in: joules, seconds, ticks of the time stamp counter.
+TARGETS = ("joules", "seconds", "tsc")
+#: By what a model may predict.
+MODELS = ("change", "last", "constant", "linear", "bow", "boosted", "additive")

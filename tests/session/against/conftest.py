@@ -1,0 +1,5 @@
+"""The repository as it begins."""
+
+from two_revisions import shop
+
+__all__ = ["shop"]

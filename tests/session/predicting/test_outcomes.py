@@ -1,0 +1,230 @@
+"""Which predictions came true, what is kept of that, and whether predicting has paid."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from changing_shop import edit
+from foretold import double, predict, predictor, section
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_joules.model import empty_record
+from pytest_joules.predict.outcomes import SESSIONS, balance, counts, hold
+from pytest_joules.report.prediction import outcome
+from pytest_joules.store import open_store
+
+LIMIT = 1.05
+
+
+def prediction(**facts):
+    known = {"state": "changed", "flagged": False, "limit": LIMIT, "measured": None, "dearer": None, "outcome": None}
+    return known | facts
+
+
+def measured(median, low, high, **facts):
+    record = empty_record("test_a.py::test_a")
+    interval = None if low is None else [low, high]
+    energy = {"median": median, "ci95": interval} if median is not None else None
+    return record | {"energy": energy, "provenance": "measured", "resolution": "ok", "outcome": "passed"} | facts
+
+
+# Truly dearer
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dearer"),
+    [(1.06, 1.2, True), (1.04, 1.2, None), (0.9, 1.05, False), (0.9, 1.0, False), (1.05, 1.05, False), (None, None, None)],
+)
+def test_dearer_by_the_whole_interval(low, high, dearer):
+    found = hold(prediction(), measured(1.1, low, high), passed=True)
+    assert found["dearer"] is dearer
+    assert found["measured"] == 1.1
+
+
+@pytest.mark.parametrize(
+    ("flagged", "low", "word"), [(True, 1.1, "hit"), (True, 0.9, "false flag"), (False, 1.1, "missed"), (False, 0.9, "right")]
+)
+@pytest.mark.parametrize("state", ["changed", "unchanged", "new"])
+def test_words(flagged, low, word, state):
+    assert hold(prediction(flagged=flagged, state=state), measured(low, low, low), passed=True)["outcome"] == word
+
+
+@pytest.mark.parametrize(
+    ("facts", "passed"),
+    [
+        ({"provenance": "shared"}, True),
+        ({"provenance": "unavailable", "energy": None}, True),
+        ({"resolution": "below"}, True),
+        ({"cached": "2026-01-01T00:00:00+00:00"}, True),
+        ({"outcome": "failed"}, False),
+    ],
+)
+def test_nothing_can_be_told(facts, passed):
+    found = hold(prediction(flagged=True), measured(2.0, 2.0, 2.0, **facts), passed=passed)
+    assert (found["dearer"], found["outcome"]) == (None, "unknown")
+
+
+def test_without_a_limit_or_an_answer():
+    assert hold(prediction(limit=None), measured(2.0, 2.0, 2.0), passed=True)["outcome"] == "unknown"
+    found = hold(prediction(state="unknown"), measured(2.0, 2.0, 2.0), passed=True)
+    assert (found["dearer"], found["outcome"]) == (True, "unknown")
+
+
+@given(
+    st.booleans(),
+    st.sampled_from(["changed", "unchanged", "new", "unknown"]),
+    st.tuples(*[st.floats(0, 1e6)] * 2).map(sorted),
+    st.none() | st.floats(0, 1e6),
+    st.tuples(st.sampled_from(["measured", "estimated", "shared", "unavailable"]), st.booleans()),
+)
+def test_holding_twice_changes_nothing(flagged, state, interval, limit, sound):
+    provenance, passed = sound
+    record = measured(interval[0], *interval, provenance=provenance)
+    once = hold(prediction(flagged=flagged, state=state, limit=limit), record, passed=passed)
+    assert hold(once, record, passed=passed) == once
+    assert once["outcome"] in ("hit", "false flag", "missed", "right", "unknown")
+    assert (once["outcome"] in ("hit", "missed")) <= (once["dearer"] is True)
+    assert (once["outcome"] in ("hit", "false flag")) <= flagged
+
+
+def test_counts_and_words():
+    words = ["hit", "hit", "false flag", "missed", "right", "unknown", None]
+    found = counts([None, *({"outcome": word} for word in words)])
+    assert found == {"hit": 2, "false flag": 1, "missed": 1, "right": 1, "unknown": 1}
+    assert outcome(found) == "predicted: 3 flagged, 2 truly dearer; 1 dearer test was not flagged; of 1 nothing can be told"
+    assert outcome({"right": 5}) == "predicted: 0 flagged, 0 truly dearer; no other was dearer"
+    assert outcome({"unknown": 2}) == "predicted: nothing can be told of the 2 tests"
+    assert outcome({}) is None
+
+
+# In a run
+
+
+def test_every_outcome(shop):
+    """The code says one thing and the counter another: both flagged tests, the dearer one and the cheaper."""
+    double(shop)
+    edit(shop, "test_shop.py", "    draw(1000)\n", "    draw(2000 if n == 3 else 1000)\n")
+    edit(shop, "test_shop.py", "    draw(4000)\n", "    draw(4500)\n")
+    # test_alone changed too, and nothing is expected of that.
+    text = predictor().replace(
+        "last = question.before.joules",
+        "last = question.before.joules\n        if 'alone' in question.facts.nodeid: return Answer(last, (last, last))",
+    )
+    shop.conftest(text)
+    result = predict(shop, energy=True)
+    result.assert_outcomes(passed=4)
+    outcomes = {name: test["prediction"]["outcome"] for name, test in shop.tests().items()}
+    assert outcomes == {"test_total[3]": "hit", "test_total[5]": "false flag", "test_alone": "missed", "test_loud": "right"}
+    said = " ".join(line.strip() for line in result.outlines)
+    assert "predicted: 2 flagged, 1 truly dearer; 1 dearer test was not flagged" in said
+    assert shop.report()["session"]["predicting"]["outcomes"] == {"hit": 1, "false flag": 1, "missed": 1, "right": 1}
+    store = open_store(shop.path / ".pytest_cache/d/joules/history.db", write=False)
+    try:
+        assert store.history("test_shop.py::test_total[3]")[0]["prediction"]["outcome"] == "hit"
+        (account,) = store.predictings(10)
+    finally:
+        store.close()
+    assert account["outcomes"] == {"hit": 1, "false flag": 1, "missed": 1, "right": 1}
+    assert account["model"] == "times" and account["seconds"] > 0
+
+
+def test_an_unflagged_test_that_got_dearer_by_itself(shop):
+    """Nothing in its path has changed, and yet: that was missed too."""
+    shop.conftest(
+        predictor() + "\nimport counter\n_draw = counter.draw\ncounter.draw = lambda amount, *more: _draw(2 * amount, *more)\n"
+    )
+    predict(shop, energy=True)
+    found = {test["prediction"]["outcome"] for test in shop.tests().values()}
+    assert found == {"missed"}
+
+
+def test_over_budget_counts_as_dearer(shop):
+    double(shop)
+    edit(shop, "test_shop.py", "    draw(1000)\n", "    draw(3000)\n")
+    predict(shop, "--energy-budget=*total*=1.02 mJ", energy=True).assert_outcomes(failed=2, passed=2)
+    assert shop.tests()["test_total[3]"]["prediction"]["outcome"] == "hit"
+
+
+def test_a_failed_test_tells_nothing(shop):
+    double(shop)
+    edit(shop, "test_shop.py", "assert shop.total(n) > 0", "draw(9000); assert shop.total(n) < 0")
+    predict(shop, energy=True)
+    assert shop.tests()["test_total[3]"]["prediction"]["outcome"] == "unknown"
+
+
+# The balance
+
+
+def account(joules, saved=0.0):
+    return {"joules": joules, "saved": saved}
+
+
+def test_the_balance_of_the_last_ten():
+    assert balance([account(1.0, 5.0), account(2.0)]) == (3.0, 5.0)
+    assert balance([account(1.0)] * SESSIONS + [account(100.0, 1000.0)]) == (10.0, 0.0)
+    assert balance([account(None, 5.0)]) is None
+    # What is not known on one side does not count on the other.
+    assert balance([account(None, 5.0), account(1.0, 2.0)]) == (1.0, 2.0)
+
+
+def negative(result):
+    return "it costs more than it saves" in section(result)
+
+
+def test_a_negative_balance_is_said(shop):
+    assert not negative(predict(shop))  # one session is no balance
+    result = predict(shop)
+    said = section(result)
+    assert "over the last 2 sessions predicting drew" in said
+    assert (
+        "and saved 0 J: it costs more than it saves (--energy-predict-only leaves out what is not expected to cost more)" in said
+    )
+
+
+def test_a_positive_balance_is_not(shop):
+    """Tests of a hundred joules, left out."""
+    shop.file(test_dear="@pytest.mark.parametrize('n', range(9))\ndef test_dear(n): draw(100_000_000)\n")
+    shop.run("test_dear.py", "--energy-rounds=1", "--energy-warmup=1").assert_outcomes(passed=9)
+    for _ in range(3):
+        result = predict(shop, "test_dear.py", "--energy-predict-only")
+        assert "9 tests left out save 900 J" in section(result)
+        assert not negative(result)
+
+
+def test_its_own_energy_by_the_sources_that_measure(shop):
+    """A predictor that draws 7 mJ."""
+    double(shop)
+    shop.conftest(predictor().replace("return [self", "import counter; counter.draw(7000); return [self"))
+    result = predict(shop, energy=True)
+    assert "and 7.00 mJ, 88 % of one pass over these tests" in section(result)
+    account = shop.report()["session"]["predicting"]
+    assert account["joules"] == pytest.approx(7e-3) and account["provenance"] == "measured"
+    assert account["suite"] == pytest.approx(8e-3)
+
+
+def test_its_own_energy_without_measuring_is_estimated(shop):
+    assert "(estimated)" in section(predict(shop))
+
+
+def test_a_counter_that_did_not_move(shop):
+    predict(shop, energy=True)
+    account = shop.report()["session"]["predicting"]
+    assert account["joules"] is None and account["provenance"] is None
+
+
+def test_accounts_of_all_kinds_of_runs_are_kept(shop):
+    predict(shop)
+    predict(shop, energy=True)
+    predict(shop, "--energy-predict-only")
+    predict(shop, "--collect-only")
+    store = open_store(shop.path / ".pytest_cache/d/joules/history.db", write=False)
+    try:
+        kept = store.predictings(10)
+        assert [entry["deselected"] for entry in kept] == [4, 0, 0]
+        # A session without measurements is in nobody's way.
+        assert len(store.history("test_shop.py::test_alone")) == 2
+    finally:
+        store.close()
+    assert json.dumps(kept)

@@ -1,0 +1,40 @@
+"""The functions in each test's path, as they were recorded."""
+
+from __future__ import annotations
+
+from inner import Inner
+
+from pytest_joules import machine
+from pytest_joules.store import open_store
+
+
+def executed(inner: Inner, *args: str) -> dict[str, set[str]]:
+    """The functions in each test's path, by the name of the test."""
+    result = inner.run("--energy-rounds=3", *args)
+    assert result.ret == 0, result.stdout.str()
+    inner.report()  # it fits its schema
+    return executed_by(inner)
+
+
+def executed_by(inner: Inner) -> dict[str, set[str]]:
+    """The same from the history."""
+    store = open_store(inner.path / ".pytest_cache/d/joules/history.db", write=False)
+    known = store.latest_code(machine.fingerprint()["id"], "rapl")
+    store.close()
+    # What the inner project has for its counters is not what these tests are about.
+    return {
+        nodeid.partition("::")[2]: {
+            key
+            for key in record["code"]["functions"]
+            if "::" in key and "<module>" not in key and not key.startswith(("counter.py", "quiet.py"))
+        }
+        for nodeid, record in known.items()
+    }
+
+
+def counts(inner: Inner) -> dict[str, dict[str, list[int]]]:
+    """How often each function was called and each of its statements ran, by the name of the test."""
+    store = open_store(inner.path / ".pytest_cache/d/joules/history.db", write=False)
+    known = store.latest_code(machine.fingerprint()["id"], "rapl")
+    store.close()
+    return {nodeid.partition("::")[2]: record["code"]["counts"] for nodeid, record in known.items()}

@@ -76,8 +76,10 @@ def pytester(pytester, monkeypatch, request):
     assert wanted <= _OTHERS
     if wanted:
         monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", raising=False)
+        monkeypatch.delenv("PYTEST_PLUGINS", raising=False)
         monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(f"-p no:{name}" for name in sorted(_OTHERS - wanted)))
     else:
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        monkeypatch.setenv("PYTEST_ADDOPTS", "-p pytest_joules.plugin")
+        monkeypatch.setenv("PYTEST_PLUGINS", "pytest_joules.plugin")
+        monkeypatch.setenv("PYTEST_ADDOPTS", "")
     return pytester

@@ -285,7 +285,7 @@ def test_a_person_may_also_name_it_in_the_environment(inner: Inner, tmp_path_fac
     inner.file(test_a=PASSING)
     monkeypatch.setenv("PYTEST_ADDOPTS", f"'--energy-csv={away}'")
     assert inner.run().ret == 0 and away.exists()
-    monkeypatch.delenv("PYTEST_ADDOPTS")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "")
     for arguments in (("-o", f"energy_csv={away}"), ("--energy-csv", str(away))):
         away.unlink()
         assert inner.run(*arguments).ret == 0 and away.exists()

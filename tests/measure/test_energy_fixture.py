@@ -10,8 +10,9 @@ from powercap import make_tree
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch):
+def alone(pytester, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("PYTEST_PLUGINS")
 
 
 @pytest.fixture

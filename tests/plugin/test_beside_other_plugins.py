@@ -21,8 +21,9 @@ MODULES = {
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch):
+def alone(pytester, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("PYTEST_PLUGINS")
 
 
 def using(*plugins):

@@ -110,7 +110,7 @@ def at_a_terminal(inner, *args):
     """What a run writes to a terminal of 80 columns."""
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "pytest", "--energy", f"--energy-powercap={inner.powercap}", "--energy-rounds=3", *args]
-    hidden = {"PYTEST_ADDOPTS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "TERM", "CI", "BUILD_NUMBER", "NO_COLOR", "FORCE_COLOR"}
+    hidden = {"PYTEST_ADDOPTS", "TERM", "CI", "BUILD_NUMBER", "NO_COLOR", "FORCE_COLOR"}
     env = {name: value for name, value in os.environ.items() if name not in hidden} | {"COLUMNS": "80", "TERM": "xterm"}
     with subprocess.Popen(
         command,
@@ -156,9 +156,9 @@ def test_it_is_quiet_where_it_would_disturb(inner):
         assert "energy: test" not in at_a_terminal(inner, *how)
 
 
-def test_an_error_before_the_session_is_the_one_that_is_told(inner):
-    inner.file(test_a="def test_a(): draw(1000)\n")
-    inner.conftest("def pytest_sessionstart(): raise ZeroDivisionError('theirs')\n")
-    result = inner.run(subprocess=True)
+def test_an_error_before_the_session_is_the_one_that_is_told(pytester):
+    pytester.makepyfile("def test(): pass")
+    pytester.makeconftest("def pytest_sessionstart(): raise ZeroDivisionError('theirs')")
+    result = pytester.runpytest_subprocess("--energy", "--energy-source=estimate")
     output = result.stdout.str() + result.stderr.str()
     assert "ZeroDivisionError: theirs" in output and "AttributeError" not in output

@@ -7,6 +7,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch):
+def alone(pytester, monkeypatch):
     """Other plugins have their own tests, and take most of the time to start."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("PYTEST_PLUGINS")

@@ -59,8 +59,10 @@ def test_d(): tell("d")
 def test_options(pytester, options):
     make(pytester, FAILING)
     seen = []
-    for measuring in ([], [*ENERGY, "--energy-rounds=2", "--energy-warmup=0"]):
-        if options[0] in ("--sw", "--lf", "--ff"):
+    cached = options[0] in ("--sw", "--lf", "--ff")
+    cache = () if cached else ("-p", "no:cacheprovider")  # without it, no history that takes time to open
+    for measuring in (cache, [*ENERGY, "--energy-rounds=2", "--energy-warmup=0", *cache]):
+        if cached:
             pytester.runpytest_inprocess(*options, *measuring)  # to have something to begin from
         (pytester.path / "told").unlink(missing_ok=True)
         result = pytester.runpytest_inprocess(*options, *measuring)
@@ -75,7 +77,7 @@ def test_options(pytester, options):
 @pytest.mark.parametrize("end", ["pytest.exit('enough')", "raise KeyboardInterrupt"])
 def test_stops(pytester, end):
     make(pytester, f"def test_a(): tell('a')\ndef test_b(): {end}\ndef test_c(): tell('c')")
-    results = [pytester.runpytest_subprocess(*options) for options in ((), ROUNDS)]
+    results = [pytester.runpytest_inprocess(*options, no_reraise_ctrlc=True) for options in ((), ROUNDS)]
     assert results[0].ret == results[1].ret == pytest.ExitCode.INTERRUPTED
     assert results[0].parseoutcomes().get("passed") == results[1].parseoutcomes().get("passed") == 1
     assert "c" not in told(pytester)

@@ -226,8 +226,7 @@ def test_inert(pytester):
                 energy.work(tokens=1)
             energy.score(right=0.5)
             ours = sorted(name for name in sys.modules if name.startswith("pytest_joules"))
-            session = "pytest_joules.session"
-            assert ours == ["pytest_joules", "pytest_joules.plugin", session, f"{session}.quick_imports"]
+            assert ours == ["pytest_joules", "pytest_joules.plugin"]
             assert not {"numpy", "scipy", "sqlalchemy", "psutil", "pyRAPL", "pynvml", "tabulate"} & set(sys.modules)
         """,
     )

@@ -11,6 +11,7 @@ import pytest
 from powercap import Tree, Zone, make_tree
 from zones import LAPTOP, names, opened, total
 
+from pytest_joules.sources import powercap as reading
 from pytest_joules.sources import rapl as module
 from pytest_joules.sources.base import Unavailable
 
@@ -133,7 +134,7 @@ def test_no_permission_names_a_command_that_grants_it(tmp_path, monkeypatch, lay
 
 def test_the_command_for_the_systems_own_tree(tmp_path):
     tree = make_tree(tmp_path / "powercap", LAPTOP)
-    zones = module.find_zones(tree.root)
+    zones = reading.find_zones(tree.root)
     command = module.grant(tree.root, [zone.path / "energy_uj" for zone in zones]).splitlines()[0]
     assert command == f"sudo chmod a+r {shlex.quote(str(tree.root))}/*/energy_uj"
 
@@ -195,9 +196,9 @@ def test_a_missing_tree_has_the_remedy_that_there_is(tmp_path, monkeypatch):
     with pytest.raises(Unavailable) as caught:
         opened(tmp_path / "missing")
     assert "intel-rapl:0" in caught.value.remedy
-    monkeypatch.setattr(module, "POWERCAP", tmp_path / "missing")
-    monkeypatch.setattr(module, "load_module", lambda name: f"load {name}")
-    monkeypatch.setattr(module, "why_none", lambda: ": because")
+    monkeypatch.setattr(reading, "POWERCAP", tmp_path / "missing")
+    monkeypatch.setattr(reading, "load_module", lambda name: f"load {name}")
+    monkeypatch.setattr(reading, "why_none", lambda: ": because")
     with pytest.raises(Unavailable, match="missing: because") as caught:
         opened(tmp_path / "missing")
     assert caught.value.remedy == "load intel_rapl_msr"

@@ -241,7 +241,7 @@ def work() -> None:
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
-                code = main.main(arguments)
+                code = main(arguments)
             except SystemExit as error:
                 code = error.code if isinstance(error.code, int) else 1
             except BaseException:
@@ -312,7 +312,7 @@ def project(folder: Path) -> dict[str, bytes]:
     for number in range(24):
         name = ("burn", "spin")[number % 2]
         (folder / f"test_{number}.py").write_text(TEST.format(number=number, name=name, size=50 * (number + 1)))
-    joules = [sys.executable, "-m", "pytest_joules.cli.main"]
+    joules = [sys.executable, "-m", "pytest_joules.cli"]
     measure = ["-m", "pytest", "-q", "--energy-rounds=3", "--energy-save=main", "--energy-json=report.json"]
     for command in (
         [sys.executable, *measure],

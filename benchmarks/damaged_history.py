@@ -331,7 +331,7 @@ def _run(folder: Path, command: Sequence[str], said: Path) -> int:
             return int(pytest.main(arguments))
         from pytest_joules.cli import main
 
-        return main.main(arguments)
+        return main(arguments)
     except SystemExit as error:
         return int(error.code or 0)
     except BaseException:
@@ -385,7 +385,7 @@ def _import_all() -> None:
     import scipy.stats
     import sqlalchemy.dialects.sqlite
 
-    import pytest_joules.cli.main
+    import pytest_joules.cli.command
     import pytest_joules.predict.train.learning
     import pytest_joules.report.csv_file
     import pytest_joules.report.terminal

@@ -40,7 +40,7 @@ from pytest_joules.store.writing import Writer
 FUNCTIONS = 3000
 ROUNDS = 5
 HISTORY = Path(".pytest_cache", "d", "joules", "history.db")
-JOULES = "import sys; from pytest_joules.cli.main import main; sys.exit(main(sys.argv[1:]))"
+JOULES = "import sys; from pytest_joules.cli import main; sys.exit(main(sys.argv[1:]))"
 TEST = "def burn(n):\n    return sum(i * i for i in range(n))\n\n\ndef test_one():\n    assert burn(300)\n"
 
 

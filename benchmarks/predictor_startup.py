@@ -188,7 +188,7 @@ def main() -> int:
         project.run(*measure, "--energy-rounds=2", "--energy-max-time=0.02")
         asks = "--energy-predict" if given.model is None else f"--energy-predict={given.model}"
         if given.model is None:
-            subprocess.run([sys.executable, "-m", "pytest_joules.cli.main", "train"], cwd=project.folder, check=True)
+            subprocess.run([sys.executable, "-m", "pytest_joules.cli", "train"], cwd=project.folder, check=True)
         print(f"{given.tests} tests in {MODULES} files; a plain run of the suite takes {suite / 1e3:.1f} s of CPU time\n")
         print(
             f"{'changed':8}{'tests':>12}{'predicting':>13}{'CPU':>9}{'loaded':>9}{'in all':>9}{'alone':>9}"

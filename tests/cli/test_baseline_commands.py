@@ -12,7 +12,7 @@ from baseline_data import FACTS, MACHINE, OTHER, record_of, report_of
 
 from pytest_joules import baseline as baselines
 from pytest_joules import machine
-from pytest_joules.cli import main
+from pytest_joules.cli import command
 from pytest_joules.report import json_file
 
 NAMES = [f"tests/test_shop.py::TestCart::test_number_{number:02}" for number in range(24)]
@@ -46,7 +46,7 @@ def keep(project):
 
 
 def said(capsys, *arguments):
-    code = main.main(list(arguments))
+    code = command.main(list(arguments))
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err
     # One message, in as many lines as it takes.
@@ -89,7 +89,7 @@ class TestCompare:
         assert said(capsys, "compare", "a", "b", "--threshold", "0.1")[0] == 1
         for wrong in ("much", "-1%", "nan", "5"):
             with pytest.raises(SystemExit) as exit_:
-                main.main(["compare", "a", "b", f"--threshold={wrong}"])
+                command.main(["compare", "a", "b", f"--threshold={wrong}"])
             assert exit_.value.code == 2
 
     def test_json(self, keep, capsys):
@@ -274,6 +274,6 @@ class TestTravel:
 def test_the_command_alone_loads_nothing_heavy():
     heavy = "('pytest', 'numpy', 'scipy', 'sqlalchemy')"
     loads = f"print([name for name in {heavy} if name in sys.modules])"
-    script = f"import sys; from pytest_joules.cli import main; main._parser(); {loads}"
+    script = f"import sys; from pytest_joules.cli import command; command._parser(); {loads}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -109,7 +109,7 @@ def test_predict_without_scikit_learn_and_where_a_source_does_not_parse(
     assert load(MODEL).name == "change"
     assert said(capsys, "predict").startswith("31 other tests of 31")
     write(project, factor=2)
-    code = "import sys; from pytest_joules.cli.main import main; main(['predict', '--json']); print('sklearn' in sys.modules)"
+    code = "import sys; from pytest_joules.cli import main; main(['predict', '--json']); print('sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=project.path, check=True)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
     (project.path / "work.py").write_text("def spend(:\n")

@@ -196,5 +196,5 @@ def test_train_told_what_is_not_there(
 )
 def test_train_misunderstood(argument: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
-        main.main(["train", argument])
+        main(["train", argument])
     assert ended.value.code == 2

@@ -162,7 +162,7 @@ def sdist(path, name="thing", version="1.0", **options):
 
 
 def collect(capsys, *arguments):
-    code = main.main(["collect", "--rounds=3", "--time-limit=120", *arguments])
+    code = main(["collect", "--rounds=3", "--time-limit=120", *arguments])
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err + shown.out
     return code, shown.out, shown.err
@@ -409,7 +409,7 @@ class TestBadInput:
     )
     def test_numbers(self, here, capsys, option):
         with pytest.raises(SystemExit) as ended:
-            main.main(["collect", "thing", option])
+            main(["collect", "thing", option])
         assert ended.value.code == 2 and option.partition("=")[2] in capsys.readouterr().err
 
     def test_pytest_joules_that_cannot_be_built(self, here, capsys, monkeypatch):

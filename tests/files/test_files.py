@@ -247,7 +247,7 @@ def test_joules_import_does_not_follow_a_link_out(inner: Inner, tmp_path_factory
     inner.file(test_a=PASSING)
     assert inner.run("--energy-save=main").ret == 0
     away = tmp_path_factory.mktemp("away")
-    joules = [sys.executable, "-m", "pytest_joules.cli.main"]
+    joules = [sys.executable, "-m", "pytest_joules.cli"]
     subprocess.run([*joules, "export", str(away / "all.json")], cwd=inner.path, check=True, capture_output=True)
     (path,) = (inner.path / ".joules").glob("*/main.json")
     path.unlink()

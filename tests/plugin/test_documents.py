@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_joules import __version__, plugin
-from pytest_joules.cli import main
+from pytest_joules.cli import command
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = (ROOT / "docs" / "options.md").read_text("utf-8")
@@ -18,7 +18,7 @@ def section(title: str) -> str:
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:
-    parser = main._parser()
+    parser = command._parser()
     return next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
 
 

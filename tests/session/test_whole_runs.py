@@ -123,7 +123,7 @@ def test_a_report_of_everything(inner, capsys):
     assert kept.keys() == {name for name, test in tests.items() if test["samples"]}
     assert kept["test_passes"] == pytest.approx(4e-3)
     store = inner.path / ".pytest_cache/d/joules/history.db"
-    assert main.main(["history", "test_a.py::test_passes", f"--store={store}"]) == 0
+    assert main(["history", "test_a.py::test_passes", f"--store={store}"]) == 0
     assert "4.00 mJ" in capsys.readouterr().out
 
     # The table.

@@ -83,7 +83,7 @@ def test_a_bad_row_costs_that_row(measured, damage, capsys):
         ["train", "--model=last"],
         ["predict"],
     ):
-        assert main.main([*command, "--cache-dir", str(inner.path / ".pytest_cache")]) in (0, 1)
+        assert main([*command, "--cache-dir", str(inner.path / ".pytest_cache")]) in (0, 1)
     capsys.readouterr()
 
 
@@ -96,12 +96,12 @@ def test_what_was_left_out_is_said_in_one_line(measured, capsys):
     assert [test["cached"] is None for test in inner.report()["tests"]] == [False, True]
     capsys.readouterr()
     change(history, f"UPDATE measurements SET samples = '{{' {NEWEST}")
-    assert main.main(["history", "test_b", "--json", "--store", str(history)]) == 0
+    assert main(["history", "test_b", "--json", "--store", str(history)]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out) == [] and "left out 2 damaged rows" in captured.err
-    assert main.main(["history", "--prune", "--store", str(history)]) == 0
+    assert main(["history", "--prune", "--store", str(history)]) == 0
     assert "2 damaged rows" in capsys.readouterr().out
-    assert main.main(["history", "test_a", "--json", "--store", str(history)]) == 0
+    assert main(["history", "test_a", "--json", "--store", str(history)]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -164,7 +164,7 @@ def test_what_is_not_ours_is_as_it_was(inner, tmp_path, make, capsys):
     inner.refused(f"--energy-store={path}", says=["--energy-store", "places.sqlite", "left as it is", "name another"])
     inner.run("--energy-predict", f"--energy-store={path}", energy=False)
     for command in (["history"], ["history", "--prune"], ["evaluate"]):
-        assert main.main([*command, "--store", str(path)]) == 1
+        assert main([*command, "--store", str(path)]) == 1
     assert "Traceback" not in capsys.readouterr().err
     assert digest(folder) == before
 
@@ -204,7 +204,7 @@ def test_a_history_that_names_pipes_and_devices(measured):
     change(history, "UPDATE functions SET place = replace(place, 'test_x.py', '/dev/zero')")
     change(history, """UPDATE sessions SET files = '{"/dev/zero": "0", "../../../../../../../../dev/zero": "1"}'""")
     inner.run("--energy-changed-only").assert_outcomes(passed=2)
-    assert main.main(["predict", "--cache-dir", str(inner.path / ".pytest_cache")]) in (0, 1)
+    assert main(["predict", "--cache-dir", str(inner.path / ".pytest_cache")]) in (0, 1)
 
 
 def test_an_empty_file_becomes_a_history(tmp_path):
@@ -265,7 +265,7 @@ def test_old_sessions_go_and_the_newest_of_each_test_stays(inner, capsys, monkey
     assert {session for session, _ in sessions(history)} == {7, 8}
     assert count(history, "codes") == 2
     capsys.readouterr()
-    assert main.main(["history", "--prune=1", "--json", "--store", str(history)]) == 0
+    assert main(["history", "--prune=1", "--json", "--store", str(history)]) == 0
     assert json.loads(capsys.readouterr().out)["measurements"] == 2
     assert sessions(history) == [(8, a), (8, b)]
 
@@ -289,6 +289,6 @@ def test_versions_of_code_that_no_session_has_go(inner):
     places = "SELECT count(*) FROM functions WHERE place LIKE '%::test_a'"
     with closing(sqlite3.connect(history)) as connection:
         assert connection.execute(places).fetchone() == (3,)
-    assert main.main(["history", "--prune", "--store", str(history)]) == 0
+    assert main(["history", "--prune", "--store", str(history)]) == 0
     with closing(sqlite3.connect(history)) as connection:
         assert connection.execute(places).fetchone() == (1,)

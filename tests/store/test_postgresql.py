@@ -166,11 +166,11 @@ def test_a_run_and_the_history_command(inner, server, database, url, capsys):
     assert "history:" not in result.stdout.str()
     assert server.ask(database, COUNT) == [(f"test_x.py::test_{name}", 1) for name in "abc"]
     assert not (inner.path / ".pytest_cache/d/joules/history.db").exists()
-    assert main.main(["history", f"--store={url}"]) == 0
+    assert main(["history", f"--store={url}"]) == 0
     assert "test_b" in capsys.readouterr().out
-    assert main.main(["history", "test_b", f"--store={url}"]) == 0
+    assert main(["history", "test_b", f"--store={url}"]) == 0
     assert "2 mJ" in capsys.readouterr().out.replace(".00", "")
-    assert main.main(["history", f"--store={server.url('nowhere')}"]) == 1
+    assert main(["history", f"--store={server.url('nowhere')}"]) == 1
     said = capsys.readouterr().err
     assert said.count("joules: ") == 1 and "does not exist" in said and PASSWORD not in said and QUOTED not in said
 
@@ -301,7 +301,7 @@ def test_pruned_by_hand(server, database, url, capsys):
     with server.connect(database) as connection:
         connection.execute("UPDATE sessions SET created = 'never' WHERE created LIKE '2026-01-01%'")
         connection.execute("UPDATE codes SET functions = '1-9999999999' WHERE fingerprint = '1'")
-    assert main.main(["history", "--prune=1", "--store", url]) == 0
+    assert main(["history", "--prune=1", "--store", url]) == 0
     # Of session 1 nothing dates; what test b executed is not known any more, so nobody asks for it.
     assert server.ask(database, COUNT) == [("t.py::all", 1), ("t.py::c", 1), ("t.py::d", 1)]
     assert server.ask(database, "SELECT count(*) FROM sessions") == [(2,)]

@@ -57,7 +57,7 @@ def write(inner: Inner, factor: int = 1, count: int = 30) -> None:
 def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
     """What the command prints; within 80 columns, but for a path or sentence that is one."""
     capsys.readouterr()
-    assert main.main(arguments) == code
+    assert main(arguments) == code
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
     return out if code == 0 else err

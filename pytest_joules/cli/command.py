@@ -63,7 +63,3 @@ def _doctor(given: argparse.Namespace) -> int:
     else:
         say(doctor.render(findings, width()))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -59,6 +59,13 @@ def _made(function: Callable[..., object], tell: Callable[..., None]) -> Callabl
     return made
 
 
+def _put(place: ModuleType | type, name: str, function: object) -> None:
+    if isinstance(place, type):
+        setattr(place, name, function)
+    else:
+        vars(place)[name] = function  # past what a module makes of setattr
+
+
 class Interception:
     """Puts them in place and takes them out. ``tell`` gets the name of the audit event of a call and its arguments, and must not
     raise."""
@@ -68,8 +75,8 @@ class Interception:
             with contextlib.suppress(ImportError):  # built without
                 importlib.import_module(name)
         self._tell = tell
-        self._places: list[tuple[ModuleType, str, object, object]] = []
-        """Modules, names in them, the functions that have these names, and what stands in for them."""
+        self._places: list[tuple[ModuleType | type, str, object, object]] = []
+        """Modules (or a class), names in them, the functions that have these names, and what stands in for them."""
         self._pairs: dict[int, tuple[object, object]] = {}
         """The last two of these by the identity of either."""
         self._names: frozenset[str] = frozenset()
@@ -80,6 +87,9 @@ class Interception:
                 for name in names.split():
                     self._add(module, name, how)
         self._names = frozenset(name for _, name, _, _ in self._places) | {"bltn_open", "_builtin_open"}
+        accessor: type | None = getattr(sys.modules.get("pathlib"), "_NormalAccessor", None)
+        if accessor is not None:  # before Python 3.11, what a Path does goes by copies in this class
+            self._add_copies(accessor)
 
     def on(self) -> None:
         """From now on calls are told of."""
@@ -89,7 +99,7 @@ class Interception:
         self._look_for_copies()
         for module, name, function, instead in self._places:
             if vars(module).get(name) is function:  # else somebody else stands in for it
-                vars(module)[name] = instead
+                _put(module, name, instead)
 
     def off(self) -> None:
         """From now on they are not."""
@@ -99,7 +109,7 @@ class Interception:
         self._look_for_copies()
         for module, name, function, instead in self._places:
             if vars(module).get(name) is instead:
-                vars(module)[name] = function
+                _put(module, name, function)
 
     def _add(self, module: ModuleType, name: str, how: Callable[..., None]) -> None:
         function = vars(module).get(name)
@@ -120,11 +130,15 @@ class Interception:
             inside = getattr(module, "__dict__", None)
             if not isinstance(module, ModuleType) or not inside or self._names.isdisjoint(inside):
                 continue
-            placed = {name for place, name, _, _ in self._places if place is module}
-            for name in self._names.intersection(inside) - placed:
-                pair = self._pairs.get(id(inside[name]))
-                if pair is not None:  # both are kept, so no other object has their identity
-                    self._places.append((module, name, *pair))
+            self._add_copies(module)
+
+    def _add_copies(self, place: ModuleType | type) -> None:
+        inside = vars(place)
+        placed = {name for known, name, _, _ in self._places if known is place}
+        for name in self._names.intersection(inside) - placed:
+            pair = self._pairs.get(id(inside[name]))
+            if pair is not None:  # both are kept, so no other object has their identity
+                self._places.append((place, name, *pair))
 
     # What is told
 

@@ -191,6 +191,9 @@ def test_a_run_that_was_killed_while_it_wrote(inner: Inner, what: str):
         "    return wrapped\n"
         "os.replace = dying(os.replace)\n"
         "os.rename = dying(os.rename)\n"
+        "import pathlib\n"
+        "if hasattr(pathlib, '_NormalAccessor'):  # before Python 3.11\n"
+        "    pathlib._NormalAccessor.replace = staticmethod(os.replace)\n"
     )
     asked = {"r.json": "--energy-json=out/r.json", "r.csv": "--energy-csv=out/r.csv", "baseline": "--energy-save=main"}[what]
     command = [sys.executable, "-m", "pytest", "-q", "--energy", f"--energy-powercap={inner.powercap}", asked]

@@ -7,7 +7,9 @@ from __future__ import annotations
 import contextlib
 import math
 import random
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -150,19 +152,43 @@ def explore(
         ExploringError: the tests cannot be run.
     """
     pairs: list[Pair] = []
-    with Laboratory(root.resolve(), tests=tests, python=python) as lab:
+    with Laboratory(root.resolve(), tests=tests, python=python) as lab, _interrupts() as pressed:
         try:
             progress("measuring the tests as they are")
             lab.record()
             end = time.monotonic() + seconds
-            for trial in Explorer(lab, seed).trials(until=lambda: time.monotonic() > end):
+            for trial in Explorer(lab, seed).trials(until=lambda: bool(pressed) or time.monotonic() > end):
                 found = pairs_of_trial(trial, lab, root.name)
                 pairs += found
                 progress(f"{trial.variant.kind}: {trial.place}, {len(found)} tests")
         except KeyboardInterrupt:
+            pass
+        if pressed:
             with contextlib.suppress(KeyboardInterrupt):
                 progress("stopped")
     return pairs
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Ctrl-C, as often as it was pressed: what it raises is lost where a callback of the garbage collector runs just then."""
+    pressed: list[int] = []
+
+    def press(number: int, frame: object) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    if (
+        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        yield pressed
+        return
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pairs_of_trial(trial: Trial, lab: Laboratory, project: str) -> list[Pair]:

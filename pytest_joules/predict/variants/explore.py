@@ -162,7 +162,7 @@ def explore(
                 pairs += found
                 progress(f"{trial.variant.kind}: {trial.place}, {len(found)} tests")
         except KeyboardInterrupt:
-            pass
+            pressed.append(int(signal.SIGINT))
         if pressed:
             with contextlib.suppress(KeyboardInterrupt):
                 progress("stopped")

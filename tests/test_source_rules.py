@@ -23,7 +23,6 @@ LARGE_CLASSES = {
 }
 #: Files outside of rounds/ that name pytest's private modules, and why.
 PRIVATE = {
-    "plugin.py": "",
     "predict/variants/stopwatch.py": "loads once what every run of pytest loads",
     "session/against.py": "runtestprotocol runs a test that exists on one side only",
     "session/body.py": "a type of pytest_fixture_setup's argument",
@@ -63,7 +62,7 @@ def test_only_rounds_knows_private_parts_of_pytest():
     found = {
         name for name, text in FILES.items() if room(name) != "rounds" and any(one.startswith("_pytest") for one in imports(text))
     }
-    assert found == {name for name, why in PRIVATE.items() if why}
+    assert found == set(PRIVATE)
 
 
 def test_plugin_imports_nothing_of_ours_before_it_is_needed():

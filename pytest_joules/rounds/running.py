@@ -29,7 +29,7 @@ from pytest_joules.rounds.phase import PhaseRun, cause, one_line
 from pytest_joules.rounds.plan import one_round
 from pytest_joules.rounds.quiet import Unheard, forget_failed_subtest, only_pytest_reports
 from pytest_joules.rounds.reports import Reports
-from pytest_joules.rounds.teardown import in_two_steps, tear_down_the_rest
+from pytest_joules.rounds.teardown import ENDING, in_two_steps, tear_down_the_rest
 
 
 class Course(Protocol):
@@ -101,10 +101,8 @@ class Rounds:
         self.reported = False
         """The test logs reports of its own that others must hear of: repeating it would multiply them."""
         self._hook = item.ihook  # looked up once: every access walks the conftest files
-        # What ends the run: pytest 8.4 has no function that says it.
-        self._reraise: tuple[type[BaseException], ...] = (pytest.exit.Exception,)
-        if not item.config.getoption("usepdb", False):
-            self._reraise += (KeyboardInterrupt,)
+        # With --pdb Ctrl-C is the debugger's.
+        self._reraise = ENDING[:1] if item.config.getoption("usepdb", False) else ENDING
         self._sure = only_pytest_reports(item.config)
         self._subtest = ""
         """What failed last of the subtests."""

@@ -88,7 +88,7 @@ def _side(text: str, folder: Path | None) -> Baseline:
 
     owner, _, name = text.rpartition("/")
     if folder is not None and not owner and (folder / name).suffix != ".json":
-        return baselines.load(baselines.find(folder, machine.fingerprint()["id"], name))
+        return baselines.load(baselines.find(folder, machine.identity(), name))
     if folder is not None and owner and "/" not in owner and (there := folder / owner / f"{name}.json").is_file():
         return baselines.load(there)
     if folder is None and not Path(text).exists():

@@ -93,7 +93,7 @@ def _predictor(given: argparse.Namespace, store: Store) -> tuple[Predictor, str 
     else:
         predictor = load_trusted(path, given.trust_model, "--trust-model")
     try:
-        found = learning.history(store.versions(), lambda pairs: {}, machine.fingerprint()["id"])
+        found = learning.history(store.versions(), lambda pairs: {}, machine.identity())
     except TrainingError as error:
         raise ModelError(str(error)) from None
     return predictor, found.machine, found.source

@@ -73,7 +73,7 @@ def _train(given: argparse.Namespace) -> int:
     try:
         need_scikit_learn()
         with opened(given) as store:
-            found = learning.history(store.versions(), store.sources, machine.fingerprint()["id"])
+            found = learning.history(store.versions(), store.sources, machine.identity())
         others = list(dataset.rows(given.dataset)) if given.dataset else []
         explored = _explored(root_of(given), given.explore) if given.explore else []
         with running(given.backend, given.jobs), Waiting("training", 100, " %") as waiting:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from pytest_joules.clock import CLOCKS
 from pytest_joules.model import Counters, SourceFacts
 
 #: More watts than anything that is one domain draws: eight processors under full load stay below half of it.
@@ -13,6 +14,8 @@ MOST_WATTS = 10_000.0
 #: So few joules are believed however short the time: a process that stands still for a tenth of a second between its look at the
 #: counter and its look at the clock sees what a kilowatt draws meanwhile.
 _BELIEVED = 100.0
+#: Seconds of work in which a counter that is alive moves about fifty times.
+_ALIVE = 0.05
 
 
 class Unavailable(Exception):
@@ -103,6 +106,20 @@ class Source(ABC):
         what = f"it went back by {-joules:.3g} J" if joules < 0 else f"{joules:.3g} J at once, more than anything draws"
         self.trouble[name] = f"{what}: the counter was reset or misread"
         return None
+
+    def stand_still(self) -> str:
+        """The counters of the total, if none of them moves while this processor works; else empty, told as soon as one does.
+
+        For counters that the kernel shows: a virtual machine can have them without anything behind them.
+        """
+        counted = [index for index, domain in enumerate(self.domains) if domain.counts]
+        first, until = self.read(), CLOCKS.wall() + int(_ALIVE * 1e9)
+        while CLOCKS.wall() < until:
+            now = self.read()
+            # What cannot be read is not what this is about.
+            if any(first[index] is None or now[index] != first[index] for index in counted):
+                return ""
+        return ", ".join(self.domains[index].name for index in counted)
 
     def in_total(self, domain: Domain) -> bool:
         """Whether a domain's joules are added to the total."""

@@ -147,6 +147,9 @@ class Perf(RisingSource):
         self.domains = tuple(Domain(name, count) for name, count in zip(names, counts, strict=True))
         self.trouble = {}
         self.why = "; ".join(["the processor's counters, read through the kernel's power PMU", *dict.fromkeys(notes)])
+        if still := self.stand_still():
+            self.close()
+            raise NoPmu(f"{self._pmu} has counters that stand still ({still}){why_none()}")
         # Each counts from the moment it was opened.
         self._dies = Dies(names, self.mirrors, relative=True)
         self._dies.watch(self.read)

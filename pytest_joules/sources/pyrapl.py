@@ -87,6 +87,7 @@ class PyRapl(PowercapSource):
         self._attach(apis, named)
         self.why = f"the processor's counters, read from {self._root} by pyRAPL"
         self.trouble = {}
+        self.refuse_still(self._root)
 
     def read(self) -> Counters:
         try:

@@ -19,7 +19,7 @@ from pytest_joules.model import Counters
 from pytest_joules.sources.base import Source, Unavailable
 from pytest_joules.sources.mirrored_dies import Dies
 from pytest_joules.sources.powercap import POWERCAP, NamedZone, Zone, most_watts, name_zones, range_of, said, text_of, zones_below
-from pytest_joules.sources.remedies import grant
+from pytest_joules.sources.remedies import grant, why_none
 
 #: Seconds between two updates of the counters: Hähnel et al., "Measuring energy consumption for short code paths
 #: using RAPL", 2012.
@@ -64,12 +64,29 @@ def corrected(before: float, after: float, span: int | None, seconds: float, wat
 class PowercapSource(Source):
     """Joules of powercap's counters, whoever reads them: wrap-around corrected, stand-stills told."""
 
+    #: What belongs to the kernel's own file system, whose counters move by themselves.
+    kernel: ClassVar[Path] = Path("/sys/kernel")
+
     def __init__(self) -> None:
         super().__init__()
         self._spans: list[int | None] = []
         self._watts: list[float] = []
         self._still: set[int] = set()
         """Counters that have not moved: perhaps what is read is not there any more."""
+
+    def refuse_still(self, root: Path) -> None:
+        """Refuse the counters of this tree if they are the kernel's and nothing is behind them.
+
+        Raises:
+            Unavailable: none of them moves; the source is closed.
+        """
+        try:
+            of_kernel = root.stat().st_dev == self.kernel.stat().st_dev
+        except OSError:
+            return
+        if of_kernel and (still := self.stand_still()):
+            self.close()
+            raise Unavailable(f"{root} has counters that stand still ({still}){why_none()}")
 
     def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
         result: list[float | None] = []
@@ -153,6 +170,7 @@ class Rapl(PowercapSource):
         notes = [f"{name} left out: {said(error)}" for name, (_, error) in refused.items()]
         self.why = "; ".join([f"the processor's counters, read from {self._root}", *notes])
         self._opened = True
+        self.refuse_still(self._root)
         self._dies = Dies([domain.name for domain in self.domains], self.mirrors)
         self._dies.watch(self.read)
 

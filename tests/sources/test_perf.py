@@ -48,8 +48,9 @@ class Kernel:
         if config in self.errors:
             raise OSError(self.errors[config], os.strerror(self.errors[config]))
         event = next(event for event, number in CONFIGS.items() if number == config)
-        self.pipes[event, cpu] = os.pipe()
-        return self.pipes[event, cpu][0]
+        reader, writer = self.pipes[event, cpu] = os.pipe()
+        os.write(writer, struct.pack("=QQ", 0, 1))  # alive: it moves between two looks
+        return reader
 
     def show(self, **joules: float) -> None:
         """What the next reading of every counter gives: by event, the same on every processor."""
@@ -121,6 +122,15 @@ def test_dies_have_the_names_of_the_powercap_tree(kernel):
     source.close()
 
 
+def test_counters_that_stand_still_are_none(kernel):
+    """A virtual machine can have a PMU with no counter behind it: an estimate says more."""
+    source = kernel(events=("energy-pkg", "energy-psys")).source()
+    source._read = lambda descriptor, size: bytes(size)
+    with pytest.raises(NoPmu, match=r"stand still \(package-0\)"):
+        source.open()
+    assert set(source._descriptors) == {-1}
+
+
 def test_without_a_mask_the_first_processor_of_each_package(kernel):
     here = kernel({0: (0, 0), 1: (0, 0), 2: (1, 0), 3: (1, 0)})
     (here.pmu / "cpumask").unlink()
@@ -165,6 +175,8 @@ def test_an_event_whose_driver_was_loaded_anew_is_opened_again(kernel):
     source._read = lambda descriptor, size: b"" if descriptor == old else os.read(descriptor, size)
     assert source.read() == (None,)
     assert source._descriptors != [old]
+    source.read()
+    source.read()  # of its first two counts
     here.show(pkg=1.0)
     before = source.read()
     here.show(pkg=4.0)

@@ -110,6 +110,13 @@ def test_two_sockets_whose_zones_are_numbered_the_other_way(machine):
     source.close()
 
 
+def test_counters_of_the_kernel_that_stand_still(machine, monkeypatch):
+    here = machine({"package-0": ["dram"]})
+    monkeypatch.setattr(PyRapl, "kernel", here.tree.root)
+    with pytest.raises(Unavailable, match=r"stand still \(package-0\)"):
+        opened(here)
+
+
 def test_no_dram_is_no_failure(machine):
     source = opened(machine({"package-0": ["core"]}))
     assert names(source) == ["package-0"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from fractions import Fraction
 
@@ -13,7 +14,8 @@ from powercap import RANGE, Zone, make_tree
 from zones import opened
 
 from pytest_joules.sources import rapl as module
-from pytest_joules.sources.rapl import corrected
+from pytest_joules.sources.base import Unavailable
+from pytest_joules.sources.rapl import Rapl, corrected
 
 # ---- differences ---------------------------------------------------------------------------------------------------------------
 
@@ -79,6 +81,21 @@ def test_a_counter_that_stands_still_is_not_zero_joules(tree, source):
     tree.advance_all(1_000_000)
     assert source.joules(before, source.read(), 0.3)[0] == 1.0
     assert source.trouble == {}
+
+
+def test_counters_of_the_kernel_move_by_themselves_or_are_none(tmp_path, monkeypatch):
+    """Files that somebody writes may stand still; the kernel's own do so where a virtual machine has nothing behind them."""
+    tree = make_tree(tmp_path / "powercap", {"package-0": ["dram"], "psys": []})
+    monkeypatch.setattr(Rapl, "kernel", tmp_path)  # the tree lies where the kernel's would
+    dead = Rapl(tree.root)
+    with pytest.raises(Unavailable, match=r"stand still \(package-0\)"):
+        dead.open()
+    assert dead._descriptors == [-1, -1, -1]
+    looks, real = itertools.count(), os.pread
+    monkeypatch.setattr(module.os, "pread", lambda *place: b"%d" % (int(real(*place)) + next(looks)))
+    live = Rapl(tree.root)
+    live.open()
+    live.close()
 
 
 def test_a_reset_is_not_a_wrap(tmp_path):

@@ -7,6 +7,7 @@ import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+import own_counters
 import pytest
 from _pytest import pytester as pytester_module
 
@@ -72,14 +73,15 @@ def pytester(pytester, monkeypatch, request):
     Without a marker ``inner_plugins`` they load this project's plugin alone and do not even look for others, of which each run
     would read the metadata. ``randomly`` is one that no test asks for: inner tests have the order that they are written in.
     """
+    monkeypatch.setenv("PYTHONPATH", str(Path(own_counters.__file__).parent), prepend=os.pathsep)
     wanted = {name for marker in request.node.iter_markers("inner_plugins") for name in marker.args}
     assert wanted <= _OTHERS
     if wanted:
         monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", raising=False)
-        monkeypatch.delenv("PYTEST_PLUGINS", raising=False)
+        monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")
         monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(f"-p no:{name}" for name in sorted(_OTHERS - wanted)))
     else:
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        monkeypatch.setenv("PYTEST_PLUGINS", "pytest_joules.plugin")
+        monkeypatch.setenv("PYTEST_PLUGINS", "own_counters,pytest_joules.plugin")
         monkeypatch.setenv("PYTEST_ADDOPTS", "")
     return pytester

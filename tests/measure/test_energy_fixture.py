@@ -12,7 +12,7 @@ from powercap import make_tree
 @pytest.fixture(autouse=True)
 def alone(pytester, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.delenv("PYTEST_PLUGINS")
+    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")
 
 
 @pytest.fixture

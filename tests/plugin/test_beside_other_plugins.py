@@ -23,7 +23,7 @@ MODULES = {
 @pytest.fixture(autouse=True)
 def alone(pytester, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.delenv("PYTEST_PLUGINS")
+    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")
 
 
 def using(*plugins):

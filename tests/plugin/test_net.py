@@ -136,7 +136,7 @@ def test_two():
 @pytest.fixture
 def world(pytester, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.delenv("PYTEST_PLUGINS")
+    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")
     pytester.makepyfile(replacing=REPLACING, lib="def total(n):\n    return sum(range(n))\n")
     return pytester
 

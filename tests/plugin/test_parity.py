@@ -24,7 +24,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Run]
 def pair(request, pytester, runs, monkeypatch) -> tuple[Run, Run]:
     # test_plugins.py has the other plugins.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.delenv("PYTEST_PLUGINS")
+    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")
     folder, variant = request.param
     for name, options in (("plain", PLAIN), (variant, VARIANTS[variant])):
         if (folder, name) not in runs:
@@ -65,7 +65,7 @@ def test_file(pair, file):
 def test_world_with_counters(pytester, monkeypatch, tmp_path):
     """What tests patch of ``os``, ``time`` and the imports does not reach what watches the machine beside its counters."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.delenv("PYTEST_PLUGINS")
+    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")
     shutil.copy(parity.IDIOMS / "plain" / "idiom_world.py", pytester.path / "test_world.py")
     tree = make_tree(tmp_path / "powercap", {"package-0": ["core", "dram"]})
     plain = parity.run(pytester)

@@ -30,7 +30,7 @@ def site(shop, monkeypatch):
     start = shop.temp / "start"
     start.mkdir()
     (start / "sitecustomize.py").write_text(f"import site\nsite.addsitedir({str(folder)!r})\n")
-    monkeypatch.setenv("PYTHONPATH", str(start))
+    monkeypatch.setenv("PYTHONPATH", str(start), prepend=os.pathsep)
     shop.subprocess = True
     return folder
 
@@ -66,7 +66,7 @@ def test_src_layout_by_ini(shop):
 
 def test_python_path(shop, monkeypatch):
     module = package(shop, "src")
-    monkeypatch.setenv("PYTHONPATH", str(shop.path / "src"))
+    monkeypatch.setenv("PYTHONPATH", str(shop.path / "src"), prepend=os.pathsep)
     shop.subprocess = True
     finds_it(shop, module)
 

@@ -213,7 +213,8 @@ def test_disk(pytester):
 # Without --energy
 
 
-def test_inert(pytester):
+def test_inert(pytester, monkeypatch):
+    monkeypatch.delenv("PYTEST_PLUGINS")
     make(
         pytester,
         """

@@ -23,7 +23,7 @@ from pytest_joules.sources.base import Domain, RisingSource, Unavailable
 from pytest_joules.sources.mirrored_dies import Dies
 from pytest_joules.sources.powercap import counting, suffixed
 from pytest_joules.sources.rapl import TICK
-from pytest_joules.sources.remedies import in_container, load_module, why_none
+from pytest_joules.sources.remedies import in_container, load_module, why_none, why_still
 
 #: The PMU's events and the names of their domains; that of a package is made from its number.
 _EVENTS = {"energy-pkg": "package", "energy-cores": "core", "energy-gpu": "uncore", "energy-ram": "dram", "energy-psys": "psys"}
@@ -149,7 +149,7 @@ class Perf(RisingSource):
         self.why = "; ".join(["the processor's counters, read through the kernel's power PMU", *dict.fromkeys(notes)])
         if still := self.stand_still():
             self.close()
-            raise NoPmu(f"{self._pmu} has counters that stand still ({still}){why_none()}")
+            raise NoPmu(f"{self._pmu} has counters that stand still ({still}){why_still()}")
         # Each counts from the moment it was opened.
         self._dies = Dies(names, self.mirrors, relative=True)
         self._dies.watch(self.read)

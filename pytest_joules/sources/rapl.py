@@ -19,7 +19,7 @@ from pytest_joules.model import Counters
 from pytest_joules.sources.base import Source, Unavailable
 from pytest_joules.sources.mirrored_dies import Dies
 from pytest_joules.sources.powercap import POWERCAP, NamedZone, Zone, most_watts, name_zones, range_of, said, text_of, zones_below
-from pytest_joules.sources.remedies import grant, why_none
+from pytest_joules.sources.remedies import grant, why_still
 
 #: Seconds between two updates of the counters: Hähnel et al., "Measuring energy consumption for short code paths
 #: using RAPL", 2012.
@@ -86,7 +86,7 @@ class PowercapSource(Source):
             return
         if of_kernel and (still := self.stand_still()):
             self.close()
-            raise Unavailable(f"{root} has counters that stand still ({still}){why_none()}")
+            raise Unavailable(f"{root} has counters that stand still ({still}){why_still()}")
 
     def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
         result: list[float | None] = []

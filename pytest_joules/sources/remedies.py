@@ -49,6 +49,11 @@ def why_none(root: Path = ROOT) -> str:
     return ": virtual machines have none, unless their host shares its own" if is_virtual(root) else ""
 
 
+def why_still(root: Path = ROOT) -> str:
+    """Why a counter of the kernel does not move, as far as that is known: an addition to a reason."""
+    return ": this virtual machine has nothing behind them" if is_virtual(root) else ""
+
+
 def grant(root: Path, files: Iterable[Path]) -> str:
     """The command that makes these files of a powercap tree readable, and what to know of it on a second line."""
     wanted = {os.path.realpath(file) for file in files}

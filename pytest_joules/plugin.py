@@ -51,6 +51,9 @@ _PLACES = frozenset(("store", "powercap", "estimate-idle-watts", "estimate-max-w
 _PREDICTING = frozenset(("predict", "predict-only"))
 _PREDICTING_TOO = frozenset(("json", "top", "threshold", "fail-on", "trust-estimates"))
 
+#: What other plugins may implement, as ``hookspecs.py`` specifies it.
+EXTENSION_POINTS = ("pytest_joules_sources", "pytest_joules_predictors", "pytest_joules_update_report", "pytest_joules_quiesce")
+
 _LISTENING = pytest.StashKey[bool]()
 
 _MARKERS = (
@@ -145,15 +148,15 @@ def _may_say(config: pytest.Config, key: str) -> bool:
             return True  # of another type than the key's
 
 
-def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
-    # The specifications are needed as soon as somebody implements one, measuring or not; nobody else pays for them.
-    if any(name.startswith("pytest_joules_") for name in dir(plugin)):
+def pytest_plugin_registered(manager: pytest.PytestPluginManager) -> None:
+    # The specifications are needed as soon as somebody implements one, which makes the attribute, measuring or not; nobody else
+    # pays for them.
+    if any(hasattr(manager.hook, name) for name in EXTENSION_POINTS):
         add_hookspecs(manager)
 
 
 def add_hookspecs(manager: pytest.PytestPluginManager) -> None:
     """Make the extension points known."""
-    # An implementation alone makes the attribute.
     known = getattr(manager.hook, "pytest_joules_sources", None)
     if known is None or not known.has_spec():
         from pytest_joules import hookspecs

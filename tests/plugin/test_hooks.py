@@ -2,6 +2,8 @@
 
 import pytest
 
+from pytest_joules import hookspecs, plugin
+
 PASSING = "def test_a(): draw(1000)\ndef test_b(): draw(2000)\n"
 
 PLUG = """
@@ -37,6 +39,18 @@ def plug(inner, **parts):
 
 def said(result):
     return " ".join(line.strip() for line in result.outlines)
+
+
+@pytest.mark.parametrize("name", [name for name in vars(hookspecs) if name.startswith("pytest_joules_")])
+def test_each_is_known_where_a_plugin_implements_it(pytester, name):
+    """To a run that does not measure too: pytest refuses hooks that nobody specifies, and their arguments."""
+    assert name in plugin.EXTENSION_POINTS
+    pytester.makeconftest(f"def {name}(no_such_argument): pass")
+    pytester.makepyfile("def test(): pass")
+    said = pytester.runpytest_subprocess().stderr.str()
+    assert "no_such_argument" in said
+    pytester.makeconftest(f"def {name}(): pass")
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
 def test_a_source_of_ones_own(inner):

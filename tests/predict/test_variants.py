@@ -201,11 +201,12 @@ def test_dearer_ones_run_more():
 
         module = made(source)
         ran.clear()
+        before = sys.gettrace()
         sys.settrace(count)
         try:
             result(module, "steps", [1, 2, 3, 4])
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
         return len(ran)
 
     steps_of(PROGRAM)  # Python 3.12 tells of opcodes from the second time on

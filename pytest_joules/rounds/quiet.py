@@ -39,11 +39,14 @@ class Unheard:
                 handler.removeFilter(_nothing)
 
     @contextmanager
-    def collecting(self, *, keep: bool) -> Iterator[None]:
-        """Exceptions that the garbage collector comes upon inside belong to no phase of a test: they are put off to the end of
-        the session, where pytest collects too, or forgotten where a repeat has left them behind."""
+    def collecting(self, *, keep: bool, first: bool = False) -> Iterator[None]:
+        """Exceptions that the garbage collector comes upon inside, or has since the last phase, belong to no phase of a test.
+
+        They are put off to the end of the session, where pytest collects too, or forgotten where a repeat has left them behind.
+        What came before the ``first`` phase of a test is left to pytest.
+        """
         queue: Any = self._config.stash.get(unraisable_exceptions, ())
-        before = len(queue)
+        before = len(queue) if first else 0
         yield
         while len(queue) > before:
             found = queue.pop()

@@ -293,7 +293,7 @@ class Rounds:
     def _phase(self, when: Phase, **kwargs: object) -> PhaseRun:
         hook = getattr(self._hook, f"pytest_runtest_{when}")
         again = self.number > 1
-        with self._unheard.collecting(keep=self.number < 3):
+        with self._unheard.collecting(keep=self.number < 3, first=not again and when == "setup"):
             self.course.begin(when)
         self._now = when
         between = kwargs.get("nextitem") is self._again

@@ -53,6 +53,15 @@ def end(process):
     process.wait()
 
 
+def swept(path):
+    """Nobody holds the folder any more, as soon as all who had it have come to let go of it."""
+    deadline = time.monotonic() + 60
+    while path.exists() and time.monotonic() < deadline:
+        scratch.sweep()
+        time.sleep(0.05)
+    assert not path.exists()
+
+
 def test_stays_as_long_as_its_maker_lives(start, temp):
     process, path = made_by_another(start, temp)
     scratch.sweep()
@@ -72,11 +81,7 @@ def test_in_another_container(start, temp):
     assert (path / "full").is_dir()
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 60
-    while path.exists() and time.monotonic() < deadline:  # the namespace's processes are being ended
-        scratch.sweep()
-        time.sleep(0.05)
-    assert not path.exists()
+    swept(path)  # the namespace's processes are being ended
 
 
 def test_what_a_test_forks_does_not_hold_it(start, temp):
@@ -84,8 +89,7 @@ def test_what_a_test_forks_does_not_hold_it(start, temp):
     (path / "full").stat()  # nor remove it
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    scratch.sweep()
-    assert not path.exists()
+    swept(path)
 
 
 def test_a_program_that_works_in_it_holds_it(start, temp):
@@ -101,11 +105,7 @@ def test_a_program_that_works_in_it_holds_it(start, temp):
         assert path.exists()
     finally:
         os.kill(child, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while path.exists() and time.monotonic() < deadline:
-        scratch.sweep()
-        time.sleep(0.05)
-    assert not path.exists()
+    swept(path)
 
 
 def test_whatever_state_it_is_left_in(temp):

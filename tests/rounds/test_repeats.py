@@ -154,7 +154,8 @@ def test_it(energy):
     assert test["regions"]["part"]["duration"]["median"] > 0
 
 
-def test_what_the_collector_finds_is_nobodys_failure(pytester):
+@pytest.mark.parametrize("between", [False, True])
+def test_what_the_collector_finds_is_nobodys_failure(pytester, between):
     """A cycle that a test leaves raises when it is collected: with -W error that fails whoever runs then."""
     source = """
 class Cycle:
@@ -164,9 +165,13 @@ def test_leaves(): Cycle()
 def test_next(): pass
 """
     pytester.makepyfile(source)
-    result = pytester.runpytest_subprocess(*parity.ENERGY, "--energy-rounds=4", "-W", "error")
+    # Whenever it collects: between two phases too, where nobody is at work but pytest and this plugin.
+    pytester.makeconftest("import gc\ndef pytest_runtest_logreport(report): gc.collect()" if between else "")
+    result = pytester.runpytest_subprocess(*parity.ENERGY, "--energy-rounds=4", "--energy-json=report.json", "-W", "error")
     result.assert_outcomes(passed=2)
     assert "test_next" not in result.stderr.str()
+    tests = json.loads((pytester.path / "report.json").read_text())["tests"]
+    assert [(test["rounds"], test["notes"]) for test in tests] == [(4, [])] * 2
 
 
 LOGS = """

@@ -85,3 +85,9 @@ def pytester(pytester, monkeypatch, request):
         monkeypatch.setenv("PYTEST_PLUGINS", "own_counters,pytest_joules.plugin")
         monkeypatch.setenv("PYTEST_ADDOPTS", "")
     return pytester
+
+
+@pytest.fixture
+def alone(pytester, monkeypatch):
+    """Runs load no plugin that their command line does not name, this project's included."""
+    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")

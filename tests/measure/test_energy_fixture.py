@@ -8,11 +8,7 @@ import loaded  # noqa: F401 - so that runs in this process need not import it al
 import pytest
 from powercap import make_tree
 
-
-@pytest.fixture(autouse=True)
-def alone(pytester, monkeypatch):
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.fixture

@@ -19,11 +19,7 @@ MODULES = {
     "xdist": "xdist.plugin",
 }
 
-
-@pytest.fixture(autouse=True)
-def alone(pytester, monkeypatch):
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def using(*plugins):

@@ -134,9 +134,7 @@ def test_two():
 
 
 @pytest.fixture
-def world(pytester, monkeypatch):
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")
+def world(pytester, alone):
     pytester.makepyfile(replacing=REPLACING, lib="def total(n):\n    return sum(range(n))\n")
     return pytester
 

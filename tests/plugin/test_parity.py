@@ -21,10 +21,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Run]
 
 
 @pytest.fixture
-def pair(request, pytester, runs, monkeypatch) -> tuple[Run, Run]:
-    # test_plugins.py has the other plugins.
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")
+def pair(request, pytester, alone, runs) -> tuple[Run, Run]:
+    # test_beside_other_plugins.py has the other plugins.
     folder, variant = request.param
     for name, options in (("plain", PLAIN), (variant, VARIANTS[variant])):
         if (folder, name) not in runs:
@@ -62,10 +60,8 @@ def test_file(pair, file):
     assert measured.junit.get(name) == plain.junit.get(name)
 
 
-def test_world_with_counters(pytester, monkeypatch, tmp_path):
+def test_world_with_counters(pytester, alone, tmp_path):
     """What tests patch of ``os``, ``time`` and the imports does not reach what watches the machine beside its counters."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")
     shutil.copy(parity.IDIOMS / "plain" / "idiom_world.py", pytester.path / "test_world.py")
     tree = make_tree(tmp_path / "powercap", {"package-0": ["core", "dram"]})
     plain = parity.run(pytester)

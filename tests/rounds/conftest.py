@@ -7,7 +7,5 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def alone(pytester, monkeypatch):
+def _alone(alone):
     """Other plugins have their own tests, and take most of the time to start."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters")

@@ -19,7 +19,7 @@ setup(
             # makes in Python what stands in for functions.
             optional=True,
         )
-        for room, name in (("sources", "_tsc"), ("code", "_standin"))
+        for room, name in (("sources", "_tsc"), ("code", "_standin"), ("count", "_requests"))
     ],
     options={"bdist_wheel": {"py_limited_api": "cp310"}} if STABLE_ABI else {},
 )

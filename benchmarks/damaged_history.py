@@ -1,6 +1,6 @@
 """Histories that are damaged, cut, or made to harm, and the commands that read them.
 
-    python benchmarks/damaged_history.py [--mutants=500] [--minutes=20] [--seed=1] [--only=NUMBER] [--keep=DIR]
+    python benchmarks/damaged_history.py [--mutants=500] [--minutes=20] [--seed=1] [--first=0] [--only=NUMBER] [--keep=DIR]
 
 A small project is measured, predicted and saved as a baseline; then its history is changed, mutant by mutant, and three of the
 product's commands are run on each (``pytest --energy`` in its kinds, ``joules history``, ``evaluate``, ``train``, ``predict``).
@@ -155,7 +155,10 @@ def leaf(base: sqlite3.Connection, draw: random.Random) -> None:
     if not found:
         return
     row, text = draw.choice(found)
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return  # an earlier change of this mutant has made it no JSON
     at: Any = value
     while isinstance(at, (dict, list)) and at:
         key = draw.choice(list(at) if isinstance(at, dict) else range(len(at)))
@@ -405,6 +408,7 @@ def main() -> int:
     parser.add_argument("--mutants", type=int, default=500)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="number of the first (default 0)")
     parser.add_argument("--only", type=int)
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
@@ -416,7 +420,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         said = Path(name, "said")
         made(Path(name, "whole"), said)
-        for number in [given.only] if given.only is not None else range(given.mutants):
+        for number in [given.only] if given.only is not None else range(given.first, given.mutants):
             if time.monotonic() > end:
                 break
             draw = random.Random(f"{given.seed}-{number}")
@@ -438,7 +442,7 @@ def main() -> int:
                         (given.keep / f"{given.seed}-{number}.db").write_bytes(kept)
                 elif given.only is not None:
                     print(f"{' '.join(command)}: exit {code}\n{text}")
-    asked = 1 if given.only is not None else given.mutants
+    asked = 1 if given.only is not None else given.mutants - given.first
     print(f"{ran} of {asked} mutants ({', '.join(f'{count} {kind}' for kind, count in kinds.most_common())})")
     print(f"{len(failed)} failures; the slowest command {slowest:.1f} s, the largest {largest:.0f} MB")
     return 1 if failed or ran < asked else 0

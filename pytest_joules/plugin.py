@@ -23,6 +23,7 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "csv": ("FILE", "write the samples as CSV"),
     "store": ("URL", "history (default: history.db in pytest's cache directory)"),
     "against": ("GITREF", "measure this tree and that revision in turn, and compare the two"),
+    "count-threshold": ("PERCENT", "smallest change of instructions that can be a regression (default 1%%)"),
     "threshold": ("PERCENT", "smallest change that can be a regression (default 5%%)"),
     "fail-on": ("WHAT", "what fails the run: budget,regression (default: both), predicted, or none"),
     "repeat-failures": ("note|fail", "what a failure that only a repeat of a test has comes to (default note)"),
@@ -44,6 +45,9 @@ _FLAGS = {
     "quick": "three rounds of each test, and nothing recorded of what it executes: a first look",
 }
 
+#: Options that ask for counting instructions; beside them, the third ones do not ask for measuring.
+_COUNTING_TOO = frozenset(("json", "csv", "top", "save", "compare", "update", "fail-on", "changed-only", "threshold"))
+
 #: Options that say where something is, or what the machine is like: true of every run, so they ask for none.
 _PLACES = frozenset(("store", "powercap", "estimate-idle-watts", "estimate-max-watts"))
 
@@ -57,7 +61,8 @@ EXTENSION_POINTS = ("pytest_joules_sources", "pytest_joules_predictors", "pytest
 _LISTENING = pytest.StashKey[bool]()
 
 _MARKERS = (
-    "energy_budget(joules): fail when the test costs more; joules=2.5 or joules='500 mJ'. Without --energy it does nothing.",
+    "energy_budget(joules, instructions): fail when the test costs more; joules=2.5 or joules='500 mJ' with --energy, "
+    "instructions='20M' with --energy-count. Without these it does nothing.",
     "energy(rounds, iterations, warmup, max_time, skip): how --energy measures this test. Without --energy it does nothing.",
 )
 
@@ -83,6 +88,14 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         metavar="MODEL",
         help="say before running which tests will probably cost more (MODEL: a file or a name; without: what joules train made)",
     )
+    group.addoption(
+        "--energy-count",
+        nargs="?",
+        const="auto",
+        metavar="auto|callgrind|perf",
+        help="count the instructions of every test, under Valgrind or with the CPU's counter, in a process of its own",
+    )
+    parser.addini("energy_count", "as --energy-count: true, or what counts", default=None)
     parser.addini("energy_predict", "as --energy-predict: true, or a MODEL", default=None)
     # No ini key: what a repository says of itself is no reason to trust it.
     group.addoption("--energy-trust-model", metavar="SHA256", help="run the code in this MODEL, a joblib or pickle file")
@@ -97,11 +110,13 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     parser.addini("energy_budgets", "budgets, one PATTERN = JOULES a line", type="linelist", default=[])
 
 
-def _asked(options: Namespace) -> bool:
+def _asked(options: Namespace, *, counts: bool) -> bool:
     """Whether the command line has an option that makes sense only when measuring."""
-    names = {"budget", *_NAMED, *_FLAGS, *_OPTIONS} - _PLACES - _PREDICTING
+    names = {"budget", *_NAMED, *_FLAGS, *_OPTIONS} - _PLACES - _PREDICTING - {"count-threshold"}
     if any(_given(options, name) for name in _PREDICTING):
         names -= _PREDICTING_TOO
+    if counts:
+        names -= _COUNTING_TOO
     return any(_given(options, name) for name in names)
 
 
@@ -114,7 +129,7 @@ def wanted(config: pytest.Config, options: Namespace | None = None) -> bool:
     options = options or config.option
     if getattr(options, "energy_disable", None):
         return False
-    if getattr(options, "energy", None) or _asked(options):
+    if getattr(options, "energy", None) or _asked(options, counts=counts(config, options)):
         return True
     if not _may_say(config, "energy"):
         return False
@@ -134,6 +149,23 @@ def predicts(config: pytest.Config) -> bool:
     from pytest_joules.settings.options import says_more_than_no
 
     return any(says_more_than_no(config, key) for key in ("energy_predict", "energy_predict_only"))
+
+
+def counts(config: pytest.Config, options: Namespace | None = None) -> bool:
+    """Whether this run counts instructions."""
+    options = options or config.option
+    if getattr(options, "energy_disable", None):
+        return False
+    given = getattr(options, "energy_count", None)
+    if given is not None:
+        return str(given).lower() not in ("off", "no", "false", "0")
+    if getattr(options, "energy_count_threshold", None) is not None:
+        return True
+    if not _may_say(config, "energy_count"):
+        return False
+    from pytest_joules.settings.options import says_more_than_no
+
+    return says_more_than_no(config, "energy_count")
 
 
 def _may_say(config: pytest.Config, key: str) -> bool:
@@ -167,7 +199,8 @@ def add_hookspecs(manager: pytest.PytestPluginManager) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """What conftest files and plugins read when they are imported is seen too, where this run may measure."""
-    if wanted(early_config, early_config.known_args_namespace):
+    given = early_config.known_args_namespace
+    if wanted(early_config, given) or counts(early_config, given):
         from pytest_joules.code import opened
 
         opened.listen_early()
@@ -178,13 +211,15 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
     measures = wanted(config)
-    if measures or predicts(config):
+    if measures or predicts(config) or counts(config):
         from pytest_joules.session.quick_imports import quick_imports
 
         add_hookspecs(config.pluginmanager)
         with quick_imports(config):
             if measures:
                 from pytest_joules.session.start import start
+            elif counts(config):
+                from pytest_joules.session.count_only import start_alone as start
             else:
                 from pytest_joules.session.predicting import start_alone as start
             start(config)

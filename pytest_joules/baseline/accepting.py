@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_joules.baseline.contents import Baseline, BaselineError, BaselineTest, can_be_kept, other_models, test_of
 from pytest_joules.baseline.from_json import load
 from pytest_joules.baseline.saving import Functions, put
+from pytest_joules.count.identity import differences as other_conditions
 from pytest_joules.machine import differences
 from pytest_joules.model import Record, Report, Verdict
 from pytest_joules.report import quantity
@@ -43,11 +44,23 @@ def update(path: Path, report: Report, functions: Functions, texts: Inventory | 
         )
     threshold = report.settings.get("threshold", THRESHOLD)
     moves, kept = _moves(report, baseline.tests, functions, threshold)
-    if moves:
+    counts = _counts(report, baseline, functions)
+    if moves or counts:
         moved = {move.nodeid: _dated(move.now, report, baseline) for move in moves}
+        for nodeid, test in counts.items():
+            # Its joules are their own matter.
+            moved[nodeid] = replace(moved.get(nodeid) or baseline.tests.get(nodeid, test), instructions=test.instructions)
         # Tests that keep their values keep the code that these are of.
         others = baseline.texts if baseline.tests.keys() - moved.keys() else {}
-        put(replace(baseline, tests={**baseline.tests, **moved}, texts={**(texts or {}), **others}), path.parents[2])
+        put(
+            replace(
+                baseline,
+                tests={**baseline.tests, **moved},
+                texts={**(texts or {}), **others},
+                counting=report.session.get("counting", baseline.counting),
+            ),
+            path.parents[2],
+        )
     moves.sort(key=lambda move: (_ORDER.index(move.kind), -abs(math.log(move.ratio)) if move.ratio else 0.0, move.nodeid))
     said = {
         "unchanged": f"within {100 * threshold:.3g} %, which keep their values",
@@ -55,8 +68,41 @@ def update(path: Path, report: Report, functions: Functions, texts: Inventory | 
         "cached": "that were not measured in this run, which is without their values",
         "left": "that did not pass, were measured beside others, below the resolution or not at all",
     }
+    said_of_counts = [f"counted    {nodeid}  {_counted(baseline.tests.get(nodeid), test)}" for nodeid, test in counts.items()]
     lines = [f"{move.kind:<9}  {move.nodeid}  {move.text}" for move in moves]
-    return lines + [f"{word:<9}  {kept[word]} {text}" for word, text in said.items() if kept[word]]
+    return lines + said_of_counts + [f"{word:<9}  {kept[word]} {text}" for word, text in said.items() if kept[word]]
+
+
+def _counts(report: Report, baseline: Baseline, functions: Functions) -> dict[str, BaselineTest]:
+    """The tests whose instructions the baseline takes over: those that are new to it, and those that have moved.
+
+    Raises:
+        BaselineError: they were counted under other conditions than those of the baseline.
+    """
+    counting = report.session.get("counting")
+    if counting is None:
+        return {}
+    if baseline.counting is not None and (differs := other_conditions(baseline.counting, counting)):
+        raise BaselineError(
+            f"baseline {baseline.name} was not updated: {'; '.join(differs)}. Save one of its own for this with --energy-save."
+        )
+    found: dict[str, BaselineTest] = {}
+    for record in report.tests:
+        counted = record["instructions"]
+        if counted is None or not can_be_kept(record):
+            continue
+        compared = counted["comparison"]
+        before = baseline.tests.get(record["nodeid"])
+        new = before is None or before.instructions is None
+        if new or (compared is not None and compared["verdict"] in ("regressed", "improved")):
+            found[record["nodeid"]] = test_of(record, functions.get(record["nodeid"]))
+    return found
+
+
+def _counted(before: BaselineTest | None, now: BaselineTest) -> str:
+    then, count = (test.instructions if test is not None else None for test in (before, now))
+    shown = quantity.instructions(count["count"] if count is not None else None)
+    return shown if then is None else f"{quantity.instructions(then['count'])} -> {shown}"
 
 
 def _moves(
@@ -67,6 +113,8 @@ def _moves(
     kept: Counter[str] = Counter()
     for record in report.tests:
         nodeid, comparison = record["nodeid"], record["comparison"]
+        if record["energy"] is None and record["instructions"] is not None:
+            continue  # counted, and not measured
         now = _acceptable(record, functions)
         if now is None:
             if record["cached"] is not None:

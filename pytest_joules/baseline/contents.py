@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from pytest_joules.model import (
     CommitRecord,
+    CountingRecord,
+    CountRecord,
     HowMeasured,
     MachineRecord,
     MedianRecord,
@@ -47,6 +49,7 @@ class BaselineTest:
     """When it was measured, where that is not when the baseline was saved."""
     commit: str | None = None
     """The revision it was measured at, where that is not the baseline's."""
+    instructions: CountRecord | None = None
 
     @property
     def random(self) -> bool:
@@ -75,6 +78,8 @@ class Baseline:
     tests: dict[str, BaselineTest]
     texts: Inventory = field(default_factory=dict)
     """What the project's code said, file by file; none in what older versions wrote."""
+    counting: CountingRecord | None = None
+    """What decided the counts of instructions, where there are any."""
     order: Sequence[tuple[str, str]] = ()
     """The functions of all tests with their hashes, in the order of the file."""
 
@@ -100,6 +105,7 @@ def test_of(record: Record, functions: Mapping[str, str] | None = None) -> Basel
         fingerprint=code["fingerprint"] if code else None,
         functions=functions or (code.get("functions") if code else None),
         created=record["cached"],
+        instructions=record["instructions"],
     )
 
 
@@ -111,6 +117,7 @@ def make_test(
     fingerprint: str | None,
     functions: Mapping[str, str] | None,
     created: str | None,
+    instructions: CountRecord | None = None,
 ) -> BaselineTest:
     """A test by its samples (joules and seconds) and the 95 % interval of their joules. Samples without joules are left out."""
     pairs = [
@@ -123,7 +130,7 @@ def make_test(
         ends = [_six_digits(end) for end in interval] if interval else None
         energy = {"median": _six_digits(median([value for value, _ in pairs])), "ci95": ends}
     joules, seconds = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
-    return BaselineTest(how, joules, seconds, energy, fingerprint, functions or {}, created)
+    return BaselineTest(how, joules, seconds, energy, fingerprint, functions or {}, created, instructions=instructions)
 
 
 def _six_digits(value: float) -> float:
@@ -132,8 +139,14 @@ def _six_digits(value: float) -> float:
 
 
 def can_be_kept(record: Record) -> bool:
-    """Whether a report's record can stand in a baseline: that of a test that is sound, with joules."""
-    return record["energy"] is not None and sound(record["outcome"], record["budget"], record["comparison"])
+    """Whether a report's record can stand in a baseline: that of a test that is sound, with joules or instructions."""
+    counted = record["instructions"]
+    judged = [
+        record["budget"],
+        record["comparison"],
+        *((counted["budget"], counted["comparison"]) if counted is not None else ()),
+    ]
+    return (record["energy"] is not None or counted is not None) and sound(record["outcome"], *judged)
 
 
 def sound(outcome: object, *judged: Mapping[str, object] | None) -> bool:

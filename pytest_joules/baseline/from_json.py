@@ -14,7 +14,16 @@ from pytest_joules.baseline.contents import SCHEMA, Baseline, BaselineError, Bas
 from pytest_joules.files import checked, reading
 from pytest_joules.files.checked import Bad, Object, within
 from pytest_joules.model import SCHEMA as REPORT_SCHEMA
-from pytest_joules.model import CommitRecord, HowMeasured, MachineRecord, Provenance, Resolution, SourceRecord
+from pytest_joules.model import (
+    CommitRecord,
+    CountingRecord,
+    CountRecord,
+    HowMeasured,
+    MachineRecord,
+    Provenance,
+    Resolution,
+    SourceRecord,
+)
 
 if TYPE_CHECKING:
     from pytest_joules.code.inventory import Inventory
@@ -90,6 +99,7 @@ def baseline_of(data: Object, name: str, path: Path) -> Baseline:
         plugin=checked.optional(data, "plugin", str, __version__),
         tests=tests,
         texts=_texts(data),
+        counting=_counting(data),
         order=order,
     )
 
@@ -151,6 +161,37 @@ def _texts(data: Object) -> Inventory:
     return dict(found)
 
 
+def _counting(data: Object) -> CountingRecord | None:
+    """Of a baseline; a report has it with its session."""
+    found = checked.optional(data, "counting", dict) or checked.optional(
+        checked.optional(data, "session", dict, {}), "counting", dict
+    )
+    if found is None:
+        return None
+    facts, packages = checked.required(found, "facts", dict), checked.required(found, "packages", dict)
+    return {
+        "facts": {name: checked.words(facts, name) or "" for name in facts},
+        "packages": {name: checked.words(packages, name) or "" for name in packages},
+    }
+
+
+def _instructions(data: Object) -> CountRecord | None:
+    found = checked.optional(data, "instructions", dict)
+    if found is None:
+        return None
+    spread, functions = found.get("spread"), checked.optional(found, "functions", dict, {})
+    return {
+        "counter": checked.words(found, "counter") or "",
+        "count": checked.whole(found.get("count"), "count"),
+        "counts": [checked.whole(count, "counts") for count in checked.optional(found, "counts", list, [])],
+        "spread": None if spread is None else checked.number(spread, "spread"),
+        "doubts": checked.list_of(found, "doubts", str),
+        "functions": {name: checked.whole(count, "functions") for name, count in functions.items()},
+        "budget": None,
+        "comparison": None,
+    }
+
+
 def _tests(data: Object, functions: Sequence[tuple[str, str]]) -> dict[str, BaselineTest]:
     usual = checked.required(data, "usual", dict)
     paths: dict[str, _Executed] = {}
@@ -185,6 +226,7 @@ def _test(line: Object, functions: Mapping[str, str]) -> BaselineTest:
         functions=functions,
         created=checked.optional(line, "created", str),
         commit=checked.optional(line, "commit", str),
+        instructions=_instructions(line),
     )
 
 
@@ -277,5 +319,9 @@ def _test_of_report(data: Object) -> BaselineTest | None:
         fingerprint=checked.optional(code or {}, "fingerprint", str),
         functions=None,
         created=checked.optional(data, "cached", str),
+        instructions=_instructions(data),
     )
-    return test if energy is not None and sound(data.get("outcome"), budget, comparison) else None
+    judged = [budget, comparison]
+    if (counted := checked.optional(data, "instructions", dict)) is not None:
+        judged += [checked.optional(counted, key, dict) for key in ("budget", "comparison")]
+    return test if (energy is not None or counted is not None) and sound(data.get("outcome"), *judged) else None

@@ -38,8 +38,9 @@ def save(
         BaselineError: no test can be kept, or the file cannot be written; an older one is as it was.
     """
     kept = {record["nodeid"]: test_of(record, functions.get(record["nodeid"])) for record in report.tests if can_be_kept(record)}
-    if not any(test.samples for test in kept.values()):
-        raise BaselineError("no baseline was saved: no test passed with joules that were measured")
+    if not any(test.samples or test.instructions is not None for test in kept.values()):
+        what = "instructions that were counted" if report.settings.get("count") else "joules that were measured"
+        raise BaselineError(f"no baseline was saved: no test passed with {what}")
     machine_id = report.machine["id"]
     name = name or _made_up(folder, machine_id, report)
     baseline = Baseline(
@@ -53,6 +54,7 @@ def save(
         plugin=__version__,
         tests=kept,
         texts=texts or {},
+        counting=report.session.get("counting"),
     )
     if SET_ASIDE.search(name):
         raise BaselineError(f"{name}: names that end in {PREVIOUS} are for baselines that were replaced; choose another one")

@@ -31,6 +31,7 @@ def write(baseline: Baseline, file: TextIO) -> None:
         "settings": baseline.settings,
         "sources": baseline.sources,
         "usual": usual,
+        **({"counting": baseline.counting} if baseline.counting is not None else {}),
     }
     file.write("{\n")
     for key, value in shared.items():
@@ -43,6 +44,10 @@ def write(baseline: Baseline, file: TextIO) -> None:
     )
     _write_lines(file, '"tests": {', lines, "}\n")
     file.write("}\n")
+
+
+#: What is said of instructions by a verdict on them.
+_JUDGED = ("budget", "comparison")
 
 
 def _usual(tests: Iterable[BaselineTest]) -> dict[str, object]:
@@ -76,6 +81,8 @@ def _test_line(test: BaselineTest, usual: Mapping[str, object], numbers: Mapping
     line |= {name: value for name, value in _how(test).items() if value != usual[name]}
     said = {"notes": test.record["notes"], "created": test.created, "commit": test.commit}
     line |= {name: value for name, value in said.items() if value}
+    if test.instructions is not None:
+        line["instructions"] = {name: value for name, value in test.instructions.items() if name not in _JUDGED}
     if test.fingerprint is not None:
         line["code"] = test.fingerprint
     if test.functions:

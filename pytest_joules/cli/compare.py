@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_joules.cli.output import print_json, print_table, refuse, say, width
 from pytest_joules.cli.parsing import Commands, add_folder, folder_of, whole
-from pytest_joules.settings.values import BASELINES, ROWS, THRESHOLD
+from pytest_joules.settings.values import BASELINES, COUNT_THRESHOLD, ROWS, THRESHOLD
 
 if TYPE_CHECKING:
     from pytest_joules.baseline import Baseline
     from pytest_joules.judge.case import Comparison
-    from pytest_joules.model import ComparisonRecord, MedianRecord, Record, Report, RunComparisonRecord
+    from pytest_joules.model import (
+        ComparisonRecord,
+        CountComparisonRecord,
+        CountRecord,
+        MedianRecord,
+        Record,
+        Report,
+        RunComparisonRecord,
+    )
 
 
 class _Both(NamedTuple):
@@ -25,6 +33,7 @@ class _Both(NamedTuple):
     before: MedianRecord | None
     now: MedianRecord | None
     comparison: ComparisonRecord
+    instructions: CountComparisonRecord | None
 
 
 def add_commands(commands: Commands) -> None:
@@ -54,7 +63,7 @@ def _compare(given: argparse.Namespace) -> int:
     import sys
 
     from pytest_joules.baseline import BaselineError
-    from pytest_joules.report import comparison
+    from pytest_joules.report import comparison, instructions
     from pytest_joules.report.text import encoding_of
 
     try:
@@ -63,7 +72,13 @@ def _compare(given: argparse.Namespace) -> int:
         return refuse(str(error), 2)
     report = _compared(before, now, given.threshold)
     common = [
-        _Both(record["nodeid"], before.tests[record["nodeid"]].energy, now.tests[record["nodeid"]].energy, found)
+        _Both(
+            record["nodeid"],
+            before.tests[record["nodeid"]].energy,
+            now.tests[record["nodeid"]].energy,
+            found,
+            record["instructions"]["comparison"] if record["instructions"] is not None else None,
+        )
         for record in report.tests
         if (found := record["comparison"]) is not None
     ]
@@ -72,9 +87,14 @@ def _compare(given: argparse.Namespace) -> int:
     if given.json:
         print_json({"comparison": report.comparison, "tests": [test._asdict() for test in common]})
     else:
-        _table(common, given.top)
-        say("\n".join(comparison.lines(report, width(), given.top, encoding_of(sys.stdout), "--top=0")))
-    return 1 if any(test.comparison["verdict"] == "regressed" for test in common) else 0
+        encoding = encoding_of(sys.stdout)
+        if not instructions.counted_only(report):
+            _table(common, given.top)
+            say("\n".join(comparison.lines(report, width(), given.top, encoding, "--top=0")))
+        if counted := instructions.lines(report, width(), given.top, encoding):
+            say("\n".join(counted))
+    verdicts = [one["verdict"] for test in common for one in (test.comparison, test.instructions) if one is not None]
+    return 1 if "regressed" in verdicts else 0
 
 
 def _side(text: str, folder: Path | None) -> Baseline:
@@ -115,9 +135,11 @@ def _compared(before: Baseline, now: Baseline, threshold: float) -> Report:
             **empty_record(nodeid),
             **test.record,
             "comparison": verdicts[nodeid].as_record(before.name, changed.get(nodeid, ())) if nodeid in verdicts else None,
+            "instructions": _counted(nodeid, before, now),
         }
         for nodeid, test in now.tests.items()
     ]
+    only = not any(test.energy for test in now.tests.values()) and any(test.instructions for test in now.tests.values())
     facts: RunComparisonRecord = {
         "baseline": before.name,
         "created": before.created,
@@ -131,7 +153,25 @@ def _compared(before: Baseline, now: Baseline, threshold: float) -> Report:
         "why": why,
         "notes": remarks(before, now.machine),
     }
-    return Report(now.created, now.machine, now.commit, dict(now.settings), now.sources, records, comparison=facts)
+    settings = {**now.settings, "count": True} if only else dict(now.settings)
+    return Report(now.created, now.machine, now.commit, settings, [] if only else now.sources, records, comparison=facts)
+
+
+def _counted(nodeid: str, before: Baseline, now: Baseline) -> CountRecord | None:
+    """The instructions of a test now, with their verdict where both sides have counted it."""
+    counted = now.tests[nodeid].instructions
+    if counted is None or nodeid not in before.tests:
+        return counted
+    from pytest_joules.count.identity import differences
+    from pytest_joules.judge import instructions as judge
+
+    known = before.counting is not None and now.counting is not None
+    differs = differences(before.counting, now.counting) if before.counting is not None and now.counting is not None else []
+    then = before.tests[nodeid].instructions if known else None
+    found = judge.compare(then, counted, baseline=before.name, threshold=COUNT_THRESHOLD, differs=differs)
+    if found["verdict"] == "regressed" and then is not None:
+        found["where"] = judge.gone_up(then["functions"], counted["functions"])
+    return {**counted, "comparison": found}
 
 
 def _judged(before: Baseline, now: Baseline, threshold: float, why: str | None) -> dict[str, Comparison]:

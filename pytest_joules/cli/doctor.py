@@ -10,6 +10,9 @@ from typing import TypedDict
 
 from pytest_joules import machine
 from pytest_joules.clock import CLOCKS
+from pytest_joules.count import callgrind, perf
+from pytest_joules.count.choose import Kind
+from pytest_joules.count.counter import NoCounter
 from pytest_joules.measure.other_load import LIMIT, OtherLoad
 from pytest_joules.model import Counters, MachineRecord, Provenance
 from pytest_joules.sources import choose
@@ -70,6 +73,16 @@ class ClockFinding(TypedDict):
     why: str
 
 
+class CounterFinding(TypedDict):
+    """What can count instructions."""
+
+    name: str
+    available: bool
+    why: str
+    """What it is, or why there is none."""
+    remedy: str | None
+
+
 class Findings(TypedDict):
     """What one machine can measure, and what it cannot."""
 
@@ -81,6 +94,8 @@ class Findings(TypedDict):
     """What ``--energy-source=auto`` takes."""
     agreement: Agreement
     """Of rapl and pyrapl."""
+    counters: list[CounterFinding]
+    """What ``--energy-count`` can take."""
     foreign_load: float | None
     """The share of the machine that others use now; ``None``: the window was too short."""
     clock: ClockFinding
@@ -129,6 +144,7 @@ def examine(
         "sources": sources,
         "auto": _auto(working),
         "agreement": _agreement(sources, window),
+        "counters": [_counter("callgrind", callgrind.find), _counter("perf", perf.find)],
         "foreign_load": share,
         "clock": _clock(),
         "window_s": window,
@@ -152,6 +168,10 @@ def render(findings: Findings, width: int) -> str:
     agreement = findings["agreement"]
     verdict = {True: "agree", False: "DISAGREE", None: "not compared"}[agreement["agree"]]
     lines += _wrapped(f"rapl and pyrapl: {verdict} ({agreement['why']})", "  ", width)
+    for counter in findings["counters"]:
+        word = "counts instructions" if counter["available"] else "counts no instructions"
+        lines += _wrapped(f"{counter['name']}: {word}: {counter['why']}", "  ", width)
+        lines += choose.remedy_lines(counter["remedy"] or "", "  ", width)
     share = findings["foreign_load"]
     if share is None:
         lines += _wrapped("others on this machine: the window was too short to tell", "  ", width)
@@ -215,6 +235,13 @@ def _agreement(sources: Sequence[SourceFinding], seconds: float) -> Agreement:
         "why": f"{shown} over {seconds:.2g} s",
         "domains": compared,
     }
+
+
+def _counter(name: str, find: Callable[[], Kind]) -> CounterFinding:
+    try:
+        return {"name": name, "available": True, "why": find().name, "remedy": None}
+    except NoCounter as error:
+        return {"name": name, "available": False, "why": error.reason, "remedy": error.remedy or None}
 
 
 def _clock() -> ClockFinding:

@@ -71,7 +71,6 @@ def _history(given: argparse.Namespace) -> int:
 
 
 def _overview(tests: list[OverviewRecord], as_json: bool) -> int:
-    from pytest_joules.report import quantity
     from pytest_joules.report.table import Column
     from pytest_joules.report.text import last_part, shorten_nodeid
 
@@ -82,10 +81,17 @@ def _overview(tests: list[OverviewRecord], as_json: bool) -> int:
             Column("test", [test["nodeid"] for test in tests], shorten=shorten_nodeid, least=last_part),
             Column("measured", [f"{test['count']}×" for test in tests], "right", drop=1),
             Column("last", [_date(test["created"]) for test in tests], drop=2),
-            Column("energy", [quantity.joules(test["energy_median"]) for test in tests], "right"),
+            Column("energy", [_cost(test) for test in tests], "right"),
             Column("provenance", [test["provenance"] for test in tests], drop=3),
         )
     return 0 if tests else refuse("the history holds no measurements yet: run pytest --energy first.")
+
+
+def _cost(test: OverviewRecord) -> str:
+    from pytest_joules.report import quantity
+
+    counted = test["instructions"] if test["energy_median"] is None else None
+    return quantity.joules(test["energy_median"]) if counted is None else quantity.instructions(counted)
 
 
 def _of_one(nodeid: str, entries: list[HistoryRecord], as_json: bool) -> int:
@@ -98,10 +104,13 @@ def _of_one(nodeid: str, entries: list[HistoryRecord], as_json: bool) -> int:
         return 0
     shares = [quantity.relative_half_width(entry["energy"]) for entry in entries]
     say(printable(nodeid))
+    counts = [found["count"] if (found := entry.get("instructions")) is not None else None for entry in entries]
+    counted = [Column("instructions", ["-" if count is None else quantity.instructions(count) for count in counts], "right")]
     print_table(
         Column("date", [_date(entry["created"]) for entry in entries]),
         Column("commit", [_commit(entry["commit"]) for entry in entries], drop=3),
         Column("energy", [quantity.joules(quantity.median_of(entry["energy"])) for entry in entries], "right"),
+        *(counted if any(counts) else ()),
         Column("±", ["-" if share is None else quantity.plus_minus(share) for share in shares], "right", drop=5),
         Column("source", [entry["source"] or "-" for entry in entries], drop=2),
         Column("provenance", [entry["provenance"] for entry in entries], drop=4),

@@ -23,7 +23,17 @@ from typing import BinaryIO
 
 import pytest
 
-from pytest_joules.companion.messages import PROTOCOL, Command, Hello, Measure, MeasuringSettings, Reports, Start, TearDown
+from pytest_joules.companion.messages import (
+    PROTOCOL,
+    Command,
+    CountRounds,
+    Hello,
+    Measure,
+    MeasuringSettings,
+    Reports,
+    Start,
+    TearDown,
+)
 from pytest_joules.rounds.leftovers import Leftovers
 from pytest_joules.rounds.plan import plan
 from pytest_joules.rounds.teardown import tear_down
@@ -48,6 +58,13 @@ _QUIET: dict[str, object] = {
     **dict.fromkeys([f"benchmark_{name}" for name in ("json", "save", "histogram", "compare", "compare_fail")]),
     "benchmark_autosave": False,
 }
+
+#: Of a process that counts: it measures nothing, and no clock of others ends a test that runs a hundred times as slowly.
+_COUNTING: dict[str, object] = {"energy": False, "energy_disable": True, "timeout": 0, "session_timeout": 0}
+
+#: The plugin that counts, and how long a plain run of its test took, seconds.
+COUNTING = "pytest_joules.session.counted"
+SECONDS = pytest.StashKey[float]()
 
 #: Seconds from which on a round's body does not notice that caches are cold when it begins.
 _LONG = 0.25
@@ -105,7 +122,8 @@ def main() -> None:
         sys.path.insert(0, str(Path.cwd()))
     sys.argv = ["pytest", *order["args"]]
     os.environ["PYTEST_VERSION"] = pytest.__version__  # as pytest's own command does
-    sys.exit(pytest.main(order["args"], plugins=[Stepper(commands, answers, unpack(order["settings"]), Path(order["temp"]))]))
+    stepper = Stepper(commands, answers, unpack(order["settings"]), Path(order["temp"]), counts=order["counts"])
+    sys.exit(pytest.main(order["args"], plugins=[stepper]))
 
 
 def _end_with(parent: int) -> None:
@@ -122,12 +140,16 @@ def _end_with(parent: int) -> None:
 class Stepper:
     """Runs the tests that it is told to."""
 
-    def __init__(self, commands: BinaryIO, answers: BinaryIO, settings: Settings, temp: Path) -> None:
+    def __init__(self, commands: BinaryIO, answers: BinaryIO, settings: Settings, temp: Path, *, counts: bool) -> None:
         self.__name__ = NAME  # pytest registers it under this name
         self.settings = settings
+        self.temp = temp
+        """For what it writes."""
+        self.cpu = ""
+        """Of a process that counts: the CPU that it sees."""
+        self._options = {**_QUIET, **_COUNTING} if counts else _QUIET
         self._commands = commands
         self._answers = answers
-        self._temp = temp
         self._items: dict[str, pytest.Item] = {}
         self._seconds: dict[str, float] = {}
         """How long a round's body takes, of tests that have run."""
@@ -149,10 +171,10 @@ class Stepper:
         return (yield)
 
     def _quiet(self, option: argparse.Namespace) -> None:
-        for name, value in _QUIET.items():
+        for name, value in self._options.items():
             if hasattr(option, name):
                 setattr(option, name, copy.copy(value))
-        option.basetemp = str(self._temp / "tmp")
+        option.basetemp = str(self.temp / "tmp")
 
     # The tests there are
 
@@ -176,6 +198,7 @@ class Stepper:
             "errors": self._errors,
             "bodies": self._bodies(),
             "idle_watts": getattr(measuring, "idle_watts", None),
+            "cpu": self.cpu,
             "modules": self._news(),
         }
         self._say(hello)
@@ -183,7 +206,9 @@ class Stepper:
             if command["do"] == "end":
                 break
             if command["do"] == "measure":
-                self._measure(session, command)
+                self._measure(command)
+            elif command["do"] == "count":
+                self._count(command)
             elif command["do"] == "down":
                 self._tear_down(command)
         return True
@@ -202,7 +227,7 @@ class Stepper:
         self._answers.write(json.dumps(answer, default=str).encode() + b"\n")
         self._answers.flush()
 
-    def _measure(self, session: pytest.Session, command: Measure) -> None:
+    def _measure(self, command: Measure) -> None:
         from pytest_joules.settings.markers import SETTINGS
 
         item = self._items[command["nodeid"]]
@@ -225,13 +250,10 @@ class Stepper:
         # Another block of this test follows: as between two rounds, wider fixtures stay.
         following = self._after(command) if command["last"] else copy.copy(item)
         properties = list(item.user_properties)
-        reports: list[pytest.CollectReport | pytest.TestReport] = []
-        self._reports = reports
         _go_to(command["cpu"])
         try:
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            reports = self._run(item, following)
         finally:
-            self._reports = None
             item.stash[SETTINGS] = own
             item.user_properties[:] = properties
         for report in reports:
@@ -239,6 +261,34 @@ class Stepper:
             if record is not None and record["duration"] is not None:
                 self._seconds[item.nodeid] = record["duration"]["median"] * record["iterations"]
         self._report(reports)
+
+    def _count(self, command: CountRounds) -> None:
+        """Count a test in a fork of this process, which is as it was when the tests were collected."""
+        if sys.platform == "win32":
+            return self._report([])
+        if child := os.fork():
+            _, status = os.waitpid(child, 0)
+            if status:  # else it has answered
+                self._report([])
+            return None
+        code = 1
+        try:
+            item = self._items[command["nodeid"]]
+            item.stash[SECONDS] = command["seconds"]
+            self._report(self._run(item, None))
+            code = 0
+        finally:
+            os._exit(code)
+
+    def _run(self, item: pytest.Item, following: pytest.Item | None) -> list[pytest.CollectReport | pytest.TestReport]:
+        """Run a test as whatever plugin is there for it does; its reports."""
+        reports: list[pytest.CollectReport | pytest.TestReport] = []
+        self._reports = reports
+        try:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        finally:
+            self._reports = None
+        return reports
 
     def _tear_down(self, command: TearDown) -> None:
         """No other block of a test follows after all."""

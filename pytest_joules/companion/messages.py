@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from pytest_joules.count.counter import Counts
 from pytest_joules.model import Code, Record
 
 #: What both sides speak: a companion of another version of this plugin is refused.
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 class MeasuringSettings(TypedDict):
@@ -38,6 +39,8 @@ class Start(TypedDict):
     """A folder for what it writes."""
     parent: int
     """The process's number."""
+    counts: bool
+    """It counts instructions, and measures nothing."""
 
 
 class Measure(TypedDict):
@@ -56,6 +59,15 @@ class Measure(TypedDict):
     """The processor to begin on."""
 
 
+class CountRounds(TypedDict):
+    """Count the instructions of a test, in a fork: no other test has anything to do with its count."""
+
+    do: Literal["count"]
+    nodeid: str
+    seconds: float
+    """That a plain run of it took."""
+
+
 class TearDown(TypedDict):
     """No other block of a test follows after all."""
 
@@ -68,7 +80,7 @@ class End(TypedDict):
     do: Literal["end"]
 
 
-Command = Measure | TearDown | End
+Command = Measure | CountRounds | TearDown | End
 
 
 class News(TypedDict):
@@ -86,16 +98,20 @@ class Hello(News):
     bodies: dict[str, str]
     """By node id, a hash of the test's own code and parameters: a test that was only renamed is known by it."""
     idle_watts: float | None
+    cpu: str
+    """Of a process that counts: the CPU that it sees."""
 
 
 class SerialisedReport(TypedDict, total=False):
     """A report as pytest makes it JSON: what we read of it."""
 
     outcome: str
+    user_properties: list[tuple[str, object]]
     wasxfail: str
     joules: Record | None
     joules_code: Code
     joules_ended: bool
+    joules_counts: Counts
 
 
 class Reports(News):

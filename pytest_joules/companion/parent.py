@@ -14,12 +14,14 @@ import pytest
 from pytest_joules.companion import child
 from pytest_joules.companion.invocation import Invocation
 from pytest_joules.companion.messages import PROTOCOL, Hello, Reports, SerialisedReport
-from pytest_joules.companion.process import CompanionError, Process
+from pytest_joules.companion.process import CompanionError, Process, World
 from pytest_joules.model import Record
 from pytest_joules.settings.options import read_settings
 
 #: Seconds that the collection of tests may take.
 _COLLECTING = 600.0
+#: Seconds that counting a test may take, and how many more for each of its own: it is run some times, 100 to 200 × as slowly.
+_COUNTING, _SLOWER = 120.0, 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Companion(Process):
         directory: where it is run; where this run was, unless given
         args: its command line; this run's, unless given
         env: variables to be set; an empty text removes one
+        world: it counts, in this world of its own, and measures nothing
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Companion(Process):
         directory: Path | None = None,
         args: Sequence[str] | None = None,
         env: Mapping[str, str] | None = None,
+        world: World | None = None,
     ) -> None:
         self.nodeids: Sequence[str] = ()
         self.errors: Mapping[str, str] = {}
@@ -82,7 +86,10 @@ class Companion(Process):
         self._settings = read_settings(config)
         self._args = args
         self._caching = config.pluginmanager.hasplugin("cacheprovider")
-        super().__init__(label, directory or self._how.directory, env or {})
+        self._counts = world is not None
+        self.cpu = ""
+        """The CPU that a process sees which counts."""
+        super().__init__(label, directory or self._how.directory, env or {}, world)
 
     def __enter__(self) -> Companion:
         try:
@@ -104,27 +111,40 @@ class Companion(Process):
 
     def start(self) -> Path:
         """Start it, and wait until it has collected. Raises :class:`CompanionError`."""
+        temp = self.launch()
+        self.wait()
+        return temp
+
+    def launch(self) -> Path:
+        """Start it: :meth:`wait` until it has collected before it is asked for anything. Raises :class:`CompanionError`."""
         if self._how.odd:
             raise CompanionError(f"{self.label}: {self._how.odd}")
         self._known = frozenset()
         temp = super().start()
+        more = ["-o", f"cache_dir={temp / 'cache'}"] if self._caching else []
+        if self._counts:
+            more += ["-p", child.COUNTING]
         self.say(
             {
-                "args": self._how.args_with(self._args, ["-o", f"cache_dir={temp / 'cache'}"] if self._caching else []),
+                "args": self._how.args_with(self._args, more),
                 "settings": child.pack(self._settings),
                 "cwd_on_path": self._how.cwd_on_path,
                 "temp": str(temp),
                 "parent": os.getpid(),
+                "counts": self._counts,
             }
         )
+        return temp
+
+    def wait(self) -> None:
+        """Until it has collected. Raises :class:`CompanionError`."""
         hello: Hello = self.hear(_COLLECTING, "while it collected the tests")
         if hello.get("protocol") != PROTOCOL:
             self.kill()
             raise CompanionError(f"{self.label}: has another version of pytest-joules")
         self.nodeids, self.errors, self.bodies = hello["nodeids"], hello["errors"], hello["bodies"]
-        self.idle_watts = hello["idle_watts"]
+        self.idle_watts, self.cpu = hello["idle_watts"], hello["cpu"]
         self._known = frozenset(self.nodeids)
-        return temp
 
     def measure(
         self,
@@ -174,6 +194,18 @@ class Companion(Process):
         if records and codes:
             records[-1]["code"] = codes[-1]
         return BlockResult(records[-1] if records else None, reports, _outcome(reports))
+
+    def count(self, nodeid: str, seconds: float) -> BlockResult:
+        """Count the instructions of a test that took so many ``seconds`` in a plain run.
+
+        Raises:
+            CompanionError: it died or did not answer.
+        """
+        if nodeid not in self:
+            raise CompanionError(f"{self.label}: {nodeid} is not there{self._because(nodeid)}")
+        self.say({"do": "count", "nodeid": nodeid, "seconds": seconds})
+        answer: Reports = self.hear(_COUNTING + _SLOWER * seconds, f"while it counted {nodeid}")
+        return BlockResult(None, answer["reports"], _outcome(answer["reports"]))
 
     def tear_down(self, nodeid: str, following: str | None = None) -> list[SerialisedReport]:
         """No other block of a test follows after all: tear down what was kept for it. The reports, if that failed.

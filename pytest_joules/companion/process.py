@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from pytest_joules.companion.invocation import files_in_addopts
 from pytest_joules.companion.messages import Command, Start
@@ -47,6 +47,16 @@ class CompanionError(Exception):
         """Without what it said last, in one line."""
 
 
+class World(Protocol):
+    """How a process is to be run where nothing may depend on the machine."""
+
+    def command(self, folder: Path) -> list[str]:
+        """What stands before the command; ``folder``: for what it writes."""
+
+    def variables(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Its environment, made of this one."""
+
+
 class Process:
     """A Python process that reads commands and writes answers.
 
@@ -54,14 +64,16 @@ class Process:
         label: what messages call it
         directory: where it is run
         env: variables to be set; an empty text removes one
+        world: if it is to run in a world of its own
     """
 
-    def __init__(self, label: str, directory: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, label: str, directory: Path, env: Mapping[str, str], world: World | None = None) -> None:
         self.label = label
         self.modules: dict[str, str] = {}
         """The files of the modules that it has imported until now, by name."""
         self._directory = directory
         self._env = dict(env)
+        self._world = world
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._temp: Path | None = None
@@ -85,8 +97,9 @@ class Process:
         try:
             self._temp = scratch.folder("companion")
             with (self._temp / "output.txt").open("wb") as output:
+                before = self._world.command(self._temp) if self._world is not None else []
                 self._process = subprocess.Popen(
-                    [sys.executable, *_flags(), "-c", _PROGRAM],
+                    [*before, sys.executable, *_flags(), "-c", _PROGRAM],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=output,
@@ -234,7 +247,7 @@ class Process:
             env.pop(key, None)
             if value:
                 env[key] = value
-        return env
+        return self._world.variables(env) if self._world is not None else env
 
 
 def _listen(pipe: IO[bytes], answers: queue.SimpleQueue[bytes]) -> None:

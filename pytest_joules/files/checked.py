@@ -139,6 +139,13 @@ def count(data: Object, key: str, least: int) -> int:
     return value
 
 
+def whole(value: object, what: str) -> int:
+    """A number of instructions."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return value
+    raise Bad(f"{what!r} holds {shown(value)}, which is no number of instructions")
+
+
 def number(value: object, what: str, above: float | None = None) -> float:
     """Joules or seconds: not negative, finite; where ``above`` is given, more than that."""
     if (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from pytest_joules.judge.case import MOST_BLOCKS, WAY_OUT, Case
 from pytest_joules.judge.verdict import judge, looks_dearer
-from pytest_joules.model import ComparisonRecord, HowMeasured, Record, disturbed, empty_record
+from pytest_joules.model import ComparisonRecord, CountingRecord, CountRecord, HowMeasured, Record, disturbed, empty_record
 
 if TYPE_CHECKING:
     from pytest_joules.code.inventory import Texts
@@ -38,6 +38,7 @@ class OtherTest:
     """Median joules of other sessions of the same code, the oldest first."""
     why: str | None = None
     """Why nothing can be told of this test."""
+    instructions: CountRecord | None = None
 
 
 class OneSided(TypedDict, total=False):
@@ -65,6 +66,8 @@ class OtherSide:
     """What else differs, and may be the cause of a difference."""
     texts: Texts | None = None
     """What the project's code says there."""
+    counting: CountingRecord | None = None
+    """What decided the counts of instructions there."""
     listed: OneSided = field(default_factory=OneSided)
     """Where these are not all that ``tests`` lacks or has more."""
 

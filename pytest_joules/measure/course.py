@@ -103,6 +103,11 @@ class Course:
         if repeatable and not effort.warmup:
             self._measuring_begins()
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of the measurement."""
+        return self.summariser.notes
+
     # What the rounds tell
 
     @_apart

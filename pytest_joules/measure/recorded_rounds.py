@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from pytest_joules.model import Phase
+
 #: Where so many rounds are measured, one more goes first: it counts what runs when caches are warm.
 COUNTED_APART = 10
 #: Seconds of a body that is not run once more for that.
 TOO_LONG = 0.5
 #: Recording a round may take so much of the time for a test, and of the limit that somebody sets for it.
 OF_TIME, OF_LIMIT = 0.25, 0.05
+#: Seconds that recording may add to a test that runs once.
+MOST_SECONDS = 2.5
 
 
 class Recording(Protocol):
@@ -69,3 +73,33 @@ class RecordedRounds:
     def again(self) -> None:
         """The round that follows this one is recorded too."""
         self._next = self._now
+
+
+class RecordedOnce:
+    """The course of a test that runs once and is recorded: nothing is measured."""
+
+    measuring = False
+
+    def __init__(self, recording: Recording | None, *, around_runtest: bool) -> None:
+        self.around_runtest = around_runtest
+        """The body is what ``pytest_runtest_call`` surrounds; else, closer, what ``pytest_pyfunc_call`` does."""
+        self.notes: list[str] = []
+        self._rounds = RecordedRounds(recording, MOST_SECONDS / OF_TIME, None)
+        self.enter, self.leave = self._rounds.enter, self._rounds.leave
+
+    def begin(self, phase: Phase) -> None:
+        """See ``Course`` of ``rounds/running.py``."""
+        if phase == "setup":
+            self._rounds.begin()
+
+    def end(self, phase: Phase) -> None:
+        """See ``Course``."""
+        if phase == "teardown":
+            self._rounds.end()
+
+    def another(self) -> bool:
+        """See ``Course``."""
+        return False
+
+    def cut_off(self) -> None:
+        """See ``Course``."""

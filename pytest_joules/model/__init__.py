@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_joules.model.count_records import CountBudgetRecord, CountComparisonRecord, CountingRecord, CountRecord
 from pytest_joules.model.measurement import (
     Counters,
     Effort,
@@ -24,7 +25,6 @@ from pytest_joules.model.notes import (
 from pytest_joules.model.records import (
     SCHEMA,
     BudgetRecord,
-    BudgetVerdict,
     Code,
     CommitRecord,
     ComparisonRecord,
@@ -33,22 +33,17 @@ from pytest_joules.model.records import (
     MedianRecord,
     PhasesRecord,
     PredictingRecord,
-    PredictionOutcome,
     PredictionRecord,
-    Provenance,
     Record,
     RegionRecord,
     ReportedCode,
     ReportedPredicting,
     ReportRecord,
-    Resolution,
     RunComparisonRecord,
     SampleRecord,
     SessionRecord,
     SourceRecord,
-    State,
     Summary,
-    Verdict,
     VersionsRecord,
     WorkRecord,
     empty_record,
@@ -56,6 +51,15 @@ from pytest_joules.model.records import (
 from pytest_joules.model.report import (
     Report,
     SourceFacts,
+)
+from pytest_joules.model.words import (
+    BudgetVerdict,
+    CountVerdict,
+    PredictionOutcome,
+    Provenance,
+    Resolution,
+    State,
+    Verdict,
 )
 
 __all__ = [
@@ -71,7 +75,12 @@ __all__ = [
     "Code",
     "CommitRecord",
     "ComparisonRecord",
+    "CountBudgetRecord",
+    "CountComparisonRecord",
+    "CountRecord",
+    "CountVerdict",
     "Counters",
+    "CountingRecord",
     "Effort",
     "HowMeasured",
     "MachineRecord",

@@ -10,15 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from pytest_joules.model.records import (
-    Provenance,
     Record,
     RegionRecord,
-    Resolution,
     SampleRecord,
     Summary,
     WorkRecord,
     empty_record,
 )
+from pytest_joules.model.words import Provenance, Resolution
 
 #: A part of a round, as pytest calls them.
 Phase = Literal["setup", "call", "teardown"]

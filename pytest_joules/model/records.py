@@ -9,16 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-SCHEMA = "pytest-joules/1"
+from pytest_joules.model.count_records import CountingRecord, CountRecord
+from pytest_joules.model.words import BudgetVerdict, PredictionOutcome, Provenance, Resolution, State, Verdict
 
-Provenance = Literal["measured", "shared", "estimated", "unavailable"]
-Resolution = Literal["ok", "apportioned", "below"]
-Verdict = Literal["ok", "regressed", "improved", "cannot tell"]
-BudgetVerdict = Literal["ok", "over budget", "cannot tell"]
-#: What a prediction knows of a test's code.
-State = Literal["unchanged", "changed", "new", "unknown"]
-#: What became of a prediction.
-PredictionOutcome = Literal["hit", "false flag", "missed", "right", "unknown"]
+SCHEMA = "pytest-joules/1"
 
 
 class MedianRecord(TypedDict):
@@ -201,6 +195,8 @@ class _Record(HowMeasured):
     """By session/judging, or session/reporting for what a worker judged."""
     prediction: PredictionRecord | None
     """By session/forecast."""
+    instructions: CountRecord | None
+    """By session/counting."""
     code: Code | None
     """By session/measuring."""
     cached: str | None
@@ -301,6 +297,8 @@ class SessionRecord(_Totals, total=False):
     """Totals of the session; by session/reporting."""
 
     predicting: ReportedPredicting
+    counting: CountingRecord
+    """By session/counting."""
 
 
 class RunComparisonRecord(TypedDict):
@@ -371,6 +369,7 @@ def empty_record(nodeid: str) -> Record:
         "budget": None,
         "comparison": None,
         "prediction": None,
+        "instructions": None,
         "code": None,
         "cached": None,
         "notes": [],

@@ -9,7 +9,6 @@ from pytest_joules.model.records import (
     SCHEMA,
     CommitRecord,
     MachineRecord,
-    Provenance,
     Record,
     ReportRecord,
     RunComparisonRecord,
@@ -18,6 +17,7 @@ from pytest_joules.model.records import (
     VersionsRecord,
     empty_record,
 )
+from pytest_joules.model.words import Provenance
 
 
 @dataclass(frozen=True, slots=True)

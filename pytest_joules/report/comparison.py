@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pytest_joules.model import ComparisonRecord, Record, Report, RunComparisonRecord, Verdict
 from pytest_joules.report import quantity
+from pytest_joules.report.instructions import counted_only
 from pytest_joules.report.text import sentence, whole
 
 #: Improved tests, and reasons why nothing can be told, that are shown at most; the regressed ones follow ``rows``.
@@ -46,6 +47,8 @@ def lines(
     facts = report.comparison
     if facts is None:
         return []
+    if counted_only(report):
+        return [line for text in (*_others(facts), *facts["notes"]) for line in sentence(text, width, encoding)]
     compared = _compared(report)
     regressed = sorted(_of(compared, "regressed"), key=lambda test: (-test.ratio, test.nodeid))
     shown = regressed[:rows] if rows else regressed
@@ -65,7 +68,7 @@ def lines(
 def brief(report: Report) -> list[str]:
     """The same where tables are hidden: what regressed and fails nobody, of whom nothing can be told, the counts."""
     facts = report.comparison
-    if facts is None:
+    if facts is None or counted_only(report):
         return []
     compared = _compared(report)
     spared = [test for test in _of(compared, "regressed") if test.record["outcome"] == "passed"]

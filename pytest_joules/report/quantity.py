@@ -10,7 +10,7 @@ from pytest_joules.model import MedianRecord
 UNAVAILABLE = "unavailable"
 """What is written for ``None``, NaN and infinity: never a zero."""
 
-_PREFIXES = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M"}
+_PREFIXES = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G"}
 
 
 def age(then: str, now: str) -> str:
@@ -36,6 +36,11 @@ def seconds(value: float | None) -> str:
 def watts(value: float | None) -> str:
     """Watts as µW, mW, W or kW."""
     return _prefixed(value, "W", -6, 3)
+
+
+def instructions(value: float | None) -> str:
+    """Instructions as instr, kinstr, Minstr or Ginstr."""
+    return _prefixed(value, "instr", 0, 9)
 
 
 def median_of(summary: MedianRecord | None) -> float | None:

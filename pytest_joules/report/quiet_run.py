@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pytest_joules.model import WOULD_BE, Record, Report
-from pytest_joules.report import comparison
+from pytest_joules.report import comparison, instructions
 from pytest_joules.report.terminal import numbers
 from pytest_joules.report.text import whole
 
 
 def lines(report: Report) -> list[str]:
     """Unwrapped sentences, the most urgent first; none where there is nothing but verdicts of ``ok`` and failed tests."""
-    return [*_over_budget(report.tests), *_not_judged(report.tests), *comparison.brief(report)]
+    return [*_over_budget(report.tests), *_not_judged(report.tests), *comparison.brief(report), *instructions.brief(report)]
 
 
 def _over_budget(records: Iterable[Record]) -> list[str]:

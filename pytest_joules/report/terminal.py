@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pytest_joules.model import FEWER_ROUNDS, NOT_AGAIN, BudgetRecord, Record, Report, Summary
-from pytest_joules.report import comparison, prediction, quantity
+from pytest_joules.report import comparison, instructions, prediction, quantity
 from pytest_joules.report.quantity import median_of
 from pytest_joules.report.table import Column, fits, table
 from pytest_joules.report.text import last_part, sentence, shorten_nodeid, whole
@@ -48,7 +48,7 @@ def lines(report: Report, width: int, rows: int | None = None, encoding: str = "
         if len(shown) < len(measured):
             result += sentence(f"… and {len(measured) - len(shown)} more, each less: --energy-top=0 shows all", width, encoding)
         result += legend
-    for text in _sentences(report, measured):
+    for text in _sentences(report, measured) if not instructions.counted_only(report) else ():
         result += sentence(text, width, encoding)
     budgets = [(record, budget) for record in report.tests if (budget := record["budget"]) is not None]
     over = [(record, budget) for record, budget in budgets if budget["verdict"] == "over budget"]
@@ -57,6 +57,7 @@ def lines(report: Report, width: int, rows: int | None = None, encoding: str = "
     if rows and len(over) > rows:
         result += sentence(f"… and {len(over) - rows} more over their budgets: --energy-top=0 shows all", width, encoding)
     result += comparison.lines(report, width, rows, encoding)
+    result += instructions.lines(report, width, rows, encoding)
     result += _undecided(budgets, width, rows, encoding)
     return result
 

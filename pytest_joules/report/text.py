@@ -42,7 +42,17 @@ def encodable(text: str, encoding: str) -> str:
         pass
     else:
         return text
-    return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+    # One by one: what the encoding has keeps its width.
+    return "".join(_nearest(character, encoding) for character in text)
+
+
+@lru_cache(maxsize=1024)
+def _nearest(character: str, encoding: str) -> str:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return character.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+    return character
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:

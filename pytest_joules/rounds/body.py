@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Literal, TypeVar
@@ -11,6 +11,8 @@ import pytest
 from _pytest.unittest import TestCaseFunction
 
 T = TypeVar("T")
+#: What is done where a body begins or ends.
+Edge = Callable[[], None]
 
 
 def body_hook(item: pytest.Item) -> Literal["pyfunc", "runtest"]:
@@ -18,7 +20,7 @@ def body_hook(item: pytest.Item) -> Literal["pyfunc", "runtest"]:
     return "pyfunc" if isinstance(item, pytest.Function) and not isinstance(item, TestCaseFunction) else "runtest"
 
 
-def watched(function: Callable[..., T], enter: Callable[[], None], leave: Callable[[], None]) -> Callable[..., T] | None:
+def watched(function: Callable[..., T], enter: Edge, leave: Edge) -> Callable[..., T] | None:
     """``function`` with ``enter`` and ``leave`` as close around it as can be, to stand in for it while pytest calls it: what
     pytest does between its hook and the call costs up to 10 µs, a tenth of a short test.
 
@@ -41,6 +43,40 @@ def watched(function: Callable[..., T], enter: Callable[[], None], leave: Callab
     body.__doc__ = function.__doc__
     body.__module__ = function.__module__
     return body
+
+
+def around_function(item: pytest.Function, enter: Edge, leave: Edge) -> Generator[None, object, object]:
+    """For a wrapper of ``pytest_pyfunc_call``: surround the body as closely as can be."""
+    function = item.obj  # perhaps in a wrapper of a hook's
+    closely = watched(function, enter, leave)
+    if closely is None:
+        return (yield from _around(enter, leave))
+    item.obj = closely
+    try:
+        return (yield)
+    finally:
+        if item.obj is closely:  # else the wrapper has taken itself off
+            item.obj = function
+
+
+def around_runtest(item: pytest.Item, enter: Edge, leave: Edge) -> Generator[None, object, object]:
+    """The same for a wrapper of ``pytest_runtest_call``."""
+    closely = watched(item.runtest, enter, leave) if "runtest" not in vars(item) else None
+    if closely is None:
+        return (yield from _around(enter, leave))
+    item.runtest = closely  # type: ignore[method-assign]  # for this call only
+    try:
+        return (yield)
+    finally:
+        del item.runtest
+
+
+def _around(enter: Edge, leave: Edge) -> Generator[None, object, object]:
+    enter()
+    try:
+        return (yield)
+    finally:
+        leave()
 
 
 def can_iterate(item: pytest.Item) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from _pytest.runner import check_interactive_exception
@@ -32,6 +32,11 @@ class Reports:
     def passed(self) -> bool:
         """Of reports that are held back: whether the last teardown passed too."""
         return all(phase.passed for phase in self._held)
+
+    def add_properties(self, properties: Sequence[tuple[str, object]]) -> None:
+        """To the reports that are held back: of one of them JUnit's file takes its own."""
+        for phase in self._held:
+            phase.report.user_properties.extend(properties)
 
     def verdict(self, call: PhaseRun) -> None:
         """The call that stands for the test."""

@@ -97,6 +97,8 @@ class Rounds:
         """The body of the last round did not come to its end: it is no sample."""
         self.expected_failure = False
         """The test is marked ``xfail``: it ran once and is not measured."""
+        self.seconds = 0.0
+        """That the phases of the first round took."""
         self.reports = Reports(item, silent=silent)
         self.reported = False
         """The test logs reports of its own that others must hear of: repeating it would multiply them."""
@@ -303,6 +305,8 @@ class Rounds:
             call = pytest.CallInfo.from_call(partial(hook, item=self.item, **kwargs), when=when, reraise=reraise)
         self._now = None
         self.course.end(when)
+        if not again:
+            self.seconds += call.duration
         if call.excinfo is not None and between and not self._lenient:
             self._rest = self._tear_down_the_rest()  # before its report is made, which tells what it prints
         phase = PhaseRun(self.item, call, self._hook, sure=self._sure and again)

@@ -67,6 +67,7 @@ def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[S
                 functions=test.functions,
                 fingerprint=test.fingerprint,
                 sessions=_Earlier(sessions, nodeid),
+                instructions=test.instructions,
             )
             for nodeid, test in baseline.tests.items()
         },
@@ -75,6 +76,7 @@ def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[S
         why=f"another machine or state of it ({'; '.join(differs)}): save a baseline here" if differs else None,
         remarks=baselines.remarks(baseline, here),
         texts=Stored(baseline.texts),
+        counting=baseline.counting,
     )
 
 
@@ -151,7 +153,11 @@ def _others_of_the_same_code(entries: Sequence[SessionEntry], test: baselines.Ba
 def overview(other: OtherSide, report: Report, threshold: float, collected: Collection[str]) -> RunComparisonRecord:
     """The run's comparison as a whole; ``collected``: all node ids that there are now."""
     comparisons = [record["comparison"] for record in report.tests if record["comparison"] is not None]
-    new = [record["nodeid"] for record in report.tests if record["energy"] is not None and record["nodeid"] not in other.tests]
+    new = [
+        record["nodeid"]
+        for record in report.tests
+        if (record["energy"] is not None or record["instructions"] is not None) and record["nodeid"] not in other.tests
+    ]
     files = {nodeid.partition("::")[0] for nodeid in collected}
     gone = [nodeid for nodeid in other.tests if nodeid not in collected and nodeid.partition("::")[0] in files]
     return {

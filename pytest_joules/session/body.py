@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from pytest_joules.measure.course import Course
 from pytest_joules.measure.regions import Energy
 from pytest_joules.rounds import body, quiet
 from pytest_joules.rounds.net import guarded
@@ -18,18 +17,36 @@ if TYPE_CHECKING:
     from _pytest.fixtures import FixtureDef
 
 
+class Surrounding(Protocol):
+    """The course of a test, as it is told of the body."""
+
+    around_runtest: bool
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say of the test."""
+
+    @property
+    def measuring(self) -> bool:
+        """Whether this round is a sample."""
+
+    def enter(self) -> None: ...
+    def leave(self) -> None: ...
+
+
 class Body:
     """Tells the course of the rounds that run when their body begins and ends."""
 
-    def __init__(self, config: pytest.Config, energy: Energy) -> None:
+    def __init__(self, config: pytest.Config, energy: Energy | None = None) -> None:
+        """``energy``: what measures regions, where anything is measured."""
         self.config = config
-        self.course: Course | None = None
+        self.course: Surrounding | None = None
         """``None`` while no test runs in rounds."""
         self._energy = energy
         self._rounds: Rounds | None = None
 
     @contextmanager
-    def of(self, course: Course, rounds: Rounds) -> Iterator[None]:
+    def of(self, course: Surrounding, rounds: Rounds) -> Iterator[None]:
         """While these rounds run."""
         self.course, self._rounds = course, rounds
         try:
@@ -41,7 +58,7 @@ class Body:
     @guarded
     def pytest_runtest_setup(self) -> None:
         # Fixtures may measure regions too.
-        if self.course is not None:
+        if self.course is not None and self._energy is not None:
             self._energy.new_round(measured=self.course.measuring)
 
     @pytest.hookimpl(wrapper=True)
@@ -61,38 +78,14 @@ class Body:
         course = self.course
         if course is None or course.around_runtest:
             return (yield)
-        function = pyfuncitem.obj  # perhaps in a wrapper of a hook's
-        watched = body.watched(function, course.enter, course.leave)
-        if watched is None:
-            return (yield from self._around(course))
-        pyfuncitem.obj = watched
-        try:
-            return (yield)
-        finally:
-            if pyfuncitem.obj is watched:  # else the wrapper has taken itself off
-                pyfuncitem.obj = function
+        return (yield from body.around_function(pyfuncitem, course.enter, course.leave))
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         course = self.course
         if course is None or not course.around_runtest:
             return (yield)
-        watched = body.watched(item.runtest, course.enter, course.leave) if "runtest" not in vars(item) else None
-        if watched is None:
-            return (yield from self._around(course))
-        item.runtest = watched  # type: ignore[method-assign]  # for this call only
-        try:
-            return (yield)
-        finally:
-            del item.runtest
-
-    @staticmethod
-    def _around(course: Course) -> Generator[None, object, object]:
-        course.enter()
-        try:
-            return (yield)
-        finally:
-            course.leave()
+        return (yield from body.around_runtest(item, course.enter, course.leave))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -6,16 +6,28 @@ from __future__ import annotations
 import math
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pytest
 
 from pytest_joules.judge.budget import judge_budget
-from pytest_joules.model import LATE_NOTE, ComparisonRecord, Measurement, PredictionRecord, Record
+from pytest_joules.model import (
+    LATE_NOTE,
+    BudgetVerdict,
+    ComparisonRecord,
+    CountBudgetRecord,
+    CountRecord,
+    Measurement,
+    PredictionRecord,
+    Record,
+)
 from pytest_joules.report import prediction as prediction_text
 from pytest_joules.report.comparison import changed, headline, moved, ratio
-from pytest_joules.report.quantity import joules
+from pytest_joules.report.instructions import headline as count_headline
+from pytest_joules.report.quantity import instructions, joules
+from pytest_joules.report.quantity import ratio as ratio_text
 from pytest_joules.report.text import display_width
+from pytest_joules.settings.budgets import CountBudget
 from pytest_joules.settings.markers import ItemSettings
 from pytest_joules.settings.options import Settings
 
@@ -122,6 +134,42 @@ def fail_regressed(report: pytest.TestReport, comparison: ComparisonRecord) -> N
     )
 
 
+def hold_to_count_budget(counted: CountRecord, budget: CountBudget) -> CountBudgetRecord:
+    """The verdict on the budget that a test has for its instructions."""
+    over = counted["count"] > budget.instructions
+    verdict: BudgetVerdict = "over budget" if over else "ok"
+    if counted["doubts"] and not over:
+        verdict = "cannot tell"
+    why = f"{instructions(counted['count'])} {'>' if over else 'of'} {instructions(budget.instructions)}"
+    if verdict == "cannot tell":
+        why = f"{why}, which are not all of its work: {'; '.join(counted['doubts'])}"
+    return {"instructions": budget.instructions, "verdict": verdict, "why": why}
+
+
+def fail_counted(report: pytest.TestReport, counted: CountRecord, fail_on: Collection[str]) -> None:
+    """Make the passed call report of a test that has too many instructions that of a failure."""
+    budget, comparison = counted["budget"], counted["comparison"]
+    if budget is not None and budget["verdict"] == "over budget" and "budget" in fail_on:
+        numbers = budget["why"] or ""
+        lines = [
+            f"counted   {instructions(counted['count'])}  ({counted['counter']})",
+            f"budget    {instructions(budget['instructions'])}",
+        ]
+        section = ("energy budget", "\n".join(lines))
+        fail(report, "budget", text=f"over its budget: {numbers}", numbers=numbers, because="instructions", section=section)
+    elif comparison is not None and comparison["verdict"] == "regressed" and "regression" in fail_on:
+        text = count_headline(comparison)
+        lines = [
+            f"before    {instructions(comparison['before'])}  ({comparison['baseline']})",
+            f"now       {instructions(comparison['now'])}  ({counted['counter']}, in {comparison['processes']} processes)",
+            f"ratio     {ratio_text(comparison['ratio'])}×  (judged from {100 * comparison['held']:.3g} % on)",
+            *(f"where     {place}" for place in comparison["where"]),
+        ]
+        numbers = f"{ratio_text(comparison['ratio'])}× in instructions since {comparison['baseline']}"
+        because = "; ".join(comparison["where"]) or "regressed"
+        fail(report, "regression", text=text, numbers=numbers, because=because, section=("instructions", "\n".join(lines)))
+
+
 def fail_if_predicted(item: pytest.Item, report: pytest.TestReport) -> None:
     """Make the passed call report of a flagged test that of a failure, where that was asked for."""
     prediction = item.config.stash.get(FAILING, {}).get(report.nodeid)
@@ -150,6 +198,11 @@ def properties_of(record: Record) -> list[tuple[str, object]]:
         ("energy_provenance", record["provenance"]),
         ("energy_rounds", record["rounds"]),
     ]
+
+
+def count_properties(counted: CountRecord | None) -> list[tuple[str, object]]:
+    """The JUnit properties of a test whose instructions were counted."""
+    return [("energy_instructions", counted["count"])] if counted is not None else []
 
 
 def late_notes(report: pytest.TestReport) -> list[str]:

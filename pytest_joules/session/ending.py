@@ -36,8 +36,9 @@ class Ending:
             reporting.pytest_runtest_logfinish(nodeid)
         report, messages = reporting.report, reporting.messages
         report.session["seconds"] = (CLOCKS.wall() - reporting.begun) / 1e9
-        ticks = SourceFacts("tsc", "measured", (), 1 / reporting.ticks.frequency(), None, reporting.ticks.describe())
-        report.sources.append(ticks.as_record())
+        if report.sources:  # else nothing was measured
+            ticks = SourceFacts("tsc", "measured", (), 1 / reporting.ticks.frequency(), None, reporting.ticks.describe())
+            report.sources.append(ticks.as_record())
         with net(troubles(self.config)):
             self._compare()
             if reporting.follower is not None and (account := reporting.follower.account(report)) is not None:

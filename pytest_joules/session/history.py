@@ -98,7 +98,7 @@ class History:
 
     def keep(self, record: Record) -> None:
         """What was measured of a test."""
-        if self.store is None or not record["samples"] or record["cached"] is not None:
+        if self.store is None or not (record["samples"] or record["instructions"]) or record["cached"] is not None:
             return
         try:
             self.store.add(record)

@@ -11,12 +11,13 @@ from pytest_joules.model import Record
 from pytest_joules.rounds.net import net, troubles
 from pytest_joules.rounds.plan import Plan
 from pytest_joules.rounds.running import Rounds
-from pytest_joules.session.call_report import fail_if_predicted
+from pytest_joules.session.call_report import count_properties, fail_if_predicted
 from pytest_joules.session.results import Results
 from pytest_joules.session.workers import reported_by_worker
 from pytest_joules.settings.markers import ItemSettings
 
 if TYPE_CHECKING:
+    from pytest_joules.session.counting import Counting
     from pytest_joules.session.reporting import Reporting
 
 
@@ -34,10 +35,14 @@ class MeasuredTest:
         rounds: Rounds,
         own: ItemSettings,
         plan: Plan,
+        counting: Counting | None,
     ) -> None:
         """``reporting``: where measurements go in this process; ``None`` in a worker, whose controller has it."""
+        self._counting = counting
         self.held: Record | None = None
         """The test looks dearer than before: it is reported when it was measured again."""
+        self._waits: pytest.TestReport | None = None
+        """Its call report, where the test is reported when it was counted."""
         self._record: Record | None = None
         self._decided = False
         self._config = config
@@ -66,9 +71,25 @@ class MeasuredTest:
         if notes:
             troubles(self._config).extend(notes)
             self._results.not_recorded(report, notes[0])
+        if self._counting is not None and self._record is not None and report.passed:
+            self._waits = report
         if self.held is None:
             fail_if_predicted(self._item, report)
-        return self.held is not None
+        return self.held is not None or self._waits is not None
+
+    def count(self) -> None:
+        """When it is down: have it counted at once, and reported unless it is a suspect."""
+        report, record = self._waits, self._record
+        if self._counting is None or report is None or record is None:
+            return
+        with net(record["notes"], "counted"):
+            if self._rounds.reports.passed:
+                self._counting.count(self._item, self._rounds.seconds, record)
+        self._rounds.reports.add_properties(count_properties(record["instructions"]))
+        if self.held is None:
+            with net(record["notes"], "counted"):
+                self._counting.settle(report, record)
+            self._rounds.reports.release()
 
     def _hold_suspect(self, report: pytest.TestReport) -> None:
         judging, record, item = self._results.judging, self._record, self._item
@@ -76,6 +97,8 @@ class MeasuredTest:
             return
 
         def release() -> None:
+            if self._counting is not None:
+                self._counting.settle(report, record)
             fail_if_predicted(item, report)
             with reported_by_worker(item):
                 item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)

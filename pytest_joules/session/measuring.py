@@ -36,6 +36,7 @@ from pytest_joules.sources.tsc import TickCounter
 
 if TYPE_CHECKING:
     from pytest_joules.session.changed_only import ChangedOnly
+    from pytest_joules.session.counting import Counting
     from pytest_joules.session.judging import Judging
     from pytest_joules.session.progress import ProgressLine
     from pytest_joules.session.reporting import Reporting
@@ -58,6 +59,8 @@ class Measuring:
         self.cached: ChangedOnly | None = None
         """With ``--energy-changed-only``."""
         self.judging: Judging | None = None
+        self.counting: Counting | None = None
+        """With ``--energy-count``."""
         self.foreign: OtherLoad | None = None
         self.idle_watts: float | None = None
         self.total = SessionTotal(self.meter)
@@ -230,7 +233,17 @@ class Measuring:
             if self.foreign is not None:
                 self.foreign.known = beside_others(self.config)
         self.energy.new_test()
-        test = MeasuredTest(self.config, self.results, self._reporting(), item, course=course, rounds=rounds, own=own, plan=plan)
+        test = MeasuredTest(
+            self.config,
+            self.results,
+            self._reporting(),
+            item,
+            course=course,
+            rounds=rounds,
+            own=own,
+            plan=plan,
+            counting=self.counting,
+        )
         try:
             with self.body.of(course, rounds):
                 rounds.run(test.decide, test.down)
@@ -241,6 +254,7 @@ class Measuring:
             with net(troubles(self.config)):
                 self.tracking.end()
                 self.total.add(final=self._turns)
+        test.count()
         test.keep_early()
         return test.held is not None
 

@@ -31,7 +31,7 @@ def quiescing(config: pytest.Config, body: Body) -> Callable[[], object] | None:
         except Exception as error:
             # The test has done its work: its outcome is not to change.
             note = f"a pytest_joules_quiesce hook failed: {type(error).__name__}: {error}"
-            if body.course is not None and note not in body.course.summariser.notes:
-                body.course.summariser.notes.append(note)
+            if body.course is not None and note not in body.course.notes:
+                body.course.notes.append(note)
 
     return quiesce

@@ -87,6 +87,7 @@ def start(config: pytest.Config) -> None:
         config.pluginmanager.register(measuring, "joules-measuring")
         config.pluginmanager.register(Deaf(), "joules-deaf")
         _register(config, measuring, other)
+    _count(config, settings, other, measuring, reporting)
     if stepper is None:
         _predict(config, settings, choice, measuring, reporting)
     if worker:
@@ -116,6 +117,23 @@ def _register(config: pytest.Config, measuring: Measuring, other: OtherSide | No
     if other is not None:
         measuring.judging = results.judging = _judging(config, settings, other, measuring)
         manager.register(measuring.judging, "joules-judging")
+
+
+def _count(
+    config: pytest.Config, settings: Settings, other: OtherSide | None, measuring: Measuring | None, reporting: Reporting | None
+) -> None:
+    """Let this run count instructions too, where that was asked for: a worker's controller says that it does not."""
+    if settings.count is None or reporting is None or config.option.collectonly:
+        return
+    if measuring is None:
+        from pytest_joules.session.count_only import WORKERS
+
+        reporting.messages.troubles.append(WORKERS)
+        return
+    from pytest_joules.session.counting import Counting
+
+    measuring.counting = Counting(config, settings, other, reporting, measuring.tracking.project)
+    config.pluginmanager.register(measuring.counting, "joules-counting")
 
 
 def _predict(

@@ -20,6 +20,15 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class CountBudget:
+    """An upper limit of instructions that a person wrote at a test."""
+
+    instructions: int
+    where: str
+    """For the report: who set it."""
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetRule:
     """``PATTERN = JOULES`` for all node ids that the pattern matches."""
 

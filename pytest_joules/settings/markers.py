@@ -9,9 +9,18 @@ from typing import TypeVar
 import pytest
 
 from pytest_joules.model import Effort
-from pytest_joules.settings.budgets import Budget, most_specific
+from pytest_joules.settings.budgets import Budget, CountBudget, most_specific
 from pytest_joules.settings.options import Settings
-from pytest_joules.settings.values import SettingError, joules, rounds, seconds, truth, whole_iterations, whole_warmups
+from pytest_joules.settings.values import (
+    SettingError,
+    instructions,
+    joules,
+    rounds,
+    seconds,
+    truth,
+    whole_iterations,
+    whole_warmups,
+)
 
 T = TypeVar("T")
 
@@ -23,6 +32,7 @@ class ItemSettings:
     effort: Effort = field(default_factory=Effort)
     skip: bool = False
     budget: Budget | None = None
+    count_budget: CountBudget | None = None
 
 
 _ENERGY: Mapping[str, Callable[[object], object]] = {
@@ -52,20 +62,34 @@ def item_settings(item: pytest.Item, settings: Settings) -> ItemSettings:
         max_time=settings.max_time if "max_time" in settings.fixed else _get(asked, "max_time", settings.max_time),
         bound=f"max_time={own_time} of its marker" if own_time is not None else "",
     )
-    return ItemSettings(effort, _get(asked, "skip", False), budget_of(item, settings))
+    return ItemSettings(effort, _get(asked, "skip", False), budget_of(item, settings), _count_budget(item))
+
+
+_BUDGET: Mapping[str, Callable[[object], object]] = {"joules": joules, "instructions": instructions}
+
+
+def _marked_budget(item: pytest.Item) -> dict[str, object]:
+    marker = item.get_closest_marker("energy_budget")
+    if marker is None:
+        return {}
+    given = _keywords(item, marker, _BUDGET)
+    if not given:
+        raise pytest.UsageError(
+            f"{item.nodeid}: @pytest.mark.energy_budget needs joules=, such as joules=2.5 or joules='500 mJ', or "
+            "instructions='20M'"
+        )
+    return given
+
+
+def _count_budget(item: pytest.Item) -> CountBudget | None:
+    given = _marked_budget(item)
+    return CountBudget(_get(given, "instructions", 0), "marker energy_budget") if "instructions" in given else None
 
 
 def budget_of(item: pytest.Item, settings: Settings) -> Budget | None:
     """The budget that holds for a test. Raises as :func:`item_settings` does."""
-    marked = None
-    marker = item.get_closest_marker("energy_budget")
-    if marker is not None:
-        given = _keywords(item, marker, {"joules": joules})
-        if "joules" not in given:
-            raise pytest.UsageError(
-                f"{item.nodeid}: @pytest.mark.energy_budget needs joules=, such as joules=2.5 or joules='500 mJ'"
-            )
-        marked = Budget(_get(given, "joules", 0.0), "marker energy_budget")
+    given = _marked_budget(item)
+    marked = Budget(_get(given, "joules", 0.0), "marker energy_budget") if "joules" in given else None
     rule = most_specific(settings.budgets, item.nodeid)
     if rule is not None:
         return Budget(rule.joules, f"--energy-budget {rule.pattern}")

@@ -22,6 +22,8 @@ from pytest_joules.files import atomic
 from pytest_joules.settings.budgets import BudgetRule, budget_rules
 from pytest_joules.settings.values import (
     BASELINE_NAME,
+    COUNT_THRESHOLD,
+    COUNTERS,
     FAILURES,
     NO,
     POWERCAP,
@@ -78,6 +80,10 @@ class Settings:
     compare: str | None = None
     """Name of the baseline to judge against; an empty one: the latest."""
     update: bool = False
+    count: str | None = None
+    """What counts instructions; ``None``: nothing does."""
+    count_threshold: float = COUNT_THRESHOLD
+    """The smallest relative change of instructions that can be one."""
     against: str | None = None
     """The git revision to measure in turn with this tree."""
     threshold: float = THRESHOLD
@@ -119,6 +125,8 @@ class Settings:
             "predict": self.predict,
             "predict_only": self.predict_only,
             "repeat_failures": self.repeat_failures,
+            "count": self.count,
+            "count_threshold": self.count_threshold,
         }
 
 
@@ -197,6 +205,8 @@ def read_settings(config: pytest.Config) -> Settings:
         save=_name(config, "save"),
         compare=_name(config, "compare"),
         update=value("update", truth, False),
+        count=_counter(value("count", choice(*COUNTERS, "true", "off"), None)),
+        count_threshold=value("count_threshold", threshold, COUNT_THRESHOLD),
         against=value("against", revision, None),
         threshold=value("threshold", threshold, THRESHOLD),
         fail_on=value("fail_on", failures, frozenset(FAILURES[:2])),
@@ -213,6 +223,10 @@ def read_settings(config: pytest.Config) -> Settings:
     if settings.predict is None and "predicted" in settings.fail_on and config.getoption("energy_fail_on", None):
         raise pytest.UsageError("--energy-fail-on=predicted needs --energy-predict")
     return settings
+
+
+def _counter(said: str | None) -> str | None:
+    return None if said == "off" else "auto" if said == "true" else said
 
 
 def _stay_at_home(config: pytest.Config, settings: Settings) -> None:
@@ -290,6 +304,11 @@ def _fit_together(settings: Settings) -> None:
     if settings.against is not None and (settings.compare is not None or settings.save is not None):
         other = "compare" if settings.compare is not None else "save"
         raise pytest.UsageError(f"--energy-against and --energy-{other} do not go together: each is a session of its own")
+    if settings.against is not None and settings.count is not None:
+        raise pytest.UsageError(
+            "--energy-against and --energy-count do not go together: save the counts of that revision there "
+            "(--energy-count --energy-save=NAME), and compare with them here"
+        )
     if settings.against is not None and settings.changed_only:
         raise pytest.UsageError("--energy-against and --energy-changed-only do not go together: the one measures every test anew")
     if settings.update and settings.compare is None:

@@ -12,6 +12,10 @@ from pathlib import Path
 POWERCAP = Path("/sys/class/powercap")
 THRESHOLD = 0.05
 """The smallest relative change that can be a regression."""
+COUNT_THRESHOLD = 0.01
+"""The smallest relative change of instructions that can be one."""
+COUNTERS = ("auto", "callgrind", "perf")
+"""What can count instructions."""
 ROWS = 20
 """Of a table."""
 SESSIONS = 200
@@ -70,6 +74,23 @@ def joules(value: object) -> float:
     if not math.isfinite(result) or result <= 0:
         raise SettingError(f"{value!r}: an energy budget must be above 0 J and finite")
     return result
+
+
+#: Instructions in one of each unit that a budget may be written in.
+_INSTRUCTIONS = {
+    f"{prefix}{unit}": 10.0**power for prefix, power in (("", 0), ("k", 3), ("M", 6), ("G", 9)) for unit in ("", "instr")
+}
+
+
+def instructions(value: object) -> int:
+    """``20000000``, ``"20M"``, ``"1.5 Ginstr"`` in instructions. Raises :class:`SettingError`."""
+    match = None if isinstance(value, bool) else _QUANTITY.fullmatch(str(value))
+    if match is None or match[2] not in _INSTRUCTIONS:
+        raise SettingError(f"{value!r} is not a number of instructions: write one, such as 20000000, '20M' or '20 Minstr'")
+    number = float(match[1]) * _INSTRUCTIONS[match[2]]
+    if not 1 <= number < 1e18:
+        raise SettingError(f"{value!r}: a budget must be at least 1 instruction and finite")
+    return round(number)
 
 
 def _float(value: float) -> float:

@@ -75,6 +75,15 @@ def _tally(value: object, what: str) -> None:
     whole(value, what)
 
 
+def _many(value: object, what: str) -> None:
+    whole(value, what, most=2**63 - 1)
+
+
+def _nothing(value: object, what: str) -> None:
+    if value is not None:
+        bad(what, value, "nothing")
+
+
 _SUMMARY: Form = {**dict.fromkeys(("median", "mean", "stdev", "iqr", "cv"), _signed), "ci95": _interval}
 
 
@@ -91,6 +100,15 @@ _FACTS: Mapping[str, Form] = {
     "work": {None: {"amount": _finite, "joules_per_unit": _finite_or_none}},
     "scores": {None: _finite_or_none},
     "notes": [text],
+    "instructions": {
+        "counter": text,
+        "count": _many,
+        "counts": [_many],
+        "spread": _signed,
+        "doubts": [text],
+        "functions": {None: _many},
+        **dict.fromkeys(("budget", "comparison"), _nothing),
+    },
     "budget": {"joules": _number, "verdict": text, "why": text_or_none},
     "prediction": {
         "model": text_or_none,
@@ -116,3 +134,9 @@ def facts_of(value: object) -> Facts:
     for name in found.keys() & _FACTS.keys():
         _fits(found[name], _FACTS[name], name)
     return cast(Facts, found)  # each was held against its form, which no type checker can follow
+
+
+def counted_of(value: object) -> int | None:
+    """The instructions that a record's facts have, where it has facts."""
+    found = facts_of(value).get("instructions") if value is not None else None
+    return found["count"] if found is not None else None

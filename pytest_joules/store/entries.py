@@ -11,6 +11,7 @@ from pytest_joules.model import (
     BudgetRecord,
     Code,
     CommitRecord,
+    CountRecord,
     PhasesRecord,
     PredictionRecord,
     Provenance,
@@ -49,6 +50,7 @@ class Facts(TypedDict, total=False):
     scores: dict[str, float | None]
     budget: BudgetRecord
     prediction: PredictionRecord
+    instructions: CountRecord
     notes: list[str]
 
 
@@ -115,6 +117,8 @@ class OverviewRecord(TypedDict):
     created: str
     energy_median: float | None
     """Joules per iteration."""
+    instructions: int | None
+    """Where no joules were measured."""
     provenance: Provenance
 
 

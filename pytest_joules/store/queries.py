@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_joules.model import Code
 from pytest_joules.store import checked
+from pytest_joules.store.checked_facts import counted_of
 from pytest_joules.store.database import Opened, chunks
 from pytest_joules.store.entries import HistoryRecord, LatestCode, OverviewRecord, SessionEntry
 from pytest_joules.store.rows import entry_of, nodeid_of, record_of, safe
@@ -85,7 +86,9 @@ def overview(opened: Opened) -> list[OverviewRecord]:
     names = ("id", "test_id", "energy_median", "provenance", "energy_low", "energy_high", "duration_median")
     rows: list[AnyRow] = []
     for chunk in chunks(sorted(counted)):
-        columns = (*(measurements.c[name] for name in names), sessions.c.created)
+        # Of a test whose instructions alone were counted, these are among the facts.
+        facts = sa.case((measurements.c.energy_median.is_(None), measurements.c.facts)).label("facts")
+        columns = (*(measurements.c[name] for name in names), facts, sessions.c.created)
         rows += database.rows(database.measurements(*columns).where(measurements.c.id.in_(chunk)))
     rows.sort(key=lambda row: (row.created, row.id), reverse=True)
 
@@ -96,6 +99,7 @@ def overview(opened: Opened) -> list[OverviewRecord]:
             "count": counted[row.id],
             "created": row.created,
             "energy_median": checked.energies(values)[0],
+            "instructions": counted_of(values["facts"]),
             "provenance": checked.provenance(row.provenance),
         }
 

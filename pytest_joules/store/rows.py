@@ -48,6 +48,8 @@ def row_of(record: Record, number: int) -> MeasurementRow:
     energy, duration, outcome, source = record["energy"], record["duration"], record["outcome"], record["source"]
     low, high = (energy["ci95"] if energy is not None else None) or (None, None)
     facts = {key: value for key, value in record.items() if key not in _NOT_FACTS and _says_something(value)}
+    if (counted := record["instructions"]) is not None:
+        facts["instructions"] = {**counted, "budget": None, "comparison": None}
     return {
         "nodeid": nodeid,
         "code": code,

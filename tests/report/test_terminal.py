@@ -13,7 +13,7 @@ from pytest_joules import stats
 from pytest_joules.model import empty_record
 from pytest_joules.report import quantity, terminal
 from pytest_joules.report.colours import painted
-from pytest_joules.report.text import display_width, printable, sentence, shorten_nodeid, whole
+from pytest_joules.report.text import display_width, encodable, printable, sentence, shorten_nodeid, whole
 
 #: Shared machines are slow at times, and Hypothesis' own tables take a second to make on a fresh checkout.
 calmly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -105,6 +105,10 @@ def records(draw):
         ),
     )
     return record
+
+
+def test_what_an_encoding_has_stays_as_it_is():
+    assert encodable("±1 % …", "latin-1") == "±1 % ~"
 
 
 @calmly

@@ -429,7 +429,7 @@ def test_a(energy):
 """
     )
     result = inner.run("--strict-markers", "--markers", energy=False)
-    result.stdout.fnmatch_lines(["@pytest.mark.energy_budget(joules): *", "@pytest.mark.energy(rounds, *"])
+    result.stdout.fnmatch_lines(["@pytest.mark.energy_budget(joules, instructions): *", "@pytest.mark.energy(rounds, *"])
     result = inner.run("--strict-markers", "--junitxml=junit.xml", energy=False)
     result.assert_outcomes(passed=1)
     assert "energy" not in result.stdout.str().replace("test_markers_are_known_and_do_nothing_without_energy", "")

@@ -1,0 +1,108 @@
+"""Instructions now against those of a baseline -> regressed, improved, ok or cannot tell.
+
+Counts of the same code in the same world repeat to some millionths, so there is no statistics here: a test's own counts say how
+far they can be trusted, and a second process says whether the first was right. docs/count.md says what was measured of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pytest_joules.count.record import SCATTERED, SLACK
+from pytest_joules.model import CountComparisonRecord, CountRecord, CountVerdict
+from pytest_joules.report import quantity
+from pytest_joules.stats import median
+
+#: Rounds whose ratios to those before differ by so much carry no smaller change than so many times that.
+_TIMES = 1.5
+#: What is not all of a test's work must change by so much before anything is said of it, relative.
+_DWARFS = 0.25
+
+
+def compare(
+    before: CountRecord | None,
+    now: CountRecord,
+    *,
+    baseline: str,
+    threshold: float,
+    differs: Sequence[str] = (),
+    processes: int = 1,
+    where: Sequence[str] = (),
+) -> CountComparisonRecord:
+    """The verdict on one test.
+
+    Args:
+        before: as the baseline has it; ``None``: it has not
+        baseline: its name
+        threshold: relative
+        differs: what else decides counts and is not the same on both sides
+        processes: that have counted ``now``
+        where: what has more to do than before
+    """
+    was, is_ = before["count"] if before is not None else None, now["count"]
+    pairs = _pairs(before["counts"] if before is not None else (), now["counts"])
+    ratio = median(pairs) if pairs else None
+    noise = max(pairs) - min(pairs) if pairs else 0.0
+    doubts = [*dict.fromkeys((*now["doubts"], *(before["doubts"] if before is not None else ())))]
+    if noise > SCATTERED:
+        doubts.append("its counts scatter")
+    held = max(threshold, _TIMES * noise, _DWARFS if set(doubts) - {"its counts scatter"} else 0.0)
+    verdict, why = _verdict(ratio, abs(is_ - (was or 0)) <= SLACK, held, doubts, differs)
+    return {
+        "baseline": baseline,
+        "ratio": ratio,
+        "before": was,
+        "now": is_,
+        "verdict": verdict,
+        "why": why,
+        "held": held,
+        "processes": processes,
+        "where": list(where) if verdict == "regressed" else [],
+    }
+
+
+def _pairs(before: Sequence[int], now: Sequence[int]) -> list[float]:
+    """Round by round, now over before: what a process makes of its first rounds, it makes of them each time."""
+    return [count / then for then, count in zip(before, now, strict=False) if then]
+
+
+def _verdict(
+    ratio: float | None, alike: bool, held: float, doubts: Sequence[str], differs: Sequence[str]
+) -> tuple[CountVerdict, str]:
+    """``alike``: they differ by so little that it means nothing."""
+    if differs:
+        return "cannot tell", f"counted under other conditions: {'; '.join(differs)}: save a baseline with these"
+    if ratio is None:
+        return "cannot tell", "no instructions were counted then: save a baseline with --energy-count"
+    said = f"{quantity.change(ratio)} instructions"
+    if not alike and ratio > 1 + held:
+        return "regressed", f"{said}, beyond {100 * held:.2g} %"
+    if not alike and ratio < 1 / (1 + held):
+        return "improved", f"{said}, beyond {100 * held:.2g} %"
+    return ("cannot tell", f"{said}, which are not all of its work: {'; '.join(doubts)}") if doubts else ("ok", said)
+
+
+def otherwise(comparison: CountComparisonRecord, again: int) -> CountComparisonRecord:
+    """Of a test that looked dearer in one process and not in a second one."""
+    counts = f"{quantity.instructions(comparison['now'])} in one process, {quantity.instructions(again)} in another"
+    return {**not_confirmed(comparison, counts), "processes": 2}
+
+
+def not_confirmed(comparison: CountComparisonRecord, why: str) -> CountComparisonRecord:
+    """Of a test that looked dearer, of which nothing more is known."""
+    return {**comparison, "verdict": "cannot tell", "why": f"{comparison['why']}; {why}"}
+
+
+def beside(comparison: CountComparisonRecord, verdict: str) -> CountComparisonRecord:
+    """Where joules were judged too: what they say is not taken back by a count that has no part in it."""
+    if comparison["verdict"] == "ok" and verdict in ("regressed", "improved"):
+        why = f"{comparison['why']}: what {verdict} in joules is no work of the CPU's own (caches, files, locks, waiting)"
+        return {**comparison, "verdict": "same instructions", "why": why}
+    return comparison
+
+
+def gone_up(before: Mapping[str, int], now: Mapping[str, int], most: int = 3) -> list[str]:
+    """Functions of the C level that have more instructions than before, in words, the most first."""
+    more = sorted(((now[name] - before.get(name, 0), name) for name in now), reverse=True)
+    floor = sum(now.values()) * 0.01
+    return [f"{name} +{quantity.instructions(count)}" for count, name in more[:most] if count > floor]

@@ -1,0 +1,60 @@
+"""The records of instructions: plain JSON types with named fields, as those in :mod:`pytest_joules.model.records`."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from pytest_joules.model.words import BudgetVerdict, CountVerdict
+
+
+class CountComparisonRecord(TypedDict):
+    """Of a test's instructions with those of a baseline; made by :func:`pytest_joules.judge.instructions.compare`."""
+
+    baseline: str
+    ratio: float | None
+    """Instructions now over before."""
+    before: int | None
+    now: int | None
+    verdict: CountVerdict
+    why: str
+    held: float
+    """The relative threshold that it was held at: the one asked for, or what repeated counts of this test differ by."""
+    processes: int
+    """That counted it now."""
+    where: list[str]
+    """What has more to do than before, in words, what has most first."""
+
+
+class CountBudgetRecord(TypedDict):
+    instructions: int
+    """That the test may take."""
+    verdict: BudgetVerdict
+    why: str | None
+
+
+class CountRecord(TypedDict):
+    """Instructions of a test's body; made by :func:`pytest_joules.count.record.record_of`, but for the last two."""
+
+    counter: str
+    """What counted: ``callgrind 3.19.0``, ``perf``."""
+    count: int
+    counts: list[int]
+    """Of each counted round, in turn."""
+    spread: float | None
+    """What the last of them differ by, relative; ``None``: it was counted once."""
+    doubts: list[str]
+    """What of the test's work is no instruction of its own thread, such as threads, processes, waiting."""
+    functions: dict[str, int]
+    """Instructions that functions of the C level spent in themselves, the dearest."""
+    budget: CountBudgetRecord | None
+    """By session/counting."""
+    comparison: CountComparisonRecord | None
+    """By session/counting."""
+
+
+class CountingRecord(TypedDict):
+    """What decides a count besides the code; made by :func:`pytest_joules.count.identity.identity`."""
+
+    facts: dict[str, str]
+    packages: dict[str, str]
+    """Versions of what is installed, by name."""

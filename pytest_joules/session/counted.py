@@ -1,0 +1,124 @@
+"""The plugin of a process that counts instructions (see :mod:`pytest_joules.companion.child`, which names it): it runs a test in
+rounds, some of them counted, and its call report carries what they come to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from copy import copy
+from typing import Any
+
+import pytest
+
+from pytest_joules.companion import child
+from pytest_joules.count import callgrind, heap, perf
+from pytest_joules.count.counter import Counter, NoCounter
+from pytest_joules.count.rounds import CountedRounds, WarmRounds
+from pytest_joules.rounds import body, running
+from pytest_joules.rounds.net import described
+from pytest_joules.rounds.plan import Plan
+from pytest_joules.rounds.plan import plan as plan_of
+from pytest_joules.rounds.quiet import Deaf, NotHeard
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    stepper: Any = config.pluginmanager.get_plugin(child.NAME)
+    if stepper is not None:
+        config.pluginmanager.register(CountsTests(stepper), "joules-counted")
+        config.pluginmanager.register(Deaf(), "joules-deaf")
+
+
+def _said(error: Exception) -> str:
+    return f"not counted: {error}" if isinstance(error, NoCounter) else described(error, "counted")
+
+
+class CountsTests:
+    """Runs tests in rounds and counts their bodies."""
+
+    def __init__(self, stepper: child.Stepper) -> None:
+        self._temp = stepper.temp
+        self._room: list[bytes] = []
+        self._course: WarmRounds | CountedRounds | None = None
+        self._rounds: running.Rounds | None = None
+        if callgrind.running():
+            stepper.cpu = callgrind.cpu()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self) -> None:
+        self._room = heap.make_room()
+
+    def _counter(self) -> Counter:
+        """Of this process."""
+        if callgrind.running():
+            return callgrind.Requests(self._temp, os.getpid())
+        counter = perf.Instructions()
+        counter.open()
+        return counter
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
+        plan, seconds = plan_of(item, recorded=False), item.stash[child.SECONDS]
+        around_runtest = body.body_hook(item) == "runtest"
+        warm = WarmRounds(seconds, around_runtest=around_runtest)
+        if plan.repeat:
+            # Wider fixtures stay up: the same test follows.
+            self._run(item, copy(item), warm, plan, lambda report, rounds: None)
+            if not warm.passed:
+                return True
+        course = CountedRounds(self._counter(), seconds, warm.doubts, repeatable=plan.repeat, around_runtest=around_runtest)
+
+        def tell(report: pytest.TestReport, rounds: running.Rounds) -> None:
+            if report.passed and (counts := course.counted()) is not None:
+                more = {plan.why: not plan.repeat, "draws random examples": plan.random, rounds.ended: bool(rounds.ended)}
+                counts["doubts"] += [text for text, holds in more.items() if holds]
+                report.joules_counts = counts  # type: ignore[attr-defined]  # a report takes attributes
+            elif course.broken is not None:
+                report.user_properties.append(("energy_note", _said(course.broken)))
+
+        self._run(item, None, course, plan, tell)
+        return True
+
+    def _run(
+        self,
+        item: pytest.Item,
+        nextitem: pytest.Item | None,
+        course: WarmRounds | CountedRounds,
+        plan: Plan,
+        tell: Callable[[pytest.TestReport, running.Rounds], None],
+    ) -> None:
+        """Run the test in rounds; ``tell`` is given the call report before it is logged."""
+        rounds = running.Rounds(item, nextitem, course, repeat=plan.repeat)
+
+        def decide(report: pytest.TestReport) -> bool:
+            tell(report, rounds)
+            return False
+
+        self._course, self._rounds = course, rounds
+        try:
+            rounds.run(decide)
+        finally:
+            self._course = self._rounds = None
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        course = self._course
+        if course is None or course.around_runtest:
+            return (yield)
+        return (yield from body.around_function(pyfuncitem, course.enter, course.leave))
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        course = self._course
+        if course is None or not course.around_runtest:
+            return (yield)
+        return (yield from body.around_runtest(item, course.enter, course.leave))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._rounds is not None and not self._rounds.reports.logging and not self._rounds.hears(report):
+            raise NotHeard
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_timeout_set_timer(self) -> bool:
+        """No clock of pytest-timeout: a test that is counted is slow."""
+        return True

@@ -264,13 +264,16 @@ def _flags() -> list[str]:
     return given() if given is not None else []
 
 
-#: The working directory is not on the path while this plugin is imported: a folder of the project must not stand in for it.
+#: The working directory is not on the path while this plugin is imported: a folder of the project must not stand in for it. Nor
+#: is garbage looked for: imports make none.
 _PROGRAM = """
-import sys
+import gc, sys
+gc.disable()
 if sys.path[:1] == [""]:
     del sys.path[0]
 from pytest_joules.companion import guard
 guard.stand(0)
 from pytest_joules.companion.child import main
+gc.enable()
 main()
 """

@@ -15,16 +15,10 @@ import pytest
 from pytest_joules.files import scratch
 from pytest_joules.model import SourceRecord
 from pytest_joules.rounds.quiet import Deaf
-from pytest_joules.session import header
 from pytest_joules.session.collected import Collected
-from pytest_joules.session.ending import Ending
 from pytest_joules.session.measuring import Measuring
-from pytest_joules.session.progress import ProgressLine
 from pytest_joules.session.quiesce import Synchronise
-from pytest_joules.session.reporting import Reporting
 from pytest_joules.session.stopping import Stopping, StoppingWorker
-from pytest_joules.session.summary import Summary
-from pytest_joules.session.unmatched import Unmatched
 from pytest_joules.session.workers import Ordering, Turns, remove_lock, turn_of
 from pytest_joules.settings.options import Settings, read_settings
 from pytest_joules.sources import choose
@@ -35,6 +29,8 @@ from pytest_joules.sources.tsc import open_counter
 if TYPE_CHECKING:
     from pytest_joules.judge.comparing import OtherSide
     from pytest_joules.session.judging import Judging
+    from pytest_joules.session.reporting import Reporting
+    from pytest_joules.sources.tsc import TickCounter
 
 
 def start(config: pytest.Config) -> None:
@@ -52,14 +48,10 @@ def start(config: pytest.Config) -> None:
         config.pluginmanager.register(Stopping(config), "joules-stopping")
         scratch.sweep()
         remove_lock()
-        reporting = Reporting(config, settings, _facts(choice), ticks)
-        said = header.lines(config, settings, choice, turns=controller)
-        config.pluginmanager.register(Summary(config, reporting, said), "joules-summary")
-        config.pluginmanager.register(reporting, "joules-reporting")
-        config.pluginmanager.register(Ending(config, reporting), "joules-ending")
-        if not controller:
-            config.pluginmanager.register(ProgressLine(config), "joules-progress")
+        reporting = _reporting(config, settings, choice, ticks, controller=controller)
     if stepper is None and not controller and (settings.budgets or settings.ini_budgets):
+        from pytest_joules.session.unmatched import Unmatched
+
         tell = reporting.add_unmatched if reporting is not None else None
         config.pluginmanager.register(Unmatched(config, settings, tell), "joules-unmatched")
     if settings.against is not None and reporting is not None and not config.option.collectonly:
@@ -93,6 +85,27 @@ def start(config: pytest.Config) -> None:
     if worker:
         config.pluginmanager.register(StoppingWorker(config), "joules-stopping")
         config.pluginmanager.register(Turns(config), "joules-turns")
+
+
+def _reporting(
+    config: pytest.Config, settings: Settings, choice: choose.Choice, ticks: TickCounter, *, controller: bool
+) -> Reporting:
+    """What reports, and what goes with that: workers and companions, which report nothing, do without importing it."""
+    from pytest_joules.session import header
+    from pytest_joules.session.ending import Ending
+    from pytest_joules.session.progress import ProgressLine
+    from pytest_joules.session.reporting import Reporting
+    from pytest_joules.session.summary import Summary
+
+    manager = config.pluginmanager
+    reporting = Reporting(config, settings, _facts(choice), ticks)
+    said = header.lines(config, settings, choice, turns=controller)
+    manager.register(Summary(config, reporting, said), "joules-summary")
+    manager.register(reporting, "joules-reporting")
+    manager.register(Ending(config, reporting), "joules-ending")
+    if not controller:
+        manager.register(ProgressLine(config), "joules-progress")
+    return reporting
 
 
 def _register(config: pytest.Config, measuring: Measuring, other: OtherSide | None) -> None:

@@ -101,7 +101,6 @@ def test_b(): time.sleep(0.01)
 #: Ten seconds have always passed, and every look shows another second.
 CONFTEST = """
 import pytest_joules.report.progress as progress, pytest_joules.session.progress as waiting
-pytest_plugins = ["quiet"]
 progress.AFTER, waiting._EVERY = 0.0, 0
 """
 

@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_collected_there(shop):
 def test_no_such_folder_there(shop):
     sub = shop.path / "sub"
     sub.mkdir()
-    for name in ("pytest.ini", "conftest.py", "quiet.py", "counter.py", "shop.py", "test_shop.py"):
+    for name in ("pytest.ini", "conftest.py", "counter.py", "shop.py", "test_shop.py"):
         (shop.path / name).rename(sub / name)
     os.chdir(sub)
     result = against(shop)

@@ -161,7 +161,7 @@ def test_selections(shop):
 def test_from_a_subfolder(shop):
     sub = shop.path / "sub"
     sub.mkdir()
-    for name in ("pytest.ini", "conftest.py", "quiet.py", "counter.py", "shop.py", "test_shop.py"):
+    for name in ("pytest.ini", "conftest.py", "counter.py", "shop.py", "test_shop.py"):
         (shop.path / name).rename(sub / name)
     commit(shop)
     (sub / "shop.py").write_text(SHOP.format(total=1_300_000, rate=2_000_000))

@@ -19,6 +19,8 @@ FOREIGN = frozenset(
         *(".tox", ".nox", ".venv", ".direnv", ".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".joules"),
     )
 )
+#: How names of files end that are imported.
+_CODE = (".py", *importlib.machinery.EXTENSION_SUFFIXES)
 #: Folders of the machine, and those for a while, in which nothing is a project's.
 _MACHINES = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr/lib", "/usr/lib64")
 _TEMPORARY = ("/tmp", "/var/tmp", "/var/run", tempfile.gettempdir())
@@ -38,6 +40,8 @@ class ProjectPaths:
         self._environments: dict[str, bool] = {}
         self._relative: dict[str, str | None] = {}
         self._folders: dict[str, str] = {}
+        self._nobodys: set[str] = set()
+        """Folders of which no file is the project's."""
 
     def relative(self, filename: str) -> str | None:
         """The path in the project, with ``/``; ``None`` for a file that is not the project's, or for no file at all."""
@@ -48,15 +52,21 @@ class ProjectPaths:
             return found
 
     def _place(self, filename: str) -> str | None:
-        if filename.startswith("<") or not filename.endswith((".py", *importlib.machinery.EXTENSION_SUFFIXES)):
+        if filename.startswith("<") or not filename.endswith(_CODE):
             return None
         folder, name = os.path.split(filename)
         if folder not in self._folders:  # one look at the disk for all files of a folder
             self._folders[folder] = os.path.realpath(folder)
-        path = f"{self._folders[folder]}{os.sep}{name}"
+        inside = self._folders[folder]
+        path = f"{inside}{os.sep}{name}"
         if (copied := self._copies.get(path)) is not None:
             return f"{INSTALLED}/{copied}"
-        return self._below(path)
+        if inside in self._nobodys:
+            return None
+        found = self._below(path)
+        if found is None:  # which its folder alone decides
+            self._nobodys.add(inside)
+        return found
 
     def _below(self, path: str) -> str | None:
         if not path.startswith(self._prefix):

@@ -72,9 +72,16 @@ def wait_until(condition: Callable[[], object], what: str = "it", process: subpr
 
 
 def wait_for(path: Path, process: subprocess.Popen[str] | None = None) -> int:
-    """The process id that a test writes when it runs."""
-    wait_until(lambda: path.exists() and path.read_text(), f"writing {path.name}", process)
-    return int(path.read_text())
+    """The process id that a test writes when it runs, maybe again and again: empty in between."""
+    text = ""
+
+    def written() -> str:
+        nonlocal text
+        text = path.read_text() if path.exists() else ""
+        return text
+
+    wait_until(written, f"writing {path.name}", process)
+    return int(text)
 
 
 def ended(pid: int) -> bool:

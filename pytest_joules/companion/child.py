@@ -266,19 +266,22 @@ class Stepper:
         """Count a test in a fork of this process, which is as it was when the tests were collected."""
         if sys.platform == "win32":
             return self._report([])
+        told, tell = os.pipe()
         if child := os.fork():
-            _, status = os.waitpid(child, 0)
-            if status:  # else it has answered
-                self._report([])
+            os.close(tell)
+            os.waitpid(child, 0)
+            with os.fdopen(told, "rb") as answered:
+                if not answered.read():
+                    self._report([])
             return None
-        code = 1
         try:
             item = self._items[command["nodeid"]]
             item.stash[SECONDS] = command["seconds"]
             self._report(self._run(item, None))
-            code = 0
+            os.write(tell, b"answered")
         finally:
-            os._exit(code)
+            # Not in order: Valgrind would write down all that it has seen.
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _run(self, item: pytest.Item, following: pytest.Item | None) -> list[pytest.CollectReport | pytest.TestReport]:
         """Run a test as whatever plugin is there for it does; its reports."""

@@ -107,11 +107,12 @@ class Requests:
     Args:
         folder: where callgrind was told to write
         pid: of this process
+        on: every instruction is counted already
     """
 
     slow = True
 
-    def __init__(self, folder: Path, pid: int) -> None:
+    def __init__(self, folder: Path, pid: int, *, on: bool = False) -> None:
         from pytest_joules.count import _requests
 
         self.begin = _requests.zero
@@ -119,7 +120,7 @@ class Requests:
         self._ask = _requests
         self._files = f"{folder}/counts.{pid}"
         self._dumps = 0
-        self._on = False
+        self._on = on
 
     def switch(self, *, on: bool) -> None:
         """From now on, count every instruction, or none."""

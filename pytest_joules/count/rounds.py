@@ -20,11 +20,11 @@ _ALIKE, _FEW = 1e-3, 20
 _LAST = 3
 #: Counted rounds of one test, at most; :data:`_LAST` where it is switched.
 _MOST = 4
-#: Rounds before any is counted, where a plain one takes no more seconds. CPython 3.11 has specialised the code of a function
-#: after some 24 calls, later versions after two or three.
-_WARM = {0.01: 24, 0.05: 8} if sys.version_info[:2] == (3, 11) else {0.05: 4}
+#: Rounds before any is counted, where a plain one takes no more seconds. CPython 3.11 begins to specialise the code of a function
+#: after 8 calls, later versions after two.
+_WARM = {0.02: 8} if sys.version_info[:2] == (3, 11) else {0.05: 2}
 #: Where it takes longer: what such a test calls, it calls often.
-_WARM_LONG = 2
+_WARM_LONG = 1
 #: A count so large is not repeated: what a process's history changes in it is a few thousand instructions.
 _PLENTY = 50_000_000
 #: Seconds of a plain round from which on counting is switched off around the body: a switch costs some 0.2 s, since all code is

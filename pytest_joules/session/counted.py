@@ -6,14 +6,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from copy import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_joules.companion import child
-from pytest_joules.count import callgrind, heap, perf
+from pytest_joules.count import callgrind, heap, perf, sample
 from pytest_joules.count.counter import Counter, NoCounter
-from pytest_joules.count.rounds import CountedRounds, WarmRounds
+from pytest_joules.count.rounds import SWITCHED, CountedRounds, WarmRounds
 from pytest_joules.rounds import body, running
 from pytest_joules.rounds.net import described
 from pytest_joules.rounds.plan import Plan
@@ -44,13 +45,20 @@ class CountsTests:
             stepper.cpu = callgrind.cpu()
 
     @pytest.hookimpl(trylast=True)
-    def pytest_collection_finish(self) -> None:
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._room = heap.make_room()
+        if callgrind.running():
+            # Valgrind translates code when it first runs: what runs for every test, forks find translated.
+            callgrind.Requests(self._temp, os.getpid()).switch(on=True)
+            for item in pytest.Module.from_parent(session, path=Path(sample.__file__)).collect():
+                if isinstance(item, pytest.Item):
+                    item.stash[child.SECONDS] = 0.0
+                    self.pytest_runtest_protocol(item)
 
     def _counter(self) -> Counter:
         """Of this process."""
         if callgrind.running():
-            return callgrind.Requests(self._temp, os.getpid())
+            return callgrind.Requests(self._temp, os.getpid(), on=True)
         counter = perf.Instructions()
         counter.open()
         return counter
@@ -59,13 +67,15 @@ class CountsTests:
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
         plan, seconds = plan_of(item, recorded=False), item.stash[child.SECONDS]
         around_runtest = body.body_hook(item) == "runtest"
+        counter = self._counter()
+        counter.switch(on=seconds <= SWITCHED)
         warm = WarmRounds(seconds, around_runtest=around_runtest)
         if plan.repeat:
             # Wider fixtures stay up: the same test follows.
             self._run(item, copy(item), warm, plan, lambda report, rounds: None)
             if not warm.passed:
                 return True
-        course = CountedRounds(self._counter(), seconds, warm.doubts, repeatable=plan.repeat, around_runtest=around_runtest)
+        course = CountedRounds(counter, seconds, warm.doubts, repeatable=plan.repeat, around_runtest=around_runtest)
 
         def tell(report: pytest.TestReport, rounds: running.Rounds) -> None:
             if report.passed and (counts := course.counted()) is not None:

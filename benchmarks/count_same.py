@@ -3,8 +3,8 @@
     python benchmarks/count_same.py [--suites DIR] [--only NAME ...] [--python PYTHON]
 
 Each suite is counted and saved, then compared from another folder, with another home, more variables and another hash seed,
-beside whatever else the machine does. Nothing has changed, so every ``regressed`` or ``improved`` is false. Bars: none ``regressed``, at
-most 5 % ``cannot tell``; the seconds of the plain run and of the counted one stand beside that.
+beside whatever else the machine does. Nothing has changed, so every ``regressed`` or ``improved`` is false. Bars: none
+``regressed``, at most 5 % ``cannot tell``; the seconds of the plain run and of the counted one stand beside that.
 
 Exit code 1 where a bar is missed.
 """

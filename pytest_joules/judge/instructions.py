@@ -40,14 +40,16 @@ def compare(
         where: what has more to do than before
     """
     was, is_ = before["count"] if before is not None else None, now["count"]
-    pairs = _pairs(before["counts"] if before is not None else (), now["counts"])
-    ratio = median(pairs) if pairs else None
-    noise = max(pairs) - min(pairs) if pairs else 0.0
+    pairs = [*zip(before["counts"], now["counts"], strict=False)] if before is not None else []
+    # Round by round: what a process makes of its first rounds, it makes of them each time.
+    ratios = [count / then for then, count in pairs if then]
+    ratio = median(ratios) if ratios else None
+    alike = all(abs(count - then) <= SLACK for then, count in pairs)
+    noise = max(ratios) - min(ratios) if ratios and not alike else 0.0
     doubts = [*dict.fromkeys((*now["doubts"], *(before["doubts"] if before is not None else ())))]
-    if noise > SCATTERED:
-        doubts.append("its counts scatter")
-    held = max(threshold, _TIMES * noise, _DWARFS if set(doubts) - {"its counts scatter"} else 0.0)
-    verdict, why = _verdict(ratio, abs(is_ - (was or 0)) <= SLACK, held, doubts, differs)
+    scatters = noise > SCATTERED
+    held = max(threshold, _TIMES * noise, _DWARFS if doubts else 0.0)
+    verdict, why = _verdict(ratio, alike, held, [*doubts, *(["its counts scatter"] if scatters else [])], differs)
     return {
         "baseline": baseline,
         "ratio": ratio,
@@ -59,11 +61,6 @@ def compare(
         "processes": processes,
         "where": list(where) if verdict == "regressed" else [],
     }
-
-
-def _pairs(before: Sequence[int], now: Sequence[int]) -> list[float]:
-    """Round by round, now over before: what a process makes of its first rounds, it makes of them each time."""
-    return [count / then for then, count in zip(before, now, strict=False) if then]
 
 
 def _verdict(

@@ -9,7 +9,7 @@ from pytest_joules.model import CountRecord
 
 #: Counts that differ by more are not of the same work, relative; by fewer instructions they may, whatever the work: a collision
 #: in a dict, a path of another length.
-SCATTERED, SLACK = 0.005, 1000
+SCATTERED, SLACK = 0.005, 2000
 
 
 def record_of(counter: str, counts: Counts, functions: Mapping[str, int]) -> CountRecord:

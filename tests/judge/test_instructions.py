@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pytest_joules.count.record import SLACK, record_of
 from pytest_joules.judge import instructions as judge
 
-SIZES = st.integers(200_000, 10**10)
+SIZES = st.integers(400_000, 10**10)
 
 
 def record(*counts, doubts=()):

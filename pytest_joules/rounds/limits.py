@@ -3,6 +3,7 @@ one round of a plain run has."""
 
 from __future__ import annotations
 
+import faulthandler
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -32,6 +33,14 @@ class Limits:
     def restart(self) -> bool:
         """Whether each round can have the limit anew."""
         return self.seconds is not None and bool(self._wrappers)
+
+    def over(self) -> None:
+        """The test has ended: what comes before the next one is not its time."""
+        cancel = getattr(self._item.ihook, "pytest_timeout_cancel_timer", None)
+        if cancel is not None:
+            cancel(item=self._item)
+        if self.seconds is not None:
+            faulthandler.cancel_dump_traceback_later()
 
     @contextmanager
     def of_round(self, number: int) -> Iterator[None]:

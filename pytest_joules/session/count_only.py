@@ -143,6 +143,7 @@ class RunsOnce:
         if held:
             with net(record["notes"], "counted"):
                 if rounds.reports.passed:
+                    limits.over()
                     self._counting.count(item, rounds.seconds, record)
                 self._counting.settle(held[0], record)
             rounds.reports.add_properties(count_properties(record["instructions"]))

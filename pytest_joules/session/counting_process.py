@@ -92,4 +92,6 @@ def _why_not(answer: BlockResult) -> str:
         return notes[0].removeprefix("not counted: ")
     if not answer.reports:
         return "the process that counted it died"
+    if answer.outcome == "passed":
+        return "its body was not seen to begin and end"
     return f"it {answer.outcome} in the process that counts, which runs some 50 times as slowly"

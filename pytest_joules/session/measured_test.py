@@ -8,6 +8,7 @@ import pytest
 
 from pytest_joules.measure.course import Course
 from pytest_joules.model import Record
+from pytest_joules.rounds.limits import Limits
 from pytest_joules.rounds.net import net, troubles
 from pytest_joules.rounds.plan import Plan
 from pytest_joules.rounds.running import Rounds
@@ -84,6 +85,7 @@ class MeasuredTest:
             return
         with net(record["notes"], "counted"):
             if self._rounds.reports.passed:
+                Limits(self._item).over()
                 self._counting.count(self._item, self._rounds.seconds, record)
         self._rounds.reports.add_properties(count_properties(record["instructions"]))
         if self.held is None:

@@ -156,8 +156,12 @@ def test_what_has_changed_is_named(inner):
 def test_what_is_not_all_of_its_work_is_doubted(inner):
     inner.file(
         test_a="""
-import random, subprocess, sys, threading, time
+import subprocess, sys, threading, time
 from simulated_count import work
+def chance():  # another one each time, in whatever process
+    with open("calls", "a+") as file:
+        file.write("x")
+        return file.tell() * 7 % 10 * 3_000
 MORE = int(os.environ.get("MORE", "0"))
 def test_thread():
     work(100_000 + MORE)
@@ -167,7 +171,7 @@ def test_process():
 def test_sleep():
     work(100_000 + MORE); time.sleep(0.02)
 def test_random():
-    work(100_000 + random.SystemRandom().randrange(30_000) + MORE)
+    work(100_000 + chance() + MORE)
 """
     )
     count(inner, "--energy-save=main")
@@ -346,3 +350,39 @@ def test_damaged_counts_are_refused(saved):
     result = saved.run("--energy-count", "--energy-compare=main", energy=False)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "which is no number of instructions" in result.stderr.str()
+
+
+@pytest.mark.inner_plugins("timeout")
+@pytest.mark.parametrize("measured", [(), ("--energy", "--energy-rounds=2")])
+def test_the_time_to_count_is_nobodys(inner, monkeypatch, measured):
+    monkeypatch.setenv("PYTEST_PLUGINS", "own_counters,simulated_count")
+    inner.file(
+        test_a="""
+import time
+from simulated_count import counting, work
+@pytest.mark.timeout(1)
+def test_a():
+    work(40_000)
+    if counting(): time.sleep(0.6)
+"""
+    )
+    args = [*measured, f"--energy-powercap={inner.powercap}"] if measured else []
+    count(inner, *args, subprocess=True).assert_outcomes(passed=1)
+    assert instructions(inner)["test_a"]["count"] == 40_000 + ITSELF
+
+
+def test_a_test_that_runs_once_is_counted_once(inner):
+    inner.file(
+        test_a="""
+from simulated_count import work
+def values(): yield 1
+@pytest.mark.parametrize("value", [values()])
+def test_a(value):
+    list(value)
+    work(40_000)
+"""
+    )
+    count(inner)
+    (found,) = instructions(inner).values()
+    assert found["counts"] == [40_000 + ITSELF]
+    assert any("one round" in doubt for doubt in found["doubts"])

@@ -34,6 +34,7 @@ from pytest_joules.companion.messages import (
     Start,
     TearDown,
 )
+from pytest_joules.count import callgrind
 from pytest_joules.rounds.leftovers import Leftovers
 from pytest_joules.rounds.plan import plan
 from pytest_joules.rounds.teardown import tear_down
@@ -280,8 +281,9 @@ class Stepper:
             self._report(self._run(item, None))
             os.write(tell, b"answered")
         finally:
-            # Not in order: Valgrind would write down all that it has seen.
-            os.kill(os.getpid(), signal.SIGKILL)
+            if callgrind.running():
+                os.kill(os.getpid(), signal.SIGKILL)  # in order, Valgrind would write down all that it has seen
+            os._exit(0)
 
     def _run(self, item: pytest.Item, following: pytest.Item | None) -> list[pytest.CollectReport | pytest.TestReport]:
         """Run a test as whatever plugin is there for it does; its reports."""

@@ -1,9 +1,12 @@
 """A plugin of inner runs: a counter of instructions whose truth is known, what their tests say that they ``work``.
 
-It stands in for Valgrind in the run, and for the CPU's counter in the process that counts. PYTEST_DONT_REWRITE
+It stands in for Valgrind in the run, and for the CPU's counter in the process that counts. It needs own_counters, which puts back
+what is replaced. PYTEST_DONT_REWRITE
 """
 
 import os
+
+import own_counters
 
 from pytest_joules.count import callgrind, perf
 from pytest_joules.count.counter import Count, NoCounter
@@ -61,6 +64,8 @@ def _find():
     return Kind()
 
 
-def pytest_configure(config):
-    callgrind.find, callgrind.running = _find, lambda: False
-    perf.find, perf.Instructions = _find, Simulated
+def pytest_configure():
+    own_counters.replace(callgrind, "find", _find)
+    own_counters.replace(callgrind, "running", lambda: False)
+    own_counters.replace(perf, "find", _find)
+    own_counters.replace(perf, "Instructions", Simulated)

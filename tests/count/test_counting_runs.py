@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 
 import pytest
 from inner import sentences
@@ -64,6 +65,11 @@ def instructions(inner):
 
 def verdicts(inner):
     return {name: found["comparison"]["verdict"] for name, found in instructions(inner).items()}
+
+
+def command(inner, *args):
+    """``joules``."""
+    return inner.pytester.run(sys.executable, "-m", "pytest_joules.cli", *args)
 
 
 def said(result):
@@ -320,9 +326,9 @@ def test_measured_and_counted(inner):
 
 def test_the_history_has_instructions(saved):
     assert [row[0] for row in saved.history()] == [f"test_a.py::test_{name}" for name in "abc"]
-    result = saved.pytester.run("joules", "history")
+    result = command(saved, "history")
     assert "2.00 Minstr" in result.stdout.str()
-    assert "2.00 Minstr" in saved.pytester.run("joules", "history", "test_a.py::test_b").stdout.str()
+    assert "2.00 Minstr" in command(saved, "history", "test_a.py::test_b").stdout.str()
 
 
 def test_what_is_counted_now_is_accepted(saved):
@@ -337,11 +343,11 @@ def test_what_is_counted_now_is_accepted(saved):
 def test_two_baselines_are_compared_by_the_command(saved):
     costs(b=3000)
     count(saved, "--energy-save=dearer")
-    result = saved.pytester.run("joules", "compare", "main", "dearer")
+    result = command(saved, "compare", "main", "dearer")
     assert result.ret == 1
     assert "REGRESSED test_a.py::test_b 1.50× in instructions since main" in said(result)
     assert "unavailable" not in result.stdout.str()
-    assert saved.pytester.run("joules", "compare", "main", "main").ret == 0
+    assert command(saved, "compare", "main", "main").ret == 0
 
 
 def test_damaged_counts_are_refused(saved):

@@ -162,12 +162,12 @@ def test_what_has_changed_is_named(inner):
 def test_what_is_not_all_of_its_work_is_doubted(inner):
     inner.file(
         test_a="""
-import subprocess, sys, threading, time
+import hashlib, subprocess, sys, threading, time
 from simulated_count import work
 def chance():  # another one each time, in whatever process
     with open("calls", "a+") as file:
         file.write("x")
-        return file.tell() * 7 % 10 * 3_000
+        return hashlib.sha256(b"%d" % file.tell()).digest()[0] * 10_000
 MORE = int(os.environ.get("MORE", "0"))
 def test_thread():
     work(100_000 + MORE)
@@ -196,7 +196,9 @@ def test_random():
         )
         os.environ["MORE"] = "100000"  # that dwarfs it
         count(inner, "--energy-compare=main", ret=1)
-        assert set(verdicts(inner).values()) == {"regressed"}
+        found = verdicts(inner)
+        del found["test_random"]  # which differs by more
+        assert set(found.values()) == {"regressed"}
     finally:
         del os.environ["MORE"]
 

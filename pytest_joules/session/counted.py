@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Generator
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import pytest
 
@@ -23,7 +23,7 @@ from pytest_joules.rounds.quiet import Deaf, NotHeard
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    stepper: Any = config.pluginmanager.get_plugin(child.NAME)
+    stepper = cast(child.Stepper | None, config.pluginmanager.get_plugin(child.NAME))
     if stepper is not None:
         config.pluginmanager.register(CountsTests(stepper), "joules-counted")
         config.pluginmanager.register(Deaf(), "joules-deaf")

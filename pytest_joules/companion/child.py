@@ -34,7 +34,6 @@ from pytest_joules.companion.messages import (
     Start,
     TearDown,
 )
-from pytest_joules.count import callgrind
 from pytest_joules.rounds.leftovers import Leftovers
 from pytest_joules.rounds.plan import plan
 from pytest_joules.rounds.teardown import tear_down
@@ -281,8 +280,6 @@ class Stepper:
             self._report(self._run(item, None))
             os.write(tell, b"answered")
         finally:
-            if callgrind.running():
-                os.kill(os.getpid(), signal.SIGKILL)  # in order, Valgrind would write down all that it has seen
             os._exit(0)
 
     def _run(self, item: pytest.Item, following: pytest.Item | None) -> list[pytest.CollectReport | pytest.TestReport]:

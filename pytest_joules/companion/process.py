@@ -154,12 +154,13 @@ class Process:
                 else:
                     process.kill()
             process.wait()
-            if process.stdin is not None:
-                with contextlib.suppress(OSError):
-                    process.stdin.close()
         if self._temp is not None:
             scratch.remove(self._temp)
             self._temp = None
+        # Last: it lets the guard end, which under Valgrind writes into that folder.
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
 
     def _wait(self, seconds: float) -> None:
         assert self._process is not None

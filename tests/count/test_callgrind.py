@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from inner import sentences
+from processes import wait_until
 
 from pytest_joules.count import callgrind, heap
 from pytest_joules.count.counter import NoCounter
@@ -144,7 +145,12 @@ def test_json(): json.loads(json.dumps({str(i): i for i in range(100)}))
 @pytest.mark.slow
 def test_counts_repeat_and_find_one_per_cent(inner, monkeypatch):
     inner.file(test_a=PROJECT)
-    assert inner.run("--energy-count=callgrind", "--energy-save=main", energy=False).ret == 0
+    temporary = inner.path / ".temporary"
+    temporary.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setenv("TMPDIR", str(temporary))
+        assert inner.run("--energy-count=callgrind", "--energy-save=main", energy=False, subprocess=True).ret == 0
+    wait_until(lambda: not [*temporary.glob("pytest-joules-*")], "that nothing is left")
     monkeypatch.setenv("SOMETHING", "else" * 300)
     monkeypatch.setenv("PYTHONHASHSEED", "5")
     inner.file(test_a=PROJECT.replace("range(2000)", "range(2040)"))

@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import platform
 import struct
 import sys
 from collections.abc import Callable
@@ -15,14 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from pytest_joules.count.counter import Count, NoCounter
+from pytest_joules.sources.perf import open_event
 
-#: Number of the system call by machine.
-_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _HARDWARE, _INSTRUCTIONS = 0, 1
 #: Bits of the attributes: not counting yet, threads and children too, not the kernel's, not the hypervisor's.
 _DISABLED, _INHERIT, _NO_KERNEL, _NO_HYPERVISOR = 1 << 0, 1 << 1, 1 << 5, 1 << 6
-_CLOEXEC = 8
-_ATTR_SIZE = 64
 _ENABLE, _DISABLE, _RESET = 0x2400, 0x2401, 0x2403
 _COUNT = struct.Struct("=Q")
 #: personality(2): the addresses of a process are the same each time.
@@ -72,26 +68,14 @@ class Instructions:
 
     def open(self) -> None:
         """Raises :class:`NoCounter`: the kernel refused."""
-        number = _PERF_EVENT_OPEN.get(platform.machine())
-        if number is None:
-            raise NoCounter(f"perf_event_open is not known on {platform.machine()}")
-        flags = _DISABLED | _INHERIT | _NO_KERNEL | _NO_HYPERVISOR
-        attributes = struct.pack("=IIQQQQQIIQ", _HARDWARE, _ATTR_SIZE, _INSTRUCTIONS, 0, 0, 0, flags, 0, 0, 0)
-        library = ctypes.CDLL(None, use_errno=True)
-        library.syscall.restype = ctypes.c_long
-        self._descriptor = library.syscall(
-            ctypes.c_long(number),
-            ctypes.create_string_buffer(attributes, _ATTR_SIZE),
-            ctypes.c_long(0),
-            ctypes.c_long(-1),
-            ctypes.c_long(-1),
-            ctypes.c_ulong(_CLOEXEC),
-        )
-        if self._descriptor < 0:
-            code = ctypes.get_errno()
-            remedy = "sysctl kernel.perf_event_paranoid=2" if code in (errno.EACCES, errno.EPERM) else ""
-            raise NoCounter(f"the kernel has no counter of instructions for programs ({os.strerror(code)})", remedy)
-        control = library.ioctl
+        try:
+            self._descriptor = open_event(
+                _HARDWARE, _INSTRUCTIONS, cpu=-1, pid=0, flags=_DISABLED | _INHERIT | _NO_KERNEL | _NO_HYPERVISOR
+            )
+        except OSError as error:
+            remedy = "sysctl kernel.perf_event_paranoid=2" if error.errno in (errno.EACCES, errno.EPERM) else ""
+            raise NoCounter(f"the kernel has no counter of instructions for programs ({error.strerror})", remedy) from None
+        control = ctypes.CDLL(None).ioctl
         self.begin = partial(self._restart, control, ctypes.c_int(self._descriptor))
         self.finish = partial(control, ctypes.c_int(self._descriptor), ctypes.c_ulong(_DISABLE), ctypes.c_ulong(0))
 

@@ -97,14 +97,30 @@ class _Starts:
 _STARTERS = ("_start_new_thread", "_start_joinable_thread")
 
 
-class WarmRounds:
+class _Unmeasured:
+    """Of no round a meter is read."""
+
+    measuring = False
+
+    def __init__(self, *, around_runtest: bool) -> None:
+        self.around_runtest = around_runtest
+        """The body is what ``pytest_runtest_call`` surrounds; else, closer, what ``pytest_pyfunc_call`` does."""
+        self.notes: list[str] = []
+
+    def begin(self, phase: Phase) -> None:
+        """See ``Course``."""
+
+    def end(self, phase: Phase) -> None:
+        """See ``Course``."""
+
+
+class WarmRounds(_Unmeasured):
     """Goes with the rounds of a test that nothing counts: they fill its caches, and let the interpreter settle on how it runs the
     test's code. The first one shows what the test does besides."""
 
     def __init__(self, seconds: float, *, around_runtest: bool) -> None:
         """``seconds``: what a plain run of it took."""
-        self.around_runtest = around_runtest
-        """The body is what ``pytest_runtest_call`` surrounds; else, closer, what ``pytest_pyfunc_call`` does."""
+        super().__init__(around_runtest=around_runtest)
         self.doubts: list[str] = []
         """What of the test's work is no instruction of its own thread."""
         self.passed = False
@@ -113,12 +129,6 @@ class WarmRounds:
         self._before: _State | None = None
         self._starts = _Starts()
         self._looked = False
-
-    def begin(self, phase: Phase) -> None:
-        """See ``Course``."""
-
-    def end(self, phase: Phase) -> None:
-        """See ``Course``."""
 
     def enter(self) -> None:
         """The body begins."""
@@ -152,15 +162,14 @@ class WarmRounds:
             self.doubts.append("waits")
 
 
-class CountedRounds:
+class CountedRounds(_Unmeasured):
     """Goes with the rounds of a test that are counted, until two in a row agree."""
 
     def __init__(
         self, counter: Counter, seconds: float, doubts: Sequence[str], *, repeatable: bool, around_runtest: bool
     ) -> None:
         """``seconds``: what a plain run of it took; ``doubts``: what its first rounds showed."""
-        self.around_runtest = around_runtest
-        """As for :class:`WarmRounds`."""
+        super().__init__(around_runtest=around_runtest)
         self.counts: list[Count] = []
         """Of each counted round."""
         self.broken: Exception | None = None
@@ -178,9 +187,6 @@ class CountedRounds:
         """See ``Course``."""
         if phase == "call":
             self._entered = self._ended = False
-
-    def end(self, phase: Phase) -> None:
-        """See ``Course``."""
 
     def enter(self) -> None:
         """The body begins: the last thing is the counter."""

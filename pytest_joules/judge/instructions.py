@@ -26,8 +26,6 @@ def compare(
     baseline: str,
     threshold: float,
     differs: Sequence[str] = (),
-    processes: int = 1,
-    where: Sequence[str] = (),
 ) -> CountComparisonRecord:
     """The verdict on one test.
 
@@ -36,8 +34,6 @@ def compare(
         baseline: its name
         threshold: relative
         differs: what else decides counts and is not the same on both sides
-        processes: that have counted ``now``
-        where: what has more to do than before
     """
     was, is_ = before["count"] if before is not None else None, now["count"]
     pairs = [*zip(before["counts"], now["counts"], strict=False)] if before is not None else []
@@ -58,8 +54,8 @@ def compare(
         "verdict": verdict,
         "why": why,
         "held": held,
-        "processes": processes,
-        "where": list(where) if verdict == "regressed" else [],
+        "processes": 1,
+        "where": [],
     }
 
 

@@ -26,7 +26,7 @@ from pytest_joules.session.reporting import Reporting
 from pytest_joules.session.stopping import Stopping
 from pytest_joules.session.summary import Summary
 from pytest_joules.session.tracking import Tracking
-from pytest_joules.settings.markers import SETTINGS, ItemSettings
+from pytest_joules.settings.markers import SETTINGS
 from pytest_joules.settings.options import Settings, read_settings
 from pytest_joules.sources.tsc import open_counter
 
@@ -65,7 +65,7 @@ def start_alone(config: pytest.Config) -> None:
     manager.register(counting, "joules-counting")
     manager.register(Deaf(), "joules-deaf")
     manager.register(tracking, "joules-tracking")
-    once = RunsOnce(config, settings, counting, tracking, reporting)
+    once = RunsOnce(config, settings, counting, tracking)
     manager.register(once.body, "joules-body")
     manager.register(once, "joules-once")
     if settings.predict is not None:
@@ -81,20 +81,17 @@ WORKERS = "instructions are not counted with -n: they are counted one test after
 class RunsOnce:
     """Runs every test once, recorded, and has it counted."""
 
-    def __init__(
-        self, config: pytest.Config, settings: Settings, counting: Counting, tracking: Tracking, reporting: Reporting
-    ) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, counting: Counting, tracking: Tracking) -> None:
         self.config = config
         self.settings = settings
         self.body = Body(config)
         self._counting = counting
         self._tracking = tracking
-        self._reporting = reporting
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         notes: list[str] = []
-        planned: tuple[ItemSettings, Plan] | None = None
+        planned: Plan | None = None
         with net(notes, "counted"):
             own = item.stash.get(SETTINGS, None) or settings_of(item, self.settings)
             plan = plan_of(item)
@@ -104,14 +101,14 @@ class RunsOnce:
             if why:
                 item.user_properties.append(("energy_note", f"not counted: {why}"))
             else:
-                planned = own, plan
+                planned = plan
         if notes or planned is None:
             return None  # it runs as without us
         if running.run_by_others(item, nextitem, self) is not None:
             return True
         hook = item.ihook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        self._run(item, nextitem, planned[1])
+        self._run(item, nextitem, planned)
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 

@@ -4,7 +4,7 @@ rounds, some of them counted, and its call report carries what they come to."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 from typing import cast
@@ -19,13 +19,16 @@ from pytest_joules.rounds import body, running
 from pytest_joules.rounds.net import described, net
 from pytest_joules.rounds.plan import Plan
 from pytest_joules.rounds.plan import plan as plan_of
-from pytest_joules.rounds.quiet import Deaf, NotHeard
+from pytest_joules.rounds.quiet import Deaf
+from pytest_joules.session.body import Body
 
 
 def pytest_configure(config: pytest.Config) -> None:
     stepper = cast(child.Stepper | None, config.pluginmanager.get_plugin(child.NAME))
     if stepper is not None:
-        config.pluginmanager.register(CountsTests(stepper), "joules-counted")
+        counts = CountsTests(config, stepper)
+        config.pluginmanager.register(counts.body, "joules-body")
+        config.pluginmanager.register(counts, "joules-counted")
         config.pluginmanager.register(Deaf(), "joules-deaf")
 
 
@@ -36,11 +39,10 @@ def _said(error: Exception) -> str:
 class CountsTests:
     """Runs tests in rounds and counts their bodies."""
 
-    def __init__(self, stepper: child.Stepper) -> None:
+    def __init__(self, config: pytest.Config, stepper: child.Stepper) -> None:
+        self.body = Body(config)
         self._temp = stepper.temp
         self._room: list[bytes] = []
-        self._course: WarmRounds | CountedRounds | None = None
-        self._rounds: running.Rounds | None = None
         if callgrind.running():
             stepper.cpu = callgrind.cpu()
 
@@ -104,30 +106,8 @@ class CountsTests:
             tell(report, rounds)
             return False
 
-        self._course, self._rounds = course, rounds
-        try:
+        with self.body.of(course, rounds):
             rounds.run(decide)
-        finally:
-            self._course = self._rounds = None
-
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-        course = self._course
-        if course is None or course.around_runtest:
-            return (yield)
-        return (yield from body.around_function(pyfuncitem, course.enter, course.leave))
-
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        course = self._course
-        if course is None or not course.around_runtest:
-            return (yield)
-        return (yield from body.around_runtest(item, course.enter, course.leave))
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if self._rounds is not None and not self._rounds.reports.logging and not self._rounds.hears(report):
-            raise NotHeard
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_timeout_set_timer(self) -> bool:

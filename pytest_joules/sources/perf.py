@@ -50,13 +50,15 @@ class Event:
     """Joules a count."""
 
 
-def open_event(type: int, config: int, cpu: int) -> int:
-    """Open a system-wide counter on one processor and return its descriptor.
+def open_event(type: int, config: int, cpu: int, pid: int = -1, flags: int = 0) -> int:
+    """Open a counter, system-wide on one processor or of one process, and return its descriptor.
 
     Args:
         type: of the PMU, from its ``type`` file
         config: of the event
-        cpu: the processor to count on
+        cpu: the processor to count on; -1 for all
+        pid: the process to count, 0 for this one; -1 for all
+        flags: bits of the attributes
 
     Raises:
         OSError: the kernel refused.
@@ -66,13 +68,13 @@ def open_event(type: int, config: int, cpu: int) -> int:
     number = _PERF_EVENT_OPEN.get(platform.machine())
     if number is None:
         raise OSError(errno.ENOSYS, f"perf_event_open is not known on {platform.machine()}")
-    attributes = struct.pack("=IIQQQQQIIQ", type, _ATTR_SIZE, config, 0, 0, 0, 0, 0, 0, 0)
+    attributes = struct.pack("=IIQQQQQIIQ", type, _ATTR_SIZE, config, 0, 0, 0, flags, 0, 0, 0)
     call = ctypes.CDLL(None, use_errno=True).syscall
     call.restype = ctypes.c_long
     descriptor: int = call(
         ctypes.c_long(number),
         ctypes.create_string_buffer(attributes, _ATTR_SIZE),
-        ctypes.c_long(-1),
+        ctypes.c_long(pid),
         ctypes.c_long(cpu),
         ctypes.c_long(-1),
         ctypes.c_ulong(_CLOEXEC),

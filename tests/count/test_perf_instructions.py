@@ -47,7 +47,7 @@ def counter(tmp_path, monkeypatch):
         (tmp_path / "counter").write_bytes(struct.pack("=Q", instructions))
         library = Library(tmp_path / "counter", code)
         monkeypatch.setattr(perf.ctypes, "CDLL", lambda name, use_errno=False: library)
-        monkeypatch.setattr(perf.platform, "machine", lambda: "x86_64")
+        monkeypatch.setattr(platform, "machine", lambda: "x86_64")
         monkeypatch.setattr(perf.sys, "platform", "linux")
         return library
 

@@ -15,16 +15,13 @@ from pytest_joules.rounds.net import net, troubles
 from pytest_joules.rounds.plan import Plan
 from pytest_joules.rounds.plan import plan as plan_of
 from pytest_joules.rounds.quiet import Deaf
+from pytest_joules.session import reporters
 from pytest_joules.session.body import Body
 from pytest_joules.session.call_report import count_properties, send
 from pytest_joules.session.collected import Collected, settings_of
 from pytest_joules.session.counting import Counting
-from pytest_joules.session.ending import Ending
 from pytest_joules.session.executed import unknown
-from pytest_joules.session.progress import ProgressLine
-from pytest_joules.session.reporting import Reporting
 from pytest_joules.session.stopping import Stopping
-from pytest_joules.session.summary import Summary
 from pytest_joules.session.tracking import Tracking
 from pytest_joules.settings.markers import SETTINGS
 from pytest_joules.settings.options import Settings, read_settings
@@ -46,11 +43,9 @@ def start_alone(config: pytest.Config) -> None:
     manager = config.pluginmanager
     scratch.sweep()
     manager.register(Stopping(config), "joules-stopping")
-    reporting = Reporting(config, settings, [], open_counter())
-    manager.register(Summary(config, reporting, []), "joules-summary")
-    manager.register(reporting, "joules-reporting")
-    manager.register(Ending(config, reporting), "joules-ending")
-    if getattr(config.option, "dist", "no") != "no" and not config.option.collectonly:
+    controller = getattr(config.option, "dist", "no") != "no" and not config.option.collectonly
+    reporting = reporters.register(config, settings, [], open_counter(), [], controller=controller)
+    if controller:
         reporting.messages.troubles.append(WORKERS)
         return
     other: OtherSide | None = None
@@ -58,7 +53,6 @@ def start_alone(config: pytest.Config) -> None:
         from pytest_joules.session.baselines import baseline_side
 
         other = reporting.other = baseline_side(config, settings, [], None)
-    manager.register(ProgressLine(config), "joules-progress")
     tracking = Tracking(config, settings)
     counting = Counting(config, settings, other, reporting, tracking.project)
     manager.register(Collected(config, settings, other), "joules-collected")

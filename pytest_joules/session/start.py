@@ -91,21 +91,10 @@ def _reporting(
     config: pytest.Config, settings: Settings, choice: choose.Choice, ticks: TickCounter, *, controller: bool
 ) -> Reporting:
     """What reports, and what goes with that: workers and companions, which report nothing, do without importing it."""
-    from pytest_joules.session import header
-    from pytest_joules.session.ending import Ending
-    from pytest_joules.session.progress import ProgressLine
-    from pytest_joules.session.reporting import Reporting
-    from pytest_joules.session.summary import Summary
+    from pytest_joules.session import header, reporters
 
-    manager = config.pluginmanager
-    reporting = Reporting(config, settings, _facts(choice), ticks)
     said = header.lines(config, settings, choice, turns=controller)
-    manager.register(Summary(config, reporting, said), "joules-summary")
-    manager.register(reporting, "joules-reporting")
-    manager.register(Ending(config, reporting), "joules-ending")
-    if not controller:
-        manager.register(ProgressLine(config), "joules-progress")
-    return reporting
+    return reporters.register(config, settings, _facts(choice), ticks, said, controller=controller)
 
 
 def _register(config: pytest.Config, measuring: Measuring, other: OtherSide | None) -> None:

@@ -23,6 +23,7 @@ from typing import BinaryIO
 
 import pytest
 
+from pytest_joules.companion.forks import in_forks
 from pytest_joules.companion.messages import (
     PROTOCOL,
     Command,
@@ -32,6 +33,7 @@ from pytest_joules.companion.messages import (
     MeasuringSettings,
     Reports,
     Start,
+    Tally,
     TearDown,
 )
 from pytest_joules.rounds.leftovers import Leftovers
@@ -65,6 +67,10 @@ _COUNTING: dict[str, object] = {"energy": False, "energy_disable": True, "timeou
 #: The plugin that counts, and how long a plain run of its test took, seconds.
 COUNTING = "pytest_joules.session.counted"
 SECONDS = pytest.StashKey[float]()
+
+#: Seconds that counting a test may take, and how many more for each of its own: it is run some times, 100 to 200 × as slowly.
+COUNTING_TIME, SLOWER = 120.0, 1000.0
+_DIED = json.dumps(Tally(outcome="", counts=None, why="")).encode()
 
 #: Seconds from which on a round's body does not notice that caches are cold when it begins.
 _LONG = 0.25
@@ -224,7 +230,10 @@ class Stepper:
 
     def _say(self, answer: Hello | Reports) -> None:
         # What a test recorded of its own may be of any type: its text is enough.
-        self._answers.write(json.dumps(answer, default=str).encode() + b"\n")
+        self._write(json.dumps(answer, default=str).encode())
+
+    def _write(self, answer: bytes) -> None:
+        self._answers.write(answer + b"\n")
         self._answers.flush()
 
     def _measure(self, command: Measure) -> None:
@@ -263,24 +272,18 @@ class Stepper:
         self._report(reports)
 
     def _count(self, command: CountRounds) -> None:
-        """Count a test in a fork of this process, which is as it was when the tests were collected."""
-        if sys.platform == "win32":
-            return self._report([])
-        told, tell = os.pipe()
-        if child := os.fork():
-            os.close(tell)
-            os.waitpid(child, 0)
-            with os.fdopen(told, "rb") as answered:
-                if not answered.read():
-                    self._report([])
-            return None
-        try:
-            item = self._items[command["nodeid"]]
-            item.stash[SECONDS] = command["seconds"]
-            self._report(self._run(item, None))
-            os.write(tell, b"answered")
-        finally:
-            os._exit(0)
+        """Count tests in forks of this process, which is as it was when they were collected."""
+
+        def run(number: int, place: int) -> bytes:
+            nodeid, seconds = command["tests"][number]
+            item = self._items[nodeid]
+            item.stash[SECONDS] = seconds
+            self._config.option.basetemp = str(self.temp / f"tmp{place}")
+            return json.dumps(_tally(self._run(item, None)), default=str).encode()
+
+        patience = [COUNTING_TIME + SLOWER * seconds for _, seconds in command["tests"]]
+        tallies = [answer or _DIED for answer in in_forks(run, patience, command["at_once"])]
+        self._write(b'{"tallies": [' + b",".join(tallies).replace(b"\n", b"") + b"]}")
 
     def _run(self, item: pytest.Item, following: pytest.Item | None) -> list[pytest.CollectReport | pytest.TestReport]:
         """Run a test as whatever plugin is there for it does; its reports."""
@@ -319,6 +322,15 @@ class Stepper:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self._reports is not None:
             self._reports.append(report)
+
+
+def _tally(reports: Sequence[pytest.CollectReport | pytest.TestReport]) -> Tally:
+    """What they come to."""
+    counts = [found for report in reports if (found := getattr(report, "joules_counts", None)) is not None]
+    notes = [str(text) for report in reports for name, text in getattr(report, "user_properties", ()) if name == "energy_note"]
+    outcomes = {report.outcome for report in reports}
+    outcome = next((word for word in ("failed", "skipped") if word in outcomes), "passed")
+    return {"outcome": outcome, "counts": counts[-1] if counts else None, "why": notes[0] if notes else ""}
 
 
 def _body(item: pytest.Item) -> str:

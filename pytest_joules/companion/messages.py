@@ -8,7 +8,7 @@ from pytest_joules.count.counter import Counts
 from pytest_joules.model import Code, Record
 
 #: What both sides speak: a companion of another version of this plugin is refused.
-PROTOCOL = 2
+PROTOCOL = 3
 
 
 class MeasuringSettings(TypedDict):
@@ -60,12 +60,13 @@ class Measure(TypedDict):
 
 
 class CountRounds(TypedDict):
-    """Count the instructions of a test, in a fork: no other test has anything to do with its count."""
+    """Count the instructions of tests, each in a fork: no other test has anything to do with its count."""
 
     do: Literal["count"]
-    nodeid: str
-    seconds: float
-    """That a plain run of it took."""
+    tests: list[tuple[str, float]]
+    """Their node ids, and the seconds that a plain run of each took."""
+    at_once: int
+    """So many run at a time."""
 
 
 class TearDown(TypedDict):
@@ -111,10 +112,25 @@ class SerialisedReport(TypedDict, total=False):
     joules: Record | None
     joules_code: Code
     joules_ended: bool
-    joules_counts: Counts
+
+
+class Tally(TypedDict):
+    """What a fork that counted a test says."""
+
+    outcome: str
+    """``passed``, ``failed`` or ``skipped``; empty where it died or was ended."""
+    counts: Counts | None
+    why: str
+    """Why there are none, as far as that is known."""
+
+
+class Tallies(TypedDict):
+    """The answer to :class:`CountRounds`, in its order."""
+
+    tallies: list[Tally]
 
 
 class Reports(News):
-    """The answer to every command but the last."""
+    """The answer to every other command but the last."""
 
     reports: list[SerialisedReport]

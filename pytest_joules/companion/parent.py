@@ -13,15 +13,15 @@ import pytest
 
 from pytest_joules.companion import child
 from pytest_joules.companion.invocation import Invocation
-from pytest_joules.companion.messages import PROTOCOL, Hello, Reports, SerialisedReport
+from pytest_joules.companion.messages import PROTOCOL, Hello, Reports, SerialisedReport, Tallies, Tally
 from pytest_joules.companion.process import CompanionError, Process, World
 from pytest_joules.model import Record
 from pytest_joules.settings.options import read_settings
 
 #: Seconds that the collection of tests may take.
 _COLLECTING = 600.0
-#: Seconds that counting a test may take, and how many more for each of its own: it is run some times, 100 to 200 × as slowly.
-_COUNTING, _SLOWER = 120.0, 1000.0
+#: Seconds that it has for its answer when all that it waits for is over.
+_PATIENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class Companion(Process):
             CompanionError: it died or did not answer; :meth:`start` makes it anew.
         """
         if nodeid not in self:
-            raise CompanionError(f"{self.label}: {nodeid} is not there{self._because(nodeid)}")
+            raise CompanionError(self.missing(nodeid))
         if timeout is not None and timeout < 0:
             timeout = 3 * (self._settings.max_time if max_time is None else max_time) + 60
         self.say(
@@ -195,17 +195,18 @@ class Companion(Process):
             records[-1]["code"] = codes[-1]
         return BlockResult(records[-1] if records else None, reports, _outcome(reports))
 
-    def count(self, nodeid: str, seconds: float) -> BlockResult:
-        """Count the instructions of a test that took so many ``seconds`` in a plain run.
+    def count(self, tests: Sequence[tuple[str, float]], at_once: int) -> list[Tally]:
+        """Count the instructions of tests that it has collected, ``at_once`` at a time.
+
+        ``tests``: their node ids, and the seconds that a plain run of each took.
 
         Raises:
             CompanionError: it died or did not answer.
         """
-        if nodeid not in self:
-            raise CompanionError(f"{self.label}: {nodeid} is not there{self._because(nodeid)}")
-        self.say({"do": "count", "nodeid": nodeid, "seconds": seconds})
-        answer: Reports = self.hear(_COUNTING + _SLOWER * seconds, f"while it counted {nodeid}")
-        return BlockResult(None, answer["reports"], _outcome(answer["reports"]))
+        self.say({"do": "count", "tests": list(tests), "at_once": at_once})
+        patience = sum(child.COUNTING_TIME + child.SLOWER * seconds for _, seconds in tests)
+        answer: Tallies = self.hear(_PATIENCE + patience, f"while it counted {', '.join(nodeid for nodeid, _ in tests)}")
+        return answer["tallies"]
 
     def tear_down(self, nodeid: str, following: str | None = None) -> list[SerialisedReport]:
         """No other block of a test follows after all: tear down what was kept for it. The reports, if that failed.
@@ -216,6 +217,10 @@ class Companion(Process):
         self.say({"do": "down", "nodeid": nodeid, "next": following})
         answer: Reports = self.hear(_COLLECTING, f"while it tore down {nodeid}")
         return answer["reports"]
+
+    def missing(self, nodeid: str) -> str:
+        """Why it has not collected a test."""
+        return f"{self.label}: {nodeid} is not there{self._because(nodeid)}"
 
     def _because(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]

@@ -15,7 +15,7 @@ from pytest_joules.count.counter import Count, Counter, Counts
 from pytest_joules.model import Phase
 
 #: Two counts in a row that differ by no more than this are the test's, relative, or by so many instructions.
-_ALIKE, _FEW = 1e-3, 20
+_ALIKE, _FEW = 1e-3, 1000
 #: Where no two do, the last so many stand for it.
 _LAST = 3
 #: Counted rounds of one test, at most; :data:`_LAST` where it is switched.

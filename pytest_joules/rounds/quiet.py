@@ -59,6 +59,12 @@ class Unheard:
             collect(YOUNG)
 
 
+def logs_live(config: pytest.Config) -> bool:
+    """Whether what a test logs is printed at once."""
+    handler = getattr(config.pluginmanager.get_plugin("logging-plugin"), "log_cli_handler", None)
+    return isinstance(handler, logging.Handler) and _writes(handler)
+
+
 class NotHeard(Exception):
     """Ends the logging of a report before anybody but this plugin has seen it."""
 

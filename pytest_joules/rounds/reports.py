@@ -12,14 +12,18 @@ from pytest_joules.rounds.phase import PhaseRun
 
 class Reports:
     """``decide`` is given the call report before it is logged and may change it. Where it returns true, this report and the last
-    teardown's are held back until :meth:`release`. ``down`` is given the last teardown's report before it is logged."""
+    teardown's are held back until :meth:`release`; with ``hold``, all are, whatever it returns. ``down`` is given the last
+    teardown's report before it is logged."""
 
-    def __init__(self, item: pytest.Item, *, silent: bool) -> None:
+    def __init__(self, item: pytest.Item, *, silent: bool, hold: bool = False) -> None:
         self.logging = False
         """The reports that pass now are ours."""
         self._item = item
         self._hook = item.ihook
         self._silent = silent
+        self._hold = hold
+        self._earlier: list[PhaseRun | pytest.TestReport] = []
+        """What is held back besides, in its order."""
         self._held: list[PhaseRun] = []
         self._decide: Callable[[pytest.TestReport], bool] = lambda report: False
         self._down: Callable[[pytest.TestReport], None] | None = None
@@ -57,16 +61,26 @@ class Reports:
 
     def release(self) -> None:
         """Log the reports that were held back."""
-        held, self._held = self._held, []
+        held = [*self._earlier, *self._held]
+        self._hold, self._earlier, self._held = False, [], []
         self.log(*held)
 
-    def log(self, *phases: PhaseRun) -> None:
+    def keep(self, report: pytest.TestReport) -> bool:
+        """Hold a report that the test logs itself back too; whether that was done."""
+        if self._hold:
+            self._earlier.append(report)
+        return self._hold
+
+    def log(self, *phases: PhaseRun | pytest.TestReport) -> None:
         for phase in phases if not self._silent else ():
-            report = phase.report
+            report = phase.report if isinstance(phase, PhaseRun) else phase
+            if self._hold:
+                self._earlier.append(phase)
+                continue
             self.logging = True
             try:
                 self._hook.pytest_runtest_logreport(report=report)
             finally:
                 self.logging = False
-            if check_interactive_exception(phase.call, report):
+            if isinstance(phase, PhaseRun) and check_interactive_exception(phase.call, report):
                 self._hook.pytest_exception_interact(node=self._item, call=phase.call, report=report)

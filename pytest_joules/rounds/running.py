@@ -66,7 +66,7 @@ class Rounds:
 
     A test whose first round passes has passed: that round's reports are its verdict, with the last teardown, as in a plain run.
     What does not pass in a repeat ends the repeating and is :attr:`ended`; or, where ``strict``, that round's reports are the
-    verdict. ``silent`` rounds are reported to nobody.
+    verdict. ``silent`` rounds are reported to nobody; with ``hold``, all reports are held back until they are released.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Rounds:
         silent: bool = False,
         strict: bool = False,
         limits: Limits | None = None,
+        hold: bool = False,
     ) -> None:
         self.item = item
         self._limits = limits or Limits(item)
@@ -99,7 +100,7 @@ class Rounds:
         """The test is marked ``xfail``: it ran once and is not measured."""
         self.seconds = 0.0
         """That the phases of the first round took."""
-        self.reports = Reports(item, silent=silent)
+        self.reports = Reports(item, silent=silent, hold=hold)
         self.reported = False
         """The test logs reports of its own that others must hear of: repeating it would multiply them."""
         self._hook = item.ihook  # looked up once: every access walks the conftest files

@@ -89,5 +89,6 @@ class Body:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if self._rounds is not None and not self._rounds.reports.logging and not self._rounds.hears(report):
+        rounds = self._rounds
+        if rounds is not None and not rounds.reports.logging and (not rounds.hears(report) or rounds.reports.keep(report)):
             raise quiet.NotHeard

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -14,12 +18,12 @@ from pytest_joules.rounds.limits import Limits
 from pytest_joules.rounds.net import net, troubles
 from pytest_joules.rounds.plan import Plan
 from pytest_joules.rounds.plan import plan as plan_of
-from pytest_joules.rounds.quiet import Deaf
+from pytest_joules.rounds.quiet import Deaf, logs_live
 from pytest_joules.session import reporters
 from pytest_joules.session.body import Body
 from pytest_joules.session.call_report import count_properties, send
 from pytest_joules.session.collected import Collected, settings_of
-from pytest_joules.session.counting import Counting
+from pytest_joules.session.counting import MOST_AT_ONCE, Counting, Waiting
 from pytest_joules.session.executed import unknown
 from pytest_joules.session.stopping import Stopping
 from pytest_joules.session.tracking import Tracking
@@ -72,8 +76,29 @@ def start_alone(config: pytest.Config) -> None:
 WORKERS = "instructions are not counted with -n: they are counted one test after another: leave -n out, or add -n0"
 
 
+#: Seconds of tests that wait for their counts while others run, at most: nobody is to wait long for the first result.
+_WAIT = 0.5
+#: Options with which each test is reported before the next one begins.
+_ONE_BY_ONE = ("maxfail", "usepdb", "stepwise")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """A test that has run, and whose reports are held back."""
+
+    item: pytest.Item
+    rounds: running.Rounds
+    record: Record
+    call: pytest.TestReport | None
+    """Where it is to be counted."""
+
+
 class RunsOnce:
-    """Runs every test once, recorded, and has it counted."""
+    """Runs every test once, recorded, and has it counted.
+
+    Counting takes a hundred times as long as running, so several are counted at a time: a few tests run, one after another, then
+    they are counted while none runs here, then they are reported. None is counted before it has run here, nor while another does.
+    """
 
     def __init__(self, config: pytest.Config, settings: Settings, counting: Counting, tracking: Tracking) -> None:
         self.config = config
@@ -81,6 +106,21 @@ class RunsOnce:
         self.body = Body(config)
         self._counting = counting
         self._tracking = tracking
+        self._at_once = _at_once(config)
+        self._ran: list[_Ran] = []
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        finally:
+            self._report(counted=False)  # of a run that was stopped
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self) -> None:
+        """Another plugin runs a test: those before it are reported before."""
+        if self._ran:
+            self._report()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -100,17 +140,23 @@ class RunsOnce:
             return None  # it runs as without us
         if running.run_by_others(item, nextitem, self) is not None:
             return True
-        hook = item.ihook
-        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        if self._at_once == 1:
+            _log(item, "start")
         self._run(item, nextitem, planned)
-        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        if self._at_once == 1 or nextitem is None or sum(ran.rounds.seconds for ran in self._ran) >= _WAIT or self._full:
+            self._report()
         return True
+
+    @property
+    def _full(self) -> bool:
+        """Twice as many as are counted at once: some take longer."""
+        return len(self._ran) >= 2 * self._at_once
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None, plan: Plan) -> None:
         limits = Limits(item)
         recording = None if limits.seconds is not None and not limits.restart else self._tracking
         course = RecordedOnce(recording, around_runtest=body.body_hook(item) == "runtest")
-        rounds = running.Rounds(item, nextitem, course, repeat=False, limits=limits)
+        rounds = running.Rounds(item, nextitem, course, repeat=False, limits=limits, hold=self._at_once > 1)
         record = empty_record(item.nodeid)
         held: list[pytest.TestReport] = []
 
@@ -131,14 +177,25 @@ class RunsOnce:
         finally:
             with net(troubles(self.config)):
                 self._tracking.end()
-        if held:
-            with net(record["notes"], "counted"):
-                if rounds.reports.passed:
-                    limits.over()
-                    self._counting.count(item, rounds.seconds, record)
-                self._counting.settle(held[0], record)
-            rounds.reports.add_properties(count_properties(record["instructions"]))
-            rounds.reports.release()
+            limits.over()
+            self._ran.append(_Ran(item, rounds, record, held[0] if held else None))
+
+    def _report(self, *, counted: bool = True) -> None:
+        """Have the tests that have run counted, and report them."""
+        ran, self._ran = self._ran, []
+        if counted:
+            with net(troubles(self.config), "counted"):
+                waiting = [Waiting(test.item, test.rounds.seconds, test.record) for test in ran if _counts(test)]
+                self._counting.count(waiting, self._at_once)
+        for test in ran:
+            if self._at_once > 1:
+                _log(test.item, "start")
+            if test.call is not None:
+                with net(test.record["notes"], "counted"):
+                    self._counting.settle(test.call, test.record)
+                test.rounds.reports.add_properties(count_properties(test.record["instructions"]))
+            test.rounds.reports.release()
+            _log(test.item, "finish")
 
     def _add_code(self, item: pytest.Item, record: Record, plan: Plan) -> None:
         notes: list[str] = []
@@ -146,3 +203,19 @@ class RunsOnce:
             record["code"] = self._tracking.code(item, plan)
         record["code"] = record["code"] or unknown(notes[0])
         record["notes"] += notes
+
+
+def _counts(test: _Ran) -> bool:
+    return test.call is not None and test.rounds.reports.passed
+
+
+def _log(item: pytest.Item, what: Literal["start", "finish"]) -> None:
+    getattr(item.ihook, f"pytest_runtest_log{what}")(nodeid=item.nodeid, location=item.location)
+
+
+def _at_once(config: pytest.Config) -> int:
+    """How many tests may wait for each other."""
+    option = config.option
+    if logs_live(config) or getattr(option, "capture", "") == "no" or any(getattr(option, name, None) for name in _ONE_BY_ONE):
+        return 1
+    return min(MOST_AT_ONCE, len(os.sched_getaffinity(0))) if sys.platform == "linux" else 1

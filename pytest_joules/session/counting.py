@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -27,6 +27,19 @@ if TYPE_CHECKING:
     from pytest_joules.session.tracking import Tracking
 
 
+#: Tests that are counted at a time.
+MOST_AT_ONCE = 4
+
+
+class Waiting(NamedTuple):
+    """A test that is to be counted."""
+
+    item: pytest.Item
+    seconds: float
+    """That it took here."""
+    record: Record
+
+
 class Counting:
     """Beside the tests of this process."""
 
@@ -46,10 +59,11 @@ class Counting:
         self._differs: Sequence[str] | None = None
         """What else decides counts and is not as in the baseline, once that is known."""
         self._executed: dict[str, Mapping[str, str]] = {}
+        self._at_once = MOST_AT_ONCE
 
     # The session
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         if session.items and not session.config.option.collectonly and not session.testsfailed:
             with net(self._reporting.messages.troubles, "counted"):
@@ -98,17 +112,27 @@ class Counting:
         code: Code = {"fingerprint": before.fingerprint, "functions": dict(before.functions), "unknown": []}
         return tracking.executed.is_unchanged(item, code)
 
-    def count(self, item: pytest.Item, seconds: float, record: Record) -> None:
-        """Count a test that has passed here and is down, and judge it: ``record`` gets what it comes to.
-
-        ``seconds``: that it took here.
-        """
-        if record["code"] is not None:
-            self._executed[item.nodeid] = record["code"].get("functions", {})
+    def count(self, tests: Sequence[Waiting], at_once: int = 1) -> None:
+        """Count tests that have passed here and are down, ``at_once`` at a time, and judge them: each record gets what its
+        test's count comes to."""
+        for test in tests:
+            if test.record["code"] is not None:
+                self._executed[test.item.nodeid] = test.record["code"].get("functions", {})
         process = self._ready()
-        if process is None:
+        if process is None or not tests:
             return
-        counted = process.count(item.nodeid, seconds)
+        asked = [(test.item.nodeid, test.seconds) for test in tests]
+        counts = process.count(asked, min(at_once, self._at_once))
+        for number, test in enumerate(tests):
+            if isinstance(counts[number], str) and len(tests) > 1 and not process.why:
+                # Perhaps one was in the way of another.
+                (counts[number],) = process.count(asked[number : number + 1])
+                if not isinstance(counts[number], str):
+                    self._at_once = 1
+            self._take(test, counts[number])
+
+    def _take(self, test: Waiting, counted: CountRecord | str) -> None:
+        item, seconds, record = test
         if isinstance(counted, str):
             record["notes"].append(f"not counted: {counted}")
             return
@@ -140,7 +164,7 @@ class Counting:
         assert self._second is not None
         if not self._second.running:
             self._second.launch()
-        again = self._second.count(nodeid, seconds)
+        (again,) = self._second.count([(nodeid, seconds)])
         if isinstance(again, str):
             return judge.not_confirmed(comparison, f"a second process could not count it: {again}")
         second = self._compared(nodeid, again)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from pytest_joules.companion.parent import BlockResult, Companion
+from pytest_joules.companion.messages import Tally
+from pytest_joules.companion.parent import Companion
 from pytest_joules.companion.process import CompanionError
 from pytest_joules.count import callgrind
 from pytest_joules.count.choose import Kind
@@ -60,38 +62,42 @@ class CountingProcess:
         """What decides its counts."""
         return identity(self._name, self._companion.cpu, self._config.rootpath)
 
-    def count(self, nodeid: str, seconds: float) -> CountRecord | str:
-        """What was counted of a test, or why nothing was; ``seconds``: that a plain run of it took."""
+    def count(self, tests: Sequence[tuple[str, float]], at_once: int = 1) -> list[CountRecord | str]:
+        """What was counted of each test, or why nothing was.
+
+        Args:
+            tests: node ids, and the seconds that a plain run of each took
+            at_once: so many are counted at a time
+        """
         if not self.ready():
-            return self.why
+            return [self.why for _ in tests]
+        found = [test for test in tests if test[0] in self._companion]
         try:
-            return self._read(self._companion.count(nodeid, seconds))
+            tallies = dict(zip((nodeid for nodeid, _ in found), self._companion.count(found, at_once), strict=True))
         except CompanionError as error:
             if not self._companion.running:
                 self.why = str(error)
-            return error.short
+            return [error.short for _ in tests]
+        return [self._read(tallies[nodeid]) if nodeid in tallies else self._companion.missing(nodeid) for nodeid, _ in tests]
 
-    def _read(self, answer: BlockResult) -> CountRecord | str:
-        for report in answer.reports:
-            counts = report.get("joules_counts")
-            if counts is not None and answer.outcome == "passed":
-                functions: dict[str, int] = {}
-                if counts["account"]:
-                    with net([]):  # a verdict can do without
-                        functions = callgrind.functions_of(counts["account"])
-                        Path(counts["account"]).unlink()
-                return record_of(self._name, counts, functions)
-        return _why_not(answer)
+    def _read(self, tally: Tally) -> CountRecord | str:
+        counts = tally["counts"]
+        if counts is None or tally["outcome"] != "passed":
+            return _why_not(tally)
+        functions: dict[str, int] = {}
+        if counts["account"]:
+            with net([]):  # a verdict can do without
+                functions = callgrind.functions_of(counts["account"])
+                Path(counts["account"]).unlink()
+        return record_of(self._name, counts, functions)
 
 
-def _why_not(answer: BlockResult) -> str:
+def _why_not(tally: Tally) -> str:
     """Why nothing was counted of a test that passed here."""
-    properties = [entry for report in answer.reports for entry in report.get("user_properties", ())]
-    notes = [str(text) for name, text in properties if name == "energy_note"]
-    if notes:
-        return notes[0].removeprefix("not counted: ")
-    if not answer.reports:
-        return "the process that counted it died"
-    if answer.outcome == "passed":
+    if tally["why"]:
+        return tally["why"].removeprefix("not counted: ")
+    if not tally["outcome"]:
+        return "the process that counted it died, or did not end in time"
+    if tally["outcome"] == "passed":
         return "its body was not seen to begin and end"
-    return f"it {answer.outcome} in the process that counts, which runs some 50 times as slowly"
+    return f"it {tally['outcome']} in the process that counts, which runs some 50 times as slowly"

@@ -85,8 +85,10 @@ class MeasuredTest:
             return
         with net(record["notes"], "counted"):
             if self._rounds.reports.passed:
+                from pytest_joules.session.counting import Waiting
+
                 Limits(self._item).over()
-                self._counting.count(self._item, self._rounds.seconds, record)
+                self._counting.count([Waiting(self._item, self._rounds.seconds, record)])
         self._rounds.reports.add_properties(count_properties(record["instructions"]))
         if self.held is None:
             with net(record["notes"], "counted"):

@@ -1,10 +1,11 @@
 """False alarms of counting instructions: suites of real packages held against themselves, in another folder and environment.
 
-    python benchmarks/count_same.py [--suites DIR] [--only NAME ...] [--python PYTHON]
+    python benchmarks/count_same.py [--suites DIR] [--only NAME ...] [--python PYTHON] [--user NAME] [--busy N]
 
-Each suite is counted and saved, then compared from another folder, with another home, more variables and another hash seed,
-beside whatever else the machine does. Nothing has changed, so every ``regressed`` or ``improved`` is false. Bars: none
-``regressed``, at most 5 % ``cannot tell``; the seconds of the plain run and of the counted one stand beside that.
+Each suite is counted and saved, then compared from another folder, with another home, more variables, another hash seed and other
+choices of the C library, by another ``--user`` (where this one may do that), beside ``--busy`` processes. Nothing has changed, so
+every ``regressed`` or ``improved`` is false. Bars: none ``regressed``, at most 5 % ``cannot tell``; the seconds of the plain run
+and of the counted one stand beside that.
 
 Exit code 1 where a bar is missed.
 """
@@ -14,32 +15,50 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from outcomes import SUITES
 from overhead import fetch
 
 
-def run(suite: str, folder: Path, python: str, report: Path | None, *options: str, **variables: str) -> float:
+def run(
+    suite: str, folder: Path, python: str, report: Path | None, *options: str, user: str | None = None, **variables: str
+) -> float:
     """Seconds of a run of pytest over a suite. Raises ``SystemExit`` where it wrote no report."""
     _, _, source, tests = SUITES[suite]
     more = [f"--energy-json={report}"] if report is not None else []
     command = [python, "-m", "pytest", "-q", "-p", "no:randomly", "--tb=line", tests, *options, *more]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder / source), str(folder))), **variables}
+    who: dict[str, Any] = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user is not None else {}
     begun = time.monotonic()
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, **who)
     if report is not None and not report.exists():
         raise SystemExit(f"{' '.join(command)} in {folder}:\n{(done.stdout + done.stderr)[-3000:]}")
     return time.monotonic() - begun
 
 
-def same(suite: str, python: str, home: Path) -> bool:
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Beside so many processes that do nothing but take time."""
+    started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.kill()
+
+
+def same(suite: str, python: str, home: Path, user: str | None, processes: int) -> bool:
     """Whether a suite keeps the bars; a line of figures, and one for each test that was told otherwise."""
     name, version, _, _ = SUITES[suite]
     with tempfile.TemporaryDirectory() as temporary:
@@ -49,8 +68,13 @@ def same(suite: str, python: str, home: Path) -> bool:
         saved, compared = Path(temporary, "saved.json"), Path(temporary, "compared.json")
         seconds = run(suite, here, python, saved, "--energy-count", "--energy-save=main")
         shutil.copytree(here, there)
+        if user is not None:
+            for path in (Path(temporary), *Path(temporary).rglob("*")):
+                shutil.chown(path, user)
         other = {"HOME": temporary, "BUILD": "x" * 700, "CI": "true", "PYTHONHASHSEED": "7"}
-        run(suite, there, python, compared, "--energy-count", "--energy-compare=main", **other)
+        other["GLIBC_TUNABLES"] = "glibc.cpu.hwcaps=-AVX2,-AVX2_Usable,-ERMS,-AVX_Fast_Unaligned_Load"
+        with busy(processes):
+            run(suite, there, python, compared, "--energy-count", "--energy-compare=main", user=user, **other)
         before = {test["nodeid"]: test for test in json.loads(saved.read_text())["tests"]}
         tests = json.loads(compared.read_text())["tests"]
     judged = [test for test in tests if test["instructions"] and test["instructions"]["comparison"]]
@@ -75,8 +99,10 @@ def main() -> int:
     parser.add_argument("--suites", type=Path, metavar="DIR", default=Path(tempfile.gettempdir()) / "joules-suites")
     parser.add_argument("--only", nargs="+", choices=SUITES, default=[], metavar="NAME")
     parser.add_argument("--python", default=sys.executable, help="with pytest-joules and what the suites import")
+    parser.add_argument("--user", help="by whom each suite is compared")
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="processes beside that")
     given = parser.parse_args()
-    kept = [same(suite, given.python, given.suites) for suite in given.only or SUITES]
+    kept = [same(suite, given.python, given.suites, given.user, given.busy) for suite in given.only or SUITES]
     print(f"bars: {'met' if all(kept) else 'missed'} ({sum(kept)} of {len(kept)} suites)")
     return 0 if all(kept) else 1
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-#: Bytes that the environment comes to: where the stack begins depends on it.
-_SIZE = 32768
+#: Bytes that the environment comes to, since where the stack begins depends on it, and variables: a test may walk through them.
+_SIZE, _VARIABLES = 32768, 256
 _PADDING = "PYTEST_JOULES_PADDING"
 
 #: Settings that decide what runs: the order of sets, the code that the C library and BLAS choose, threads of theirs.
@@ -51,9 +51,10 @@ class World:
 
     def variables(self, given: Mapping[str, str]) -> dict[str, str]:
         """The environment of the process: pinned, in one order, brought to one size."""
-        kept = {name: value for name, value in given.items() if name not in _LEFT_OUT and name != _PADDING}
+        kept = {name: value for name, value in given.items() if name not in _LEFT_OUT and not name.startswith(_PADDING)}
         kept.update(_PINNED)
         found = dict(sorted((name, value) for name, value in kept.items() if value))
+        found |= {f"{_PADDING}_{number:03}": "x" for number in range(-(len(found) + 1) % _VARIABLES)}
         size = sum(len(f"{name}={value}".encode("utf-8", "surrogateescape")) + 1 for name, value in found.items())
         size += len(_PADDING) + 2
         return {**found, _PADDING: "x" * (-size % _SIZE)}

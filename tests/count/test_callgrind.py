@@ -122,7 +122,10 @@ def test_the_world_is_the_same_for_everybody():
     mine = World(Nothing()).variables({"PATH": "/bin", "HOME": "/root", "PYTHONHASHSEED": "7", "GLIBC_TUNABLES": "x=1"})
     theirs = World(Nothing()).variables({"HOME": "/home/somebody/else", "PATH": "/usr/local/bin:/bin", "CI": "true" * 500})
     assert size(mine) == size(theirs)
-    assert list(mine) == sorted(mine, key=lambda name: (name == "PYTEST_JOULES_PADDING", name))
+    assert len(mine) == len(theirs)
+    assert list(mine) == sorted(
+        mine, key=lambda name: (name.startswith("PYTEST_JOULES_PADDING"), name == "PYTEST_JOULES_PADDING", name)
+    )
     assert mine["PYTHONHASHSEED"] == theirs["PYTHONHASHSEED"] == "0"
     assert "GLIBC_TUNABLES" not in mine
 

@@ -187,9 +187,16 @@ def _instructions(data: Object) -> CountRecord | None:
         "spread": None if spread is None else checked.number(spread, "spread"),
         "doubts": checked.list_of(found, "doubts", str),
         "functions": {name: checked.whole(count, "functions") for name, count in functions.items()},
+        "ran": {key: _times(times) for key, times in checked.optional(found, "ran", dict, {}).items()},
         "budget": None,
         "comparison": None,
     }
+
+
+def _times(value: object) -> list[int]:
+    if not isinstance(value, list):
+        raise Bad(f"holds {checked.shown(value)}, which is no list of counts")
+    return [checked.whole(count, "ran") for count in value]
 
 
 def _tests(data: Object, functions: Sequence[tuple[str, str]]) -> dict[str, BaselineTest]:

@@ -24,11 +24,12 @@ _RUNS, _CALLS = 9, 200
 
 
 class Bound:
-    """Of one round after the other: whether recording it costs more than ``times`` what it takes without, or too many seconds.
-    ``free`` seconds it may always cost: nobody waits for them."""
+    """Of one round after the other: whether recording it costs more than ``times`` what it takes without, or too many seconds."""
 
     def __init__(self, times: float, free: float, clocks: Clocks = CLOCKS) -> None:
-        self._times, self._free = times, free
+        self._times = times
+        self.free = free
+        """Seconds that it may always cost: nobody waits for them."""
         self._clocks = clocks
         self._most = MOST
         self._passed = (0, 0)
@@ -57,7 +58,7 @@ class Bound:
     def left(self, spent: float) -> float:
         """The part of what recording may cost that is left when it has cost ``spent`` seconds; below 0 where that is too much."""
         cpu, wall = self._until_now()
-        may = min(self._most, max(self._free, self._times * (cpu / 1e9 - spent), WALL * wall / 1e9))
+        may = min(self._most, max(self.free, self._times * (cpu / 1e9 - spent), WALL * wall / 1e9))
         return 1 - spent / may if may > 0 else -1.0
 
 

@@ -22,6 +22,7 @@ def record_of(counter: str, counts: Counts, functions: Mapping[str, int]) -> Cou
         "spread": spread_of(settled),
         "doubts": counts["doubts"],
         "functions": dict(functions),
+        "ran": {},
         "budget": None,
         "comparison": None,
     }

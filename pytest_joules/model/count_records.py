@@ -33,7 +33,7 @@ class CountBudgetRecord(TypedDict):
 
 
 class CountRecord(TypedDict):
-    """Instructions of a test's body; made by :func:`pytest_joules.count.record.record_of`, but for the last two."""
+    """Instructions of a test's body; made by :func:`pytest_joules.count.record.record_of`, but for the last three."""
 
     counter: str
     """What counted: ``callgrind 3.19.0``, ``perf``."""
@@ -46,6 +46,9 @@ class CountRecord(TypedDict):
     """What of the test's work is no instruction of its own thread, such as threads, processes, waiting."""
     functions: dict[str, int]
     """Instructions that functions of the C level spent in themselves, the dearest."""
+    ran: dict[str, list[int]]
+    """How often functions of the project were called in one round, and each of their statements ran, by ``path::qualname``: those
+    that ran most; under :data:`~pytest_joules.model.OTHER`, calls of all others. Empty where that is not known."""
     budget: CountBudgetRecord | None
     """By session/counting."""
     comparison: CountComparisonRecord | None

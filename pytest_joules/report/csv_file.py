@@ -1,4 +1,4 @@
-"""Every sample as CSV: one row a sample, units in the column names, ready for a data frame."""
+"""Every sample as CSV: one row a sample or a counted round, units in the column names, ready for a data frame."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 def write(report: Report, path: str | os.PathLike[str]) -> None:
-    """Write one row a sample: joules, seconds and ticks per iteration, with where, when and how they were measured.
+    """Write one row a sample: joules, seconds and ticks per iteration, with where, when and how they were measured; and one a
+    round that was counted, which has instructions and no joules.
 
-    A test without samples has no row. An empty cell is an unavailable value. ``round`` counts from 1 within each test, over all
+    A test without either has no row. An empty cell is an unavailable value. ``round`` counts from 1 within each test, over all
     its blocks; ``block`` says which of them a sample is of. Domains that any test has get a column each. ``created`` is when the
     sample was measured: of a cached test that is another session, whose commit is not known here.
 
@@ -37,7 +38,7 @@ def _write(report: Report, file: TextIO) -> None:
         (
             *("nodeid", "outcome", "source", "provenance", "resolution", "block", "round", "iterations"),
             *("energy_j", "duration_s", "tsc_ticks", *(escaped(f"domain_{name}_j") for name in domains)),
-            *("machine_id", "cpu", "python", "commit", "created"),
+            *("machine_id", "cpu", "python", "commit", "created", "counter", "instructions"),
         )
     )
     for test in report.tests:
@@ -45,7 +46,12 @@ def _write(report: Report, file: TextIO) -> None:
         when = [None, test["cached"]] if test["cached"] is not None else [commit, report.created]
         for number, sample in enumerate(test["samples"], 1):
             values = [sample["energy"], sample["duration"], sample["tsc"], *map(sample["domains"].get, domains)]
-            rows.writerow(map(_cell, [*about, sample["block"], number, test["iterations"], *values, *machine, *when]))
+            rows.writerow(map(_cell, [*about, sample["block"], number, test["iterations"], *values, *machine, *when, None, None]))
+        if (counted := test["instructions"]) is None:
+            continue
+        for number, count in enumerate(counted["counts"], 1):
+            nothing = [None] * (3 + len(domains))
+            rows.writerow(map(_cell, [*about, None, number, 1, *nothing, *machine, *when, counted["counter"], count]))
 
 
 def _cell(value: object) -> object:

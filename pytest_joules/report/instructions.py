@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pytest_joules.model import CountComparisonRecord, CountRecord, Record, Report
 from pytest_joules.report import quantity
+from pytest_joules.report.quantity import median_of
 from pytest_joules.report.table import Column, table
 from pytest_joules.report.text import last_part, sentence, shorten_nodeid, whole
 
@@ -18,6 +19,8 @@ _PLACES, _FEW = 3, 8
 class _Test(NamedTuple):
     nodeid: str
     counted: CountRecord
+    measured: bool
+    """It has joules too."""
 
 
 def counted_only(report: Report) -> bool:
@@ -34,20 +37,26 @@ def lines(report: Report, width: int, rows: int | None = None, encoding: str = "
     if not tests:
         return []
     tests.sort(key=lambda test: (-test.counted["count"], test.nodeid))
-    shown = tests[:rows] if rows else tests
-    result = table(
-        [
-            Column("test", [test.nodeid for test in shown], shorten=shorten_nodeid, least=last_part),
-            Column("instructions", [quantity.instructions(test.counted["count"]) for test in shown], "right"),
-            Column("±", [_spread(test.counted) for test in shown], "right", drop=2),
-            Column("note", [", ".join(test.counted["doubts"]) for test in shown], drop=1),
-        ],
-        width,
-        encoding,
+    # Others stand in the table of joules.
+    alone = [test for test in tests if not test.measured]
+    shown = alone[:rows] if rows else alone
+    result = (
+        table(
+            [
+                Column("test", [test.nodeid for test in shown], shorten=shorten_nodeid, least=last_part),
+                Column("instructions", [quantity.instructions(test.counted["count"]) for test in shown], "right"),
+                Column("±", [_spread(test.counted) for test in shown], "right", drop=2),
+                Column("note", [", ".join(test.counted["doubts"]) for test in shown], drop=1),
+            ],
+            width,
+            encoding,
+        )
+        if shown
+        else []
     )
     said: list[str] = []
-    if len(shown) < len(tests):
-        said.append(f"… and {len(tests) - len(shown)} more, each less: --energy-top=0 shows all")
+    if len(shown) < len(alone):
+        said.append(f"… and {len(alone) - len(shown)} more, each less: --energy-top=0 shows all")
     said += _sentences(report, tests, rows)
     return result + [line for text in said for line in sentence(text, width, encoding)]
 
@@ -65,7 +74,11 @@ def headline(comparison: CountComparisonRecord) -> str:
 
 
 def _tests(report: Report) -> list[_Test]:
-    return [_Test(whole(record["nodeid"]), found) for record in report.tests if (found := record["instructions"]) is not None]
+    return [
+        _Test(whole(record["nodeid"]), found, median_of(record["energy"]) is not None)
+        for record in report.tests
+        if (found := record["instructions"]) is not None
+    ]
 
 
 def _spread(counted: CountRecord) -> str:

@@ -80,6 +80,10 @@ def _tests(records: Sequence[Record], width: int, encoding: str, baseline: str) 
         columns.insert(2, Column("net", [quantity.joules(record["net_energy"]) for record in records], "right", drop=6))
     words = Column("note", [", ".join(notes) for notes in noted], drop=4)
     letters = Column("note", ["".join(letter for letter, word, _ in _NOTES if word in notes) for notes in noted], drop=4)
+    counts = [record["instructions"] for record in records]
+    if any(counts):
+        shown = [quantity.instructions(counted["count"] if counted is not None else None) for counted in counts]
+        columns.append(Column("instructions", shown, "right", drop=3))
     if not occurring:
         return table(columns, width, encoding), []
     spelt = fits([*columns, words], width, encoding)

@@ -58,6 +58,7 @@ def start_alone(config: pytest.Config) -> None:
 
         other = reporting.other = baseline_side(config, settings, [], None)
     tracking = Tracking(config, settings)
+    tracking.recorder.bound.free = _RECORDING
     counting = Counting(config, settings, other, reporting, tracking.project)
     manager.register(Collected(config, settings, other), "joules-collected")
     manager.register(counting, "joules-counting")
@@ -76,6 +77,8 @@ def start_alone(config: pytest.Config) -> None:
 WORKERS = "instructions are not counted with -n: they are counted one test after another: leave -n out, or add -n0"
 
 
+#: Seconds that recording a test may always add to it: much less than what counting it takes, and it says what ran how often.
+_RECORDING = 0.1
 #: Seconds of tests that wait for their counts while others run, at most: nobody is to wait long for the first result.
 _WAIT = 0.5
 #: Options with which each test is reported before the next one begins.

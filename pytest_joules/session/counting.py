@@ -12,8 +12,8 @@ from pytest_joules.count.choose import choose
 from pytest_joules.count.counter import NoCounter
 from pytest_joules.count.identity import differences
 from pytest_joules.judge import instructions as judge
+from pytest_joules.judge.more_work import most_run, where
 from pytest_joules.model import Code, CountComparisonRecord, CountRecord, Record
-from pytest_joules.report.comparison import dotted
 from pytest_joules.rounds.net import net
 from pytest_joules.session.call_report import fail_counted, hold_to_count_budget
 from pytest_joules.session.counting_process import CountingProcess
@@ -51,6 +51,7 @@ class Counting:
         self.settings = settings
         self._other = other
         self._reporting = reporting
+        self._project = project
         self._texts = OnDisk(project.file)
         self._first: CountingProcess | None = None
         self._second: CountingProcess | None = None
@@ -137,6 +138,8 @@ class Counting:
             record["notes"].append(f"not counted: {counted}")
             return
         record["instructions"] = counted
+        if record["code"] is not None:
+            counted["ran"] = most_run(record["code"].get("counts", {}))
         own = item.stash[SETTINGS]
         if own.count_budget is not None:
             counted["budget"] = hold_to_count_budget(counted, own.count_budget)
@@ -186,8 +189,18 @@ class Counting:
             then=self._other.texts,
             present=self._texts,
         )
-        functions = judge.gone_up(before["functions"] if before is not None else {}, now["functions"])
-        return [*map(dotted, changed.get(nodeid, ())), *functions]
+        then = before["ran"] if before is not None else {}
+        return [
+            *where(then, now["ran"], changed.get(nodeid, ()), self._line),
+            *judge.gone_up(before["functions"] if before is not None else {}, now["functions"]),
+        ]
+
+    def _line(self, key: str, statement: int) -> int | None:
+        """Where a statement of a function is, by its number."""
+        path, _, name = key.partition("::")
+        file = self._project.file(path)
+        layout = file.statements.get(name) if file is not None else None
+        return layout.headers[statement][0] if layout is not None and statement < len(layout.headers) else None
 
     def settle(self, report: pytest.TestReport, record: Record) -> None:
         """Before a report is logged: what counts come to is its outcome too."""

@@ -107,6 +107,7 @@ _FACTS: Mapping[str, Form] = {
         "spread": _signed,
         "doubts": [text],
         "functions": {None: _many},
+        "ran": {None: [_many]},
         **dict.fromkeys(("budget", "comparison"), _nothing),
     },
     "budget": {"joules": _number, "verdict": text, "why": text_or_none},

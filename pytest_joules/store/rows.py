@@ -49,7 +49,7 @@ def row_of(record: Record, number: int) -> MeasurementRow:
     low, high = (energy["ci95"] if energy is not None else None) or (None, None)
     facts = {key: value for key, value in record.items() if key not in _NOT_FACTS and _says_something(value)}
     if (counted := record["instructions"]) is not None:
-        facts["instructions"] = {**counted, "budget": None, "comparison": None}
+        facts["instructions"] = {**counted, "ran": {}, "budget": None, "comparison": None}
     return {
         "nodeid": nodeid,
         "code": code,

@@ -1,5 +1,6 @@
 """Runs that count instructions. The counter is simulated: each test says what its body takes, so the truth is known."""
 
+import csv
 import json
 import os
 import re
@@ -157,6 +158,64 @@ def test_what_has_changed_is_named(inner):
     assert instructions(inner)["test_a"]["comparison"]["where"] == ["shop.total"]
     assert "1.50× in instructions since main; shop.total" in said(result)
     assert "where     shop.total" in result.stdout.str()
+
+
+def test_lines_that_run_more_often_are_named_with_their_counts(inner):
+    inner.file(
+        shop="""
+from simulated_count import work
+ITEMS = 4
+def price(item):
+    return item
+def total(items):
+    found = 0
+    for item in range(items):
+        found += price(item)
+    return found
+""",
+        test_a="""
+import shop
+from simulated_count import work
+def test_a():
+    shop.total(shop.ITEMS)
+    work(10_000 * shop.ITEMS)
+""",
+    )
+    count(inner, "--energy-save=main")
+    assert instructions(inner)["test_a"]["ran"]["shop.py::price"] == [4, 4]
+    text = (inner.path / "shop.py").read_text()
+    (inner.path / "shop.py").write_text(text.replace("ITEMS = 4", "ITEMS = 400"))
+    result = count(inner, "--energy-compare=main", ret=1)
+    line = 1 + text.splitlines().index("        found += price(item)")
+    found = instructions(inner)["test_a"]["comparison"]["where"]
+    assert found[0] == "shop.ITEMS"
+    assert set(found[1:3]) == {f"shop.total line {line - 1} ran 401 times, was 5", "shop.price was called 400 times, was 4"}
+    assert found[1] in said(result)
+
+
+def test_a_loop_in_a_function_that_changed_is_named_first(inner):
+    inner.file(
+        shop="from simulated_count import work\ndef total():\n    work(100_000)\ndef other(): work(5)\n",
+        test_a="import shop\ndef test_a():\n    shop.other()\n    shop.total()\n",
+    )
+    count(inner, "--energy-save=main")
+    text = (inner.path / "shop.py").read_text()
+    text = text.replace("    work(100_000)\n", "    for _ in range(300):\n        work(1000)\n").replace("work(5)", "work(6)")
+    (inner.path / "shop.py").write_text(text)
+    count(inner, "--energy-compare=main", ret=1)
+    line = 1 + (inner.path / "shop.py").read_text().splitlines().index("    for _ in range(300):")
+    assert instructions(inner)["test_a"]["comparison"]["where"][:2] == [
+        f"shop.total line {line} ran 301 times, no line of it more than once before",
+        "shop.other",
+    ]
+
+
+def test_every_round_that_was_counted_is_in_the_csv(counted):
+    count(counted, "--energy-csv=rounds.csv")
+    with (counted.path / "rounds.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["nodeid"] == "test_a.py::test_a"]
+    assert [row["instructions"] for row in rows] == [str(100_000 + ITSELF)] * 2
+    assert {(row["counter"], row["energy_j"]) for row in rows} == {("simulated 1.0", "")}
 
 
 def test_what_is_not_all_of_its_work_is_doubted(inner):

@@ -191,7 +191,7 @@ def test_csv_names_units_and_circumstances(tmp_path):
     header, first, second = (tmp_path / "r.csv").read_text("utf-8").splitlines()
     assert header == (
         "nodeid,outcome,source,provenance,resolution,block,round,iterations,energy_j,duration_s,tsc_ticks,"
-        "domain_package-0_j,domain_dram_j,machine_id,cpu,python,commit,created"
+        "domain_package-0_j,domain_dram_j,machine_id,cpu,python,commit,created,counter,instructions"
     )
     about = "tests/t.py::test_a,passed,rapl,measured,ok"
     assert first.startswith(f"{about},1,1,1,1.5,0.075,150000000.0,1.5,,0a1b,Some CPU,3.12.1,cccc")

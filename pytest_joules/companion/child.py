@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 import pytest
 
-from pytest_joules.companion.forks import in_forks
+from pytest_joules.companion.forks import Forks, split
 from pytest_joules.companion.messages import (
     PROTOCOL,
     Command,
@@ -153,6 +153,7 @@ class Stepper:
         """For what it writes."""
         self.cpu = ""
         """Of a process that counts: the CPU that it sees."""
+        self._counts = counts
         self._options = {**_QUIET, **_COUNTING} if counts else _QUIET
         self._commands = commands
         self._answers = answers
@@ -207,17 +208,23 @@ class Stepper:
             "cpu": self.cpu,
             "modules": self._news(),
         }
+        if self._counts:
+            split(lambda forks: self._talk(hello, forks), self._count_one)
+        else:
+            self._talk(hello, None)
+        return True
+
+    def _talk(self, hello: Hello, forks: Forks | None) -> None:
         self._say(hello)
         for command in self._orders():
             if command["do"] == "end":
                 break
             if command["do"] == "measure":
                 self._measure(command)
-            elif command["do"] == "count":
-                self._count(command)
+            elif command["do"] == "count" and forks is not None:
+                self._count(command, forks)
             elif command["do"] == "down":
                 self._tear_down(command)
-        return True
 
     def _bodies(self) -> dict[str, str]:
         """By node id, a hash of the test's own code and parameters: a test that was only renamed is known by it."""
@@ -271,19 +278,19 @@ class Stepper:
                 self._seconds[item.nodeid] = record["duration"]["median"] * record["iterations"]
         self._report(reports)
 
-    def _count(self, command: CountRounds) -> None:
-        """Count tests in forks of this process, which is as it was when they were collected."""
-
-        def run(number: int, place: int) -> bytes:
-            nodeid, seconds = command["tests"][number]
-            item = self._items[nodeid]
-            item.stash[SECONDS] = seconds
-            self._config.option.basetemp = str(self.temp / f"tmp{place}")
-            return json.dumps(_tally(self._run(item, None)), default=str).encode()
-
+    def _count(self, command: CountRounds, forks: Forks) -> None:
+        """Count tests, each in a fork: no other test has anything to do with its count."""
+        jobs = [json.dumps(test).encode() for test in command["tests"]]
         patience = [COUNTING_TIME + SLOWER * seconds for _, seconds in command["tests"]]
-        tallies = [answer or _DIED for answer in in_forks(run, patience, command["at_once"])]
-        self._write(b'{"tallies": [' + b",".join(tallies).replace(b"\n", b"") + b"]}")
+        tallies = [answer or _DIED for answer in forks.run(jobs, patience, command["at_once"])]
+        self._write(b'{"tallies": [' + b",".join(tallies) + b"]}")
+
+    def _count_one(self, job: bytes, place: int) -> bytes:
+        nodeid, seconds = json.loads(job)
+        item = self._items[nodeid]
+        item.stash[SECONDS] = seconds
+        self._config.option.basetemp = str(self.temp / f"tmp{place}")
+        return json.dumps(_tally(self._run(item, None)), default=str).encode()
 
     def _run(self, item: pytest.Item, following: pytest.Item | None) -> list[pytest.CollectReport | pytest.TestReport]:
         """Run a test as whatever plugin is there for it does; its reports."""

@@ -1,101 +1,117 @@
-"""Tests in forks of this process, some at a time: each begins where this process stands, whatever the others do."""
+"""Jobs in forks of a process that does nothing else: each begins where that one stands, whatever came before and whatever runs
+beside it.
+
+What a process has done shows in what its forks do: where their memory is, how the interpreter has specialised its code. So of the
+process that is to be forked another one is split off, which talks and waits; the first one only forks when it is told to.
+"""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
-#: What ends an answer: a process that the test has left may hold the pipe open.
+#: Jobs that run at a time, at most.
+MOST = 4
+#: What ends a job and an answer.
 _END = b"\n"
 #: Seconds after which it is looked whether a fork is still there.
 _LOOK = 1.0
 
 # A test may replace them.
-_write, _exit = os.write, os._exit
+_read, _write, _exit = os.read, os.write, os._exit
 
 
 @dataclass(slots=True)
 class _Fork:
     number: int
-    """Of what it runs."""
+    """Of its job."""
     place: int
     pid: int
-    pipe: int
     until: float
     """When it is given up, of the monotonic clock."""
     answer: bytearray = field(default_factory=bytearray)
 
-    def died(self) -> bool:
-        """Whether it has ended without an answer."""
-        return sys.platform != "win32" and os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    def there(self) -> bool:
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def end(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
 
-def in_forks(run: Callable[[int, int], bytes], patience: Sequence[float], at_once: int) -> list[bytes]:
-    """What ``run(number, place)`` answers in a fork, for each number.
+class Forks:
+    """The side that has jobs done."""
 
-    Args:
-        run: the answer, without a newline; ``place`` counts those that run at a time
-        patience: seconds that each may take; one that takes longer is ended
-        at_once: so many run at a time
+    def __init__(self, control: socket.socket, places: Sequence[socket.socket]) -> None:
+        self._control = control
+        self._places = places
 
-    Returns:
-        an answer each; an empty one of a fork that died or was ended.
-    """
-    answers = [b""] * len(patience)
-    places = list(range(at_once))
-    waiting = list(reversed(range(len(patience))))
-    forks: dict[int, _Fork] = {}
-    with _none_left(forks):
-        while waiting or forks:
-            while waiting and places:
-                number, place = waiting.pop(), places.pop(0)
-                fork = _start(run, number, place, patience[number])
-                forks[fork.pipe] = fork
-            ready, _, _ = select.select(list(forks), [], [], _LOOK)
-            for fork in list(forks.values()):
-                if fork.pipe in ready:
-                    heard = os.read(fork.pipe, 65536)
-                    fork.answer += heard
-                    over = not heard or fork.answer.endswith(_END)
-                else:
-                    over = time.monotonic() >= fork.until or fork.died()
-                if not over:
-                    continue
-                if fork.answer.endswith(_END):
-                    answers[fork.number] = bytes(fork.answer)
-                places.append(fork.place)
-                _end(forks.pop(fork.pipe))
-    return answers
+    def run(self, jobs: Sequence[bytes], patience: Sequence[float], at_once: int) -> list[bytes]:
+        """What each job is answered in a fork of its own; nothing where that died or was ended.
+
+        Args:
+            jobs: each without a newline
+            patience: seconds that each may take
+            at_once: so many run at a time, :data:`MOST` at most
+        """
+        answers = [b""] * len(jobs)
+        free = list(range(min(at_once, MOST)))
+        waiting = list(reversed(range(len(jobs))))
+        forks: dict[int, _Fork] = {}
+        with _none_left(forks):
+            while waiting or forks:
+                while waiting and free:
+                    number, place = waiting.pop(), free.pop(0)
+                    forks[place] = self._start(number, place, jobs[number], patience[number])
+                ready, _, _ = select.select([self._places[place] for place in forks], [], [], _LOOK)
+                for place, fork in list(forks.items()):
+                    if self._places[place] in ready:
+                        fork.answer += self._places[place].recv(65536)
+                        if not fork.answer.endswith(_END):
+                            continue
+                        answers[fork.number] = bytes(fork.answer.removesuffix(_END))
+                    elif fork.there() and time.monotonic() < fork.until:
+                        continue
+                    forks.pop(place).end()
+                    free.append(place)
+        return answers
+
+    def _start(self, number: int, place: int, job: bytes, patience: float) -> _Fork:
+        self._control.sendall(bytes((place,)))
+        said = b""
+        while not said.endswith(_END):
+            said += self._control.recv(32) or _gone()
+        channel = self._places[place]
+        with _not_blocking(channel):
+            while channel.recv(65536):
+                """What the last one in this place said too late."""
+        channel.sendall(job + _END)
+        return _Fork(number, place, int(said), time.monotonic() + patience)
 
 
-def _start(run: Callable[[int, int], bytes], number: int, place: int, patience: float) -> _Fork:
-    assert sys.platform != "win32"
-    told, tell = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(tell)
-        return _Fork(number, place, pid, told, time.monotonic() + patience)
+def _gone() -> bytes:
+    raise EOFError("the process that forks is gone")
+
+
+@contextmanager
+def _not_blocking(channel: socket.socket) -> Iterator[None]:
+    channel.setblocking(False)
     try:
-        answer = run(number, place) + _END
-        while answer:
-            answer = answer[_write(tell, answer) :]
-        # It is ended from outside: its own end would write down all that was counted.
-        signal.pause()
+        with suppress(BlockingIOError):
+            yield
     finally:
-        _exit(1)
-
-
-def _end(fork: _Fork) -> None:
-    os.close(fork.pipe)
-    with suppress(OSError):
-        os.kill(fork.pid, signal.SIGKILL)
-    os.waitpid(fork.pid, 0)
+        channel.setblocking(True)
 
 
 @contextmanager
@@ -104,4 +120,54 @@ def _none_left(forks: dict[int, _Fork]) -> Iterator[None]:
         yield
     finally:
         for fork in forks.values():
-            _end(fork)
+            fork.end()
+
+
+def split(talk: Callable[[Forks], None], run: Callable[[bytes, int], bytes]) -> None:
+    """Have ``talk`` run in a process of its own, which may have jobs done in forks of this one: each by ``run``, which is given
+    the job and which of those it is that run at a time. Returns when ``talk`` has."""
+    if sys.platform == "win32":
+        return
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(1 + MOST)]
+        for pair in pairs:
+            for end in pair:
+                stack.enter_context(end)
+        (order, control), *places = pairs
+        # Nobody waits for the forks.
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        if not os.fork():
+            try:
+                signal.signal(signal.SIGCHLD, before)
+                order.close()
+                talk(Forks(control, [mine for _, mine in places]))
+            finally:
+                _exit(0)
+        for end in (control, *(mine for _, mine in places)):
+            end.close()
+        orders, channels = order.fileno(), [theirs.fileno() for theirs, _ in places]
+        while place := _read(orders, 1):
+            if pid := os.fork():
+                _write(orders, b"%d\n" % pid)
+                continue
+            try:
+                signal.signal(signal.SIGCHLD, before)
+                os.close(orders)
+                _answer(channels[place[0]], place[0], run)
+            finally:
+                _exit(1)
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _answer(channel: int, place: int, run: Callable[[bytes, int], bytes]) -> None:
+    job = b""
+    while not job.endswith(_END):
+        if not (more := _read(channel, 65536)):
+            return
+        job += more
+    answer = run(job, place) + _END
+    while answer:
+        answer = answer[_write(channel, answer) :]
+    if sys.platform != "win32":
+        # It is ended from outside: its own end would write down all that was counted.
+        signal.pause()

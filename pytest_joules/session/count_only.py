@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from pytest_joules.companion.forks import MOST
 from pytest_joules.files import scratch
 from pytest_joules.measure.recorded_rounds import RecordedOnce
 from pytest_joules.model import Record, empty_record
@@ -23,7 +24,7 @@ from pytest_joules.session import reporters
 from pytest_joules.session.body import Body
 from pytest_joules.session.call_report import count_properties, send
 from pytest_joules.session.collected import Collected, settings_of
-from pytest_joules.session.counting import MOST_AT_ONCE, Counting, Waiting
+from pytest_joules.session.counting import Counting, Waiting
 from pytest_joules.session.executed import unknown
 from pytest_joules.session.stopping import Stopping
 from pytest_joules.session.tracking import Tracking
@@ -221,4 +222,4 @@ def _at_once(config: pytest.Config) -> int:
     option = config.option
     if logs_live(config) or getattr(option, "capture", "") == "no" or any(getattr(option, name, None) for name in _ONE_BY_ONE):
         return 1
-    return min(MOST_AT_ONCE, len(os.sched_getaffinity(0))) if sys.platform == "linux" else 1
+    return min(MOST, len(os.sched_getaffinity(0))) if sys.platform == "linux" else 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from pytest_joules.code.inventory import OnDisk
+from pytest_joules.companion.forks import MOST
 from pytest_joules.count.choose import choose
 from pytest_joules.count.counter import NoCounter
 from pytest_joules.count.identity import differences
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from pytest_joules.judge.comparing import OtherSide
     from pytest_joules.session.reporting import Reporting
     from pytest_joules.session.tracking import Tracking
-
-
-#: Tests that are counted at a time.
-MOST_AT_ONCE = 4
 
 
 class Waiting(NamedTuple):
@@ -60,7 +57,7 @@ class Counting:
         self._differs: Sequence[str] | None = None
         """What else decides counts and is not as in the baseline, once that is known."""
         self._executed: dict[str, Mapping[str, str]] = {}
-        self._at_once = MOST_AT_ONCE
+        self._at_once = MOST
 
     # The session
 

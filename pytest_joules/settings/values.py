@@ -214,7 +214,9 @@ def choice(*allowed: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         value = "off" if str(value).lower() in NO[1:] else value  # TOML's false
         if value not in allowed:
-            raise SettingError(f"{value!r}: choose from {', '.join(allowed)}")
+            tests = Path(str(value).partition("::")[0]).exists()
+            hint = "; tests to run are named before this option" if tests else ""
+            raise SettingError(f"{value!r}: choose from {', '.join(allowed)}{hint}")
         return str(value)
 
     return parse

@@ -187,6 +187,7 @@ def _instructions(data: Object) -> CountRecord | None:
         "spread": None if spread is None else checked.number(spread, "spread"),
         "doubts": checked.list_of(found, "doubts", str),
         "functions": {name: checked.whole(count, "functions") for name, count in functions.items()},
+        "misses": None if (misses := found.get("misses")) is None else checked.whole(misses, "misses"),
         "ran": {key: _times(times) for key, times in checked.optional(found, "ran", dict, {}).items()},
         "budget": None,
         "comparison": None,

@@ -50,6 +50,9 @@ class CompanionError(Exception):
 class World(Protocol):
     """How a process is to be run where nothing may depend on the machine."""
 
+    prelude: str
+    """Python that is run first."""
+
     def command(self, folder: Path) -> list[str]:
         """What stands before the command; ``folder``: for what it writes."""
 
@@ -98,8 +101,9 @@ class Process:
             self._temp = scratch.folder("companion")
             with (self._temp / "output.txt").open("wb") as output:
                 before = self._world.command(self._temp) if self._world is not None else []
+                program = self._world.prelude + _PROGRAM if self._world is not None else _PROGRAM
                 self._process = subprocess.Popen(
-                    [*before, sys.executable, *_flags(), "-c", _PROGRAM],
+                    [*before, sys.executable, *_flags(), "-c", program],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=output,

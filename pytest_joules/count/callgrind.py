@@ -14,6 +14,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_joules.count.counter import Count, NoCounter
 
@@ -162,11 +163,23 @@ _NEVER = 2**63
 _SUMMARY = re.compile(rb"^summary: (\d+)$", re.MULTILINE)
 #: A line of costs: where (absolute, relative or as before), and how many instructions.
 _COST = re.compile(r"(?:[+-]?\d+|\*) (\d+)$")
+#: Looks attributes up: what it calls, it does for those that are not in its cache.
+_LOOKUP = "_PyType_Lookup"
 _NAMED = re.compile(r"(c?)fn=\((\d+)\)(?: (.*))?$")
 
 
-def functions_of(path: str | Path) -> dict[str, int]:
-    """The C functions that spent most instructions in themselves, the dearest first.
+class Account(NamedTuple):
+    """Where instructions went."""
+
+    functions: dict[str, int]
+    """What C functions spent in themselves, the dearest first."""
+    misses: int | None
+    """What the interpreter spent on attributes that were not in its cache (``_PyType_Lookup`` and what it calls);
+    ``None`` where the interpreter's functions have no names."""
+
+
+def account_of(path: str | Path) -> Account:
+    """Read a file that callgrind wrote.
 
     The format is that of Valgrind's manual ("Callgrind Format Specification"). A line of costs that follows ``calls=`` is of
     what was called. Functions that ran when the counting began have a little more than their own, from before.
@@ -176,20 +189,26 @@ def functions_of(path: str | Path) -> dict[str, int]:
     """
     names: dict[str, str] = {}
     functions: dict[str, int] = {}
-    current, inclusive = "", False
+    current, called, inclusive = "", "", False
+    misses = 0
     with open(path, errors="replace") as lines:  # noqa: PTH123 - a text, or a path
         for line in lines:
             if (named := _NAMED.match(line)) is not None:
                 if named[3]:
                     # One that calls itself is counted by the depth, as name'2.
                     names[named[2]] = named[3].strip().partition("'")[0]
-                if not named[1]:
+                if named[1]:
+                    called = names.get(named[2], "?")
+                else:
                     current = names.get(named[2], "?")
             elif line.startswith("calls="):
                 inclusive = True
             elif (cost := _COST.match(line)) is not None:
                 if not inclusive:
                     functions[current] = functions.get(current, 0) + int(cost[1])
+                elif current.startswith(_LOOKUP) and not called.startswith(_LOOKUP):
+                    misses += int(cost[1])
                 inclusive = False
     dearest = sorted(functions, key=lambda name: (-functions[name], name))[:_KEPT]
-    return {name: functions[name] for name in dearest}
+    known = any(name.startswith(_LOOKUP) for name in functions)
+    return Account({name: functions[name] for name in dearest}, misses if known else None)

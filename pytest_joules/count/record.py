@@ -12,8 +12,8 @@ from pytest_joules.model import CountRecord
 SCATTERED, SLACK = 0.005, 2000
 
 
-def record_of(counter: str, counts: Counts, functions: Mapping[str, int]) -> CountRecord:
-    """The record of a test; ``functions``: of the C level, what its account says."""
+def record_of(counter: str, counts: Counts, functions: Mapping[str, int], misses: int | None = None) -> CountRecord:
+    """The record of a test; ``functions`` of the C level and ``misses`` as its account has them."""
     settled = counts["counts"][-counts["settled"] :]
     return {
         "counter": counter,
@@ -22,6 +22,7 @@ def record_of(counter: str, counts: Counts, functions: Mapping[str, int]) -> Cou
         "spread": spread_of(settled),
         "doubts": counts["doubts"],
         "functions": dict(functions),
+        "misses": misses,
         "ran": {},
         "budget": None,
         "comparison": None,

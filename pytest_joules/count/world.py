@@ -44,10 +44,13 @@ class Kind(Protocol):
 
 
 class World:
-    """How the process is run."""
+    """How the process is run. Where things are in memory decides some instructions (which names share a place in the cache of
+    attributes that the interpreter has, say): processes of another ``layout``, a whole number, have them elsewhere."""
 
-    def __init__(self, counter: Kind) -> None:
+    def __init__(self, counter: Kind, layout: int = 0) -> None:
         self.command = counter.command
+        #: Objects of all small sizes, before anything is imported.
+        self.prelude = f"layout = [bytes(size) for size in range(1, 480, 16) for _ in range({7 * layout})]\n"
 
     def variables(self, given: Mapping[str, str]) -> dict[str, str]:
         """The environment of the process: pinned, in one order, brought to one size."""

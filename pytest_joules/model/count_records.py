@@ -46,6 +46,9 @@ class CountRecord(TypedDict):
     """What of the test's work is no instruction of its own thread, such as threads, processes, waiting."""
     functions: dict[str, int]
     """Instructions that functions of the C level spent in themselves, the dearest."""
+    misses: int | None
+    """What of the count went into attributes that were not in the interpreter's cache, by chance of where names are in memory;
+    ``None`` where that is not known."""
     ran: dict[str, list[int]]
     """How often functions of the project were called in one round, and each of their statements ran, by ``path::qualname``: those
     that ran most; under :data:`~pytest_joules.model.OTHER`, calls of all others. Empty where that is not known."""

@@ -83,7 +83,7 @@ class Counting:
             self._why = str(error)
             return
         self._first = CountingProcess(self.config, "the process that counts", counter)
-        self._second = CountingProcess(self.config, "the second process that counts", counter)
+        self._second = CountingProcess(self.config, "the second process that counts", counter, layout=1)
         self._first.launch()
 
     def _ready(self) -> CountingProcess | None:

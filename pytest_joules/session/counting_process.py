@@ -22,12 +22,12 @@ from pytest_joules.rounds.net import net
 class CountingProcess:
     """A companion under a counter."""
 
-    def __init__(self, config: pytest.Config, label: str, counter: Kind) -> None:
+    def __init__(self, config: pytest.Config, label: str, counter: Kind, layout: int = 0) -> None:
         self.why = ""
         """Why it does not count (any more)."""
         self._config = config
         self._name = counter.name
-        self._companion = Companion(config, label=label, world=World(counter))
+        self._companion = Companion(config, label=label, world=World(counter, layout))
         self._waiting = False
 
     def launch(self) -> None:
@@ -84,12 +84,12 @@ class CountingProcess:
         counts = tally["counts"]
         if counts is None or tally["outcome"] != "passed":
             return _why_not(tally)
-        functions: dict[str, int] = {}
+        account = callgrind.Account({}, None)
         if counts["account"]:
             with net([]):  # a verdict can do without
-                functions = callgrind.functions_of(counts["account"])
+                account = callgrind.account_of(counts["account"])
                 Path(counts["account"]).unlink()
-        return record_of(self._name, counts, functions)
+        return record_of(self._name, counts, account.functions, account.misses)
 
 
 def _why_not(tally: Tally) -> str:

@@ -107,6 +107,7 @@ _FACTS: Mapping[str, Form] = {
         "spread": _signed,
         "doubts": [text],
         "functions": {None: _many},
+        "misses": _signed,
         "ran": {None: [_many]},
         **dict.fromkeys(("budget", "comparison"), _nothing),
     },

@@ -69,7 +69,7 @@ def test_what_a_dump_says(tmp_path, outside_valgrind):
     requests = callgrind.Requests(tmp_path, 7)
     count = requests.read()
     assert count.instructions == 1100
-    assert callgrind.functions_of(count.account) == {"_PyEval_EvalFrameDefault": 600, "list_sort": 200}
+    assert callgrind.account_of(count.account) == ({"_PyEval_EvalFrameDefault": 600, "list_sort": 200}, None)
     requests.forget(count)
     assert list(tmp_path.iterdir()) == []
 
@@ -142,6 +142,15 @@ def test_empty(): pass
 def test_loop(): sum(i * i for i in range(2000))
 def test_json(): json.loads(json.dumps({str(i): i for i in range(100)}))
 """
+
+
+def test_what_the_cache_of_attributes_missed(tmp_path):
+    (tmp_path / "counts").write_text(
+        "summary: 900\n\nfn=(1) _PyEval_EvalFrameDefault\n1 500\ncfn=(2) _PyType_LookupRef\ncalls=9 0\n* 400\n\n"
+        "fn=(2)\n1 100\ncfn=(3) find_name_in_mro\ncalls=2 0\n* 250\ncfn=(2)\ncalls=1 0\n* 70\n"
+        "cfn=(4) assign_version_tag\ncalls=1 0\n* 50\n\nfn=(3)\n1 250\n\nfn=(4)\n1 50\n"
+    )
+    assert callgrind.account_of(tmp_path / "counts").misses == 300
 
 
 @valgrind

@@ -10,9 +10,9 @@ from pytest_joules.judge import instructions as judge
 SIZES = st.integers(400_000, 10**10)
 
 
-def record(*counts, doubts=()):
+def record(*counts, doubts=(), misses=None):
     said = {"counts": list(counts), "settled": min(2, len(counts)), "doubts": list(doubts), "account": ""}
-    return record_of("simulated 1.0", said, {})
+    return record_of("simulated 1.0", said, {}, misses)
 
 
 def verdict(before, now, **more):
@@ -41,6 +41,19 @@ def test_chance_is_no_change(size, chances):
     # By as much in either direction: half as many is a change by two.
     change = max(found["ratio"], 1 / found["ratio"]) - 1
     assert found["verdict"] not in ("regressed", "improved") or change > 1.49 * noise
+
+
+@given(SIZES, st.integers(0, 10**5), st.integers(0, 10**5), st.sampled_from([1, 1.02]))
+def test_what_the_cache_of_attributes_missed_is_no_change(size, then, now, factor):
+    """By chance of where names are in memory; a change beside it is found as it is."""
+    before, count = size + then, round(size * factor) + now
+    found = judge.compare(record(before, misses=then), record(count, misses=now), baseline="main", threshold=0.01)
+    assert found["verdict"] == ("ok" if factor == 1 else "regressed")
+    assert found["ratio"] == pytest.approx(factor, rel=1e-5)
+
+
+def test_where_it_is_not_known_on_both_sides_nothing_is_taken_off():
+    assert verdict(record(10**6), record(1_050_000, misses=50_000)) == "regressed"
 
 
 @given(st.integers(100, 10**6), st.lists(st.integers(-SLACK, SLACK), min_size=1, max_size=4))

@@ -184,6 +184,7 @@ def _instructions(data: Object) -> CountRecord | None:
         "counter": checked.words(found, "counter") or "",
         "count": checked.whole(found.get("count"), "count"),
         "counts": [checked.whole(count, "counts") for count in checked.optional(found, "counts", list, [])],
+        "warm": checked.whole(found.get("warm", 1), "warm"),
         "spread": None if spread is None else checked.number(spread, "spread"),
         "doubts": checked.list_of(found, "doubts", str),
         "functions": {name: checked.whole(count, "functions") for name, count in functions.items()},

@@ -28,6 +28,7 @@ from pytest_joules.companion.messages import (
     PROTOCOL,
     Command,
     CountRounds,
+    CountTest,
     Hello,
     Measure,
     MeasuringSettings,
@@ -64,9 +65,9 @@ _QUIET: dict[str, object] = {
 #: Of a process that counts: it measures nothing, and no clock of others ends a test that runs a hundred times as slowly.
 _COUNTING: dict[str, object] = {"energy": False, "energy_disable": True, "timeout": 0, "session_timeout": 0}
 
-#: The plugin that counts, and how long a plain run of its test took, seconds.
+#: The plugin that counts, and what it is told of a test.
 COUNTING = "pytest_joules.session.counted"
-SECONDS = pytest.StashKey[float]()
+TEST = pytest.StashKey[CountTest]()
 
 #: Seconds that counting a test may take, and how many more for each of its own: it is run some times, 100 to 200 × as slowly.
 COUNTING_TIME, SLOWER = 120.0, 1000.0
@@ -281,14 +282,14 @@ class Stepper:
     def _count(self, command: CountRounds, forks: Forks) -> None:
         """Count tests, each in a fork: no other test has anything to do with its count."""
         jobs = [json.dumps(test).encode() for test in command["tests"]]
-        patience = [COUNTING_TIME + SLOWER * seconds for _, seconds in command["tests"]]
+        patience = [COUNTING_TIME + SLOWER * test["seconds"] for test in command["tests"]]
         tallies = [answer or _DIED for answer in forks.run(jobs, patience, command["at_once"])]
         self._write(b'{"tallies": [' + b",".join(tallies) + b"]}")
 
     def _count_one(self, job: bytes, place: int) -> bytes:
-        nodeid, seconds = json.loads(job)
-        item = self._items[nodeid]
-        item.stash[SECONDS] = seconds
+        test: CountTest = json.loads(job)
+        item = self._items[test["nodeid"]]
+        item.stash[TEST] = test
         self._config.option.basetemp = str(self.temp / f"tmp{place}")
         return json.dumps(_tally(self._run(item, None)), default=str).encode()
 

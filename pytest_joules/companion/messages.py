@@ -59,12 +59,21 @@ class Measure(TypedDict):
     """The processor to begin on."""
 
 
+class CountTest(TypedDict):
+    """A test that is to be counted."""
+
+    nodeid: str
+    seconds: float
+    """That a plain run of it took."""
+    warm: int | None
+    """Rounds that are not counted, which go before; ``None``: as many as it takes."""
+
+
 class CountRounds(TypedDict):
     """Count the instructions of tests, each in a fork: no other test has anything to do with its count."""
 
     do: Literal["count"]
-    tests: list[tuple[str, float]]
-    """Their node ids, and the seconds that a plain run of each took."""
+    tests: list[CountTest]
     at_once: int
     """So many run at a time."""
 

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_joules.companion import child
 from pytest_joules.companion.invocation import Invocation
-from pytest_joules.companion.messages import PROTOCOL, Hello, Reports, SerialisedReport, Tallies, Tally
+from pytest_joules.companion.messages import PROTOCOL, CountTest, Hello, Reports, SerialisedReport, Tallies, Tally
 from pytest_joules.companion.process import CompanionError, Process, World
 from pytest_joules.model import Record
 from pytest_joules.settings.options import read_settings
@@ -195,17 +195,15 @@ class Companion(Process):
             records[-1]["code"] = codes[-1]
         return BlockResult(records[-1] if records else None, reports, _outcome(reports))
 
-    def count(self, tests: Sequence[tuple[str, float]], at_once: int) -> list[Tally]:
+    def count(self, tests: Sequence[CountTest], at_once: int) -> list[Tally]:
         """Count the instructions of tests that it has collected, ``at_once`` at a time.
-
-        ``tests``: their node ids, and the seconds that a plain run of each took.
 
         Raises:
             CompanionError: it died or did not answer.
         """
         self.say({"do": "count", "tests": list(tests), "at_once": at_once})
-        patience = sum(child.COUNTING_TIME + child.SLOWER * seconds for _, seconds in tests)
-        answer: Tallies = self.hear(_PATIENCE + patience, f"while it counted {', '.join(nodeid for nodeid, _ in tests)}")
+        patience = sum(child.COUNTING_TIME + child.SLOWER * test["seconds"] for test in tests)
+        answer: Tallies = self.hear(_PATIENCE + patience, f"while it counted {', '.join(test['nodeid'] for test in tests)}")
         return answer["tallies"]
 
     def tear_down(self, nodeid: str, following: str | None = None) -> list[SerialisedReport]:

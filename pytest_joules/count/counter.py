@@ -28,6 +28,8 @@ class Counts(TypedDict):
 
     counts: list[int]
     """Instructions of each counted round."""
+    warm: int
+    """Rounds before those, which were not counted."""
     settled: int
     """The last so many of them stand for the test: the least is its count. What others have more are rare events, such as memory
     taken from the system or a table that grows."""

@@ -19,6 +19,7 @@ def record_of(counter: str, counts: Counts, functions: Mapping[str, int], misses
         "counter": counter,
         "count": min(settled),
         "counts": counts["counts"],
+        "warm": counts["warm"],
         "spread": spread_of(settled),
         "doubts": counts["doubts"],
         "functions": dict(functions),

@@ -16,10 +16,8 @@ from pytest_joules.model import Phase
 
 #: Two counts in a row that differ by no more than this are the test's, relative, or by so many instructions.
 _ALIKE, _FEW = 1e-3, 1000
-#: Where no two do, the last so many stand for it.
-_LAST = 3
-#: Counted rounds of one test, at most; :data:`_LAST` where it is switched.
-_MOST = 4
+#: Counted rounds of one test, at most: where no two agree, all stand for it.
+_MOST = 3
 #: Rounds before any is counted, where a plain one takes no more seconds. CPython 3.11 begins to specialise the code of a function
 #: after 8 calls, later versions after two.
 _WARM = {0.02: 8} if sys.version_info[:2] == (3, 11) else {0.05: 2}
@@ -114,18 +112,23 @@ class _Unmeasured:
         """See ``Course``."""
 
 
+def warm_rounds(seconds: float) -> int:
+    """Uncounted rounds for a test of which a plain run took so long. After another number of them its count is not quite the
+    same, and seconds differ from run to run: one that is compared has as many as it had then."""
+    return next((rounds for most, rounds in _WARM.items() if seconds <= most), _WARM_LONG)
+
+
 class WarmRounds(_Unmeasured):
     """Goes with the rounds of a test that nothing counts: they fill its caches, and let the interpreter settle on how it runs the
     test's code. The first one shows what the test does besides."""
 
-    def __init__(self, seconds: float, *, around_runtest: bool) -> None:
-        """``seconds``: what a plain run of it took."""
+    def __init__(self, rounds: int, *, around_runtest: bool) -> None:
         super().__init__(around_runtest=around_runtest)
         self.doubts: list[str] = []
         """What of the test's work is no instruction of its own thread."""
         self.passed = False
         """The first round did."""
-        self._left = next((rounds for most, rounds in _WARM.items() if seconds <= most), _WARM_LONG)
+        self._left = rounds
         self._before: _State | None = None
         self._starts = _Starts()
         self._looked = False
@@ -166,18 +169,18 @@ class CountedRounds(_Unmeasured):
     """Goes with the rounds of a test that are counted, until two in a row agree."""
 
     def __init__(
-        self, counter: Counter, seconds: float, doubts: Sequence[str], *, repeatable: bool, around_runtest: bool
+        self, counter: Counter, seconds: float, warm: int, doubts: Sequence[str], *, repeatable: bool, around_runtest: bool
     ) -> None:
-        """``seconds``: what a plain run of it took; ``doubts``: what its first rounds showed."""
+        """``seconds``: what a plain run of it took; ``warm`` rounds went before, which showed ``doubts``."""
         super().__init__(around_runtest=around_runtest)
         self.counts: list[Count] = []
         """Of each counted round."""
         self.broken: Exception | None = None
         """What went wrong with counting: nothing more is."""
         self._counter = counter
+        self._warm = warm
         self._doubts = list(doubts)
         self._repeatable = repeatable
-        self._most = _MOST if seconds <= SWITCHED else _LAST
         self._entered = self._ended = False
         # Threads that began while nothing was counted would not be.
         self._switching = counter.slow and seconds > SWITCHED and THREADS not in doubts
@@ -218,7 +221,7 @@ class CountedRounds(_Unmeasured):
             self.broken = error
             return False
         counts = [count.instructions for count in self.counts]
-        return self._repeatable and len(counts) < self._most and counts[-1] <= _PLENTY and not _agree(counts)
+        return self._repeatable and len(counts) < _MOST and counts[-1] <= _PLENTY and not _agree(counts)
 
     def cut_off(self) -> None:
         """See ``Course``: the body of a repeat did not come to its end, and what was counted of it is none."""
@@ -235,12 +238,12 @@ class CountedRounds(_Unmeasured):
         if not self.counts:
             return None
         counts = [count.instructions for count in self.counts]
-        settled = 2 if _agree(counts) else min(_LAST, len(counts))
+        settled = 2 if _agree(counts) else len(counts)
         chosen = min(self.counts[-settled:])
         for count in self.counts:
             if count is not chosen:
                 self._counter.forget(count)
-        return {"counts": counts, "settled": settled, "doubts": self._doubts, "account": chosen.account}
+        return {"counts": counts, "warm": self._warm, "settled": settled, "doubts": self._doubts, "account": chosen.account}
 
 
 def _agree(counts: Sequence[int]) -> bool:

@@ -40,6 +40,8 @@ class CountRecord(TypedDict):
     count: int
     counts: list[int]
     """Of each counted round, in turn."""
+    warm: int
+    """Rounds before those, which were not counted."""
     spread: float | None
     """What the last of them differ by, relative; ``None``: it was counted once."""
     doubts: list[str]

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_joules.code.inventory import OnDisk
 from pytest_joules.companion.forks import MOST
+from pytest_joules.companion.messages import CountTest
 from pytest_joules.count.choose import choose
 from pytest_joules.count.counter import NoCounter
 from pytest_joules.count.identity import differences
@@ -119,7 +120,7 @@ class Counting:
         process = self._ready()
         if process is None or not tests:
             return
-        asked = [(test.item.nodeid, test.seconds) for test in tests]
+        asked = [self._asked(test) for test in tests]
         counts = process.count(asked, min(at_once, self._at_once))
         for number, test in enumerate(tests):
             if isinstance(counts[number], str) and len(tests) > 1 and not process.why:
@@ -129,8 +130,13 @@ class Counting:
                     self._at_once = 1
             self._take(test, counts[number])
 
+    def _asked(self, test: Waiting) -> CountTest:
+        before = self._other.tests.get(test.item.nodeid) if self._other is not None else None
+        known = before.instructions if before is not None else None
+        return {"nodeid": test.item.nodeid, "seconds": test.seconds, "warm": known["warm"] if known is not None else None}
+
     def _take(self, test: Waiting, counted: CountRecord | str) -> None:
-        item, seconds, record = test
+        item, _, record = test
         if isinstance(counted, str):
             record["notes"].append(f"not counted: {counted}")
             return
@@ -142,7 +148,7 @@ class Counting:
             counted["budget"] = hold_to_count_budget(counted, own.count_budget)
         comparison = self._compared(item.nodeid, counted)
         if comparison is not None and comparison["verdict"] == "regressed" and not self.settings.update:
-            comparison = self._confirmed(item.nodeid, seconds, comparison)
+            comparison = self._confirmed(test, comparison)
             if comparison["verdict"] == "regressed":
                 comparison["where"] = self._where(item.nodeid, record, counted)
         counted["comparison"] = comparison
@@ -159,15 +165,15 @@ class Counting:
             differs=self._differs or (),
         )
 
-    def _confirmed(self, nodeid: str, seconds: float, comparison: CountComparisonRecord) -> CountComparisonRecord:
+    def _confirmed(self, test: Waiting, comparison: CountComparisonRecord) -> CountComparisonRecord:
         """A test that looks dearer is counted in a second process before anybody is told."""
         assert self._second is not None
         if not self._second.running:
             self._second.launch()
-        (again,) = self._second.count([(nodeid, seconds)])
+        (again,) = self._second.count([self._asked(test)])
         if isinstance(again, str):
             return judge.not_confirmed(comparison, f"a second process could not count it: {again}")
-        second = self._compared(nodeid, again)
+        second = self._compared(test.item.nodeid, again)
         if second is None or second["verdict"] != "regressed":
             return judge.otherwise(comparison, again["count"])
         return {**min(comparison, second, key=lambda one: one["now"] or 0), "processes": 2}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_joules.companion.messages import Tally
+from pytest_joules.companion.messages import CountTest, Tally
 from pytest_joules.companion.parent import Companion
 from pytest_joules.companion.process import CompanionError
 from pytest_joules.count import callgrind
@@ -62,23 +62,19 @@ class CountingProcess:
         """What decides its counts."""
         return identity(self._name, self._companion.cpu, self._config.rootpath)
 
-    def count(self, tests: Sequence[tuple[str, float]], at_once: int = 1) -> list[CountRecord | str]:
-        """What was counted of each test, or why nothing was.
-
-        Args:
-            tests: node ids, and the seconds that a plain run of each took
-            at_once: so many are counted at a time
-        """
+    def count(self, tests: Sequence[CountTest], at_once: int = 1) -> list[CountRecord | str]:
+        """What was counted of each test, or why nothing was; ``at_once`` are counted at a time."""
         if not self.ready():
             return [self.why for _ in tests]
-        found = [test for test in tests if test[0] in self._companion]
+        found = [test for test in tests if test["nodeid"] in self._companion]
         try:
-            tallies = dict(zip((nodeid for nodeid, _ in found), self._companion.count(found, at_once), strict=True))
+            tallies = dict(zip((test["nodeid"] for test in found), self._companion.count(found, at_once), strict=True))
         except CompanionError as error:
             if not self._companion.running:
                 self.why = str(error)
             return [error.short for _ in tests]
-        return [self._read(tallies[nodeid]) if nodeid in tallies else self._companion.missing(nodeid) for nodeid, _ in tests]
+        nodeids = [test["nodeid"] for test in tests]
+        return [self._read(tallies[nodeid]) if nodeid in tallies else self._companion.missing(nodeid) for nodeid in nodeids]
 
     def _read(self, tally: Tally) -> CountRecord | str:
         counts = tally["counts"]

@@ -104,6 +104,7 @@ _FACTS: Mapping[str, Form] = {
         "counter": text,
         "count": _many,
         "counts": [_many],
+        "warm": _many,
         "spread": _signed,
         "doubts": [text],
         "functions": {None: _many},

@@ -139,6 +139,32 @@ def test_what_fails_is_asked_for(saved, args, ret):
     assert verdicts(saved)["test_b"] == ("regressed" if "none" in args[0] else "ok")
 
 
+def test_a_test_is_counted_in_the_rounds_in_which_it_was(inner):
+    """A slower machine, or a busy one: the plain run takes longer, and what is counted is the same."""
+    inner.file(
+        test_a="""
+import time
+from simulated_count import counting, work
+calls = 0
+def test_a():
+    global calls
+    calls += 1
+    work(100_000 * calls)
+    if not counting(): time.sleep(float(os.environ.get("SLOW", "0")))
+"""
+    )
+    count(inner, "--energy-save=main")
+    before = instructions(inner)["test_a"]
+    os.environ["SLOW"] = "0.2"
+    try:
+        count(inner, "--energy-compare=main")
+        assert instructions(inner)["test_a"]["counts"] == before["counts"]
+        count(inner)
+        assert instructions(inner)["test_a"]["warm"] < before["warm"]
+    finally:
+        del os.environ["SLOW"]
+
+
 def test_a_few_instructions_are_nothing(saved):
     """A path of another length, a collision in a dict."""
     costs(c=30.9)

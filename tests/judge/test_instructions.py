@@ -11,7 +11,7 @@ SIZES = st.integers(400_000, 10**10)
 
 
 def record(*counts, doubts=(), misses=None):
-    said = {"counts": list(counts), "settled": min(2, len(counts)), "doubts": list(doubts), "account": ""}
+    said = {"counts": list(counts), "warm": 2, "settled": min(2, len(counts)), "doubts": list(doubts), "account": ""}
     return record_of("simulated 1.0", said, {}, misses)
 
 

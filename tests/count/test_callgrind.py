@@ -130,6 +130,19 @@ def test_the_world_is_the_same_for_everybody():
     assert "GLIBC_TUNABLES" not in mine
 
 
+def test_another_layout_has_other_objects_before_all_others():
+    class Nothing:
+        def command(self, folder):
+            return []
+
+    held = []
+    for layout in (0, 1):
+        names = {}
+        exec(World(Nothing(), layout).prelude, names)
+        held.append(len(names["layout"]))
+    assert held[0] == 0 < held[1]
+
+
 def test_room_is_bounded():
     held = heap.make_room()
     assert sum(map(sys.getsizeof, held)) < 2**20

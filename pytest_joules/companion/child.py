@@ -69,8 +69,6 @@ _COUNTING: dict[str, object] = {"energy": False, "energy_disable": True, "timeou
 COUNTING = "pytest_joules.session.counted"
 TEST = pytest.StashKey[CountTest]()
 
-#: Seconds that counting a test may take, and how many more for each of its own: it is run some times, 100 to 200 × as slowly.
-COUNTING_TIME, SLOWER = 120.0, 1000.0
 _DIED = json.dumps(Tally(outcome="", counts=None, why="")).encode()
 
 #: Seconds from which on a round's body does not notice that caches are cold when it begins.
@@ -282,8 +280,7 @@ class Stepper:
     def _count(self, command: CountRounds, forks: Forks) -> None:
         """Count tests, each in a fork: no other test has anything to do with its count."""
         jobs = [json.dumps(test).encode() for test in command["tests"]]
-        patience = [COUNTING_TIME + SLOWER * test["seconds"] for test in command["tests"]]
-        tallies = [answer or _DIED for answer in forks.run(jobs, patience, command["at_once"])]
+        tallies = [answer or _DIED for answer in forks.run(jobs, command["seconds"], command["at_once"])]
         self._write(b'{"tallies": [' + b",".join(tallies) + b"]}")
 
     def _count_one(self, job: bytes, place: int) -> bytes:

@@ -60,13 +60,13 @@ class Measure(TypedDict):
 
 
 class CountTest(TypedDict):
-    """A test that is to be counted."""
+    """A test that is to be counted, and how: nothing in it differs from run to run."""
 
     nodeid: str
-    seconds: float
-    """That a plain run of it took."""
-    warm: int | None
-    """Rounds that are not counted, which go before; ``None``: as many as it takes."""
+    warm: int
+    """Rounds that are not counted, which go before."""
+    switched: bool
+    """It is long: it pays to count its body alone."""
 
 
 class CountRounds(TypedDict):
@@ -74,6 +74,8 @@ class CountRounds(TypedDict):
 
     do: Literal["count"]
     tests: list[CountTest]
+    seconds: list[float]
+    """That each may take."""
     at_once: int
     """So many run at a time."""
 

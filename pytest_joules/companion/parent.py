@@ -20,6 +20,8 @@ from pytest_joules.settings.options import read_settings
 
 #: Seconds that the collection of tests may take.
 _COLLECTING = 600.0
+#: Seconds that counting a test may take, and how many more for each of its own: it is run some times, 100 to 200 × as slowly.
+COUNTING_TIME, _SLOWER = 120.0, 1000.0
 #: Seconds that it has for its answer when all that it waits for is over.
 _PATIENCE = 30.0
 
@@ -195,15 +197,17 @@ class Companion(Process):
             records[-1]["code"] = codes[-1]
         return BlockResult(records[-1] if records else None, reports, _outcome(reports))
 
-    def count(self, tests: Sequence[CountTest], at_once: int) -> list[Tally]:
+    def count(self, tests: Sequence[CountTest], seconds: Sequence[float], at_once: int) -> list[Tally]:
         """Count the instructions of tests that it has collected, ``at_once`` at a time.
+
+        ``seconds``: that a plain run of each took.
 
         Raises:
             CompanionError: it died or did not answer.
         """
-        self.say({"do": "count", "tests": list(tests), "at_once": at_once})
-        patience = sum(child.COUNTING_TIME + child.SLOWER * test["seconds"] for test in tests)
-        answer: Tallies = self.hear(_PATIENCE + patience, f"while it counted {', '.join(test['nodeid'] for test in tests)}")
+        may = [COUNTING_TIME + _SLOWER * each for each in seconds]
+        self.say({"do": "count", "tests": list(tests), "seconds": may, "at_once": at_once})
+        answer: Tallies = self.hear(_PATIENCE + sum(may), f"while it counted {', '.join(test['nodeid'] for test in tests)}")
         return answer["tallies"]
 
     def tear_down(self, nodeid: str, following: str | None = None) -> list[SerialisedReport]:

@@ -27,7 +27,7 @@ _WARM_LONG = 1
 _PLENTY = 50_000_000
 #: Seconds of a plain round from which on counting is switched off around the body: a switch costs some 0.2 s, since all code is
 #: translated anew.
-SWITCHED = 0.02
+_SWITCHED = 0.02
 #: A doubt that decides how a test is counted.
 THREADS = "runs threads"
 #: Of the body's time, that it may wait for something.
@@ -118,6 +118,11 @@ def warm_rounds(seconds: float) -> int:
     return next((rounds for most, rounds in _WARM.items() if seconds <= most), _WARM_LONG)
 
 
+def is_switched(seconds: float) -> bool:
+    """Whether counting such a test begins with its body and ends with it."""
+    return seconds > _SWITCHED
+
+
 class WarmRounds(_Unmeasured):
     """Goes with the rounds of a test that nothing counts: they fill its caches, and let the interpreter settle on how it runs the
     test's code. The first one shows what the test does besides."""
@@ -169,9 +174,9 @@ class CountedRounds(_Unmeasured):
     """Goes with the rounds of a test that are counted, until two in a row agree."""
 
     def __init__(
-        self, counter: Counter, seconds: float, warm: int, doubts: Sequence[str], *, repeatable: bool, around_runtest: bool
+        self, counter: Counter, warm: int, doubts: Sequence[str], *, switched: bool, repeatable: bool, around_runtest: bool
     ) -> None:
-        """``seconds``: what a plain run of it took; ``warm`` rounds went before, which showed ``doubts``."""
+        """``warm`` rounds went before, which showed ``doubts``; ``switched``: the body alone is counted."""
         super().__init__(around_runtest=around_runtest)
         self.counts: list[Count] = []
         """Of each counted round."""
@@ -183,7 +188,7 @@ class CountedRounds(_Unmeasured):
         self._repeatable = repeatable
         self._entered = self._ended = False
         # Threads that began while nothing was counted would not be.
-        self._switching = counter.slow and seconds > SWITCHED and THREADS not in doubts
+        self._switching = counter.slow and switched and THREADS not in doubts
         counter.switch(on=not self._switching)
 
     def begin(self, phase: Phase) -> None:

@@ -44,6 +44,9 @@ def compare(
     noise = max(ratios) - min(ratios) if ratios and not alike else 0.0
     doubts = [*dict.fromkeys((*now["doubts"], *(before["doubts"] if before is not None else ())))]
     scatters = noise > SCATTERED
+    if scatters and before is not None:
+        # Chance decides each round.
+        noise = max(noise, now["spread"] or 0.0, before["spread"] or 0.0)
     held = max(threshold, _TIMES * noise, _DWARFS if doubts else 0.0)
     verdict, why = _verdict(ratio, alike, held, [*doubts, *(["its counts scatter"] if scatters else [])], differs)
     return {

@@ -15,7 +15,7 @@ from pytest_joules.companion import child
 from pytest_joules.companion.messages import CountTest
 from pytest_joules.count import callgrind, heap, perf, sample
 from pytest_joules.count.counter import Counter, NoCounter
-from pytest_joules.count.rounds import SWITCHED, CountedRounds, WarmRounds, warm_rounds
+from pytest_joules.count.rounds import CountedRounds, WarmRounds
 from pytest_joules.rounds import body, running
 from pytest_joules.rounds.net import described, net
 from pytest_joules.rounds.plan import Plan
@@ -56,7 +56,7 @@ class CountsTests:
             with net([]):  # without, it is only slower
                 for item in pytest.Module.from_parent(session, path=Path(sample.__file__)).collect():
                     if isinstance(item, pytest.Item):
-                        item.stash[child.TEST] = CountTest(nodeid=item.nodeid, seconds=0.0, warm=None)
+                        item.stash[child.TEST] = CountTest(nodeid=item.nodeid, warm=2, switched=False)
                         self.pytest_runtest_protocol(item)
 
     def _counter(self) -> Counter:
@@ -70,18 +70,24 @@ class CountsTests:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
         plan, test = plan_of(item, recorded=False), item.stash[child.TEST]
-        seconds = test["seconds"]
-        rounds = (test["warm"] or warm_rounds(seconds)) if plan.repeat else 0
+        rounds = test["warm"] if plan.repeat else 0
         around_runtest = body.body_hook(item) == "runtest"
         counter = self._counter()
-        counter.switch(on=seconds <= SWITCHED)
+        counter.switch(on=not test["switched"])
         warm = WarmRounds(rounds, around_runtest=around_runtest)
         if rounds:
             # Wider fixtures stay up: the same test follows.
             self._run(item, copy(item), warm, plan, lambda report, rounds: None)
             if not warm.passed:
                 return True
-        course = CountedRounds(counter, seconds, rounds, warm.doubts, repeatable=plan.repeat, around_runtest=around_runtest)
+        course = CountedRounds(
+            counter,
+            rounds,
+            warm.doubts,
+            switched=test["switched"],
+            repeatable=plan.repeat,
+            around_runtest=around_runtest,
+        )
 
         def tell(report: pytest.TestReport, rounds: running.Rounds) -> None:
             if report.passed and (counts := course.counted()) is not None:

@@ -9,7 +9,6 @@ import pytest
 
 from pytest_joules.code.inventory import OnDisk
 from pytest_joules.companion.forks import MOST
-from pytest_joules.companion.messages import CountTest
 from pytest_joules.count.choose import choose
 from pytest_joules.count.counter import NoCounter
 from pytest_joules.count.identity import differences
@@ -18,7 +17,7 @@ from pytest_joules.judge.more_work import most_run, where
 from pytest_joules.model import Code, CountComparisonRecord, CountRecord, Record
 from pytest_joules.rounds.net import net
 from pytest_joules.session.call_report import fail_counted, hold_to_count_budget
-from pytest_joules.session.counting_process import CountingProcess
+from pytest_joules.session.counting_process import CountingProcess, Wanted
 from pytest_joules.settings.markers import SETTINGS
 from pytest_joules.settings.options import Settings
 
@@ -130,10 +129,10 @@ class Counting:
                     self._at_once = 1
             self._take(test, counts[number])
 
-    def _asked(self, test: Waiting) -> CountTest:
+    def _asked(self, test: Waiting) -> Wanted:
         before = self._other.tests.get(test.item.nodeid) if self._other is not None else None
         known = before.instructions if before is not None else None
-        return {"nodeid": test.item.nodeid, "seconds": test.seconds, "warm": known["warm"] if known is not None else None}
+        return Wanted(test.item.nodeid, test.seconds, known["warm"] if known is not None else 0)
 
     def _take(self, test: Waiting, counted: CountRecord | str) -> None:
         item, _, record = test

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -14,9 +15,20 @@ from pytest_joules.count import callgrind
 from pytest_joules.count.choose import Kind
 from pytest_joules.count.identity import identity
 from pytest_joules.count.record import record_of
+from pytest_joules.count.rounds import is_switched, warm_rounds
 from pytest_joules.count.world import World
 from pytest_joules.model import CountingRecord, CountRecord
 from pytest_joules.rounds.net import net
+
+
+class Wanted(NamedTuple):
+    """A test that is to be counted."""
+
+    nodeid: str
+    seconds: float
+    """That a plain run of it took."""
+    warm: int
+    """The rounds that went before when it was counted then; 0: it was not."""
 
 
 class CountingProcess:
@@ -62,18 +74,23 @@ class CountingProcess:
         """What decides its counts."""
         return identity(self._name, self._companion.cpu, self._config.rootpath)
 
-    def count(self, tests: Sequence[CountTest], at_once: int = 1) -> list[CountRecord | str]:
+    def count(self, tests: Sequence[Wanted], at_once: int = 1) -> list[CountRecord | str]:
         """What was counted of each test, or why nothing was; ``at_once`` are counted at a time."""
         if not self.ready():
             return [self.why for _ in tests]
-        found = [test for test in tests if test["nodeid"] in self._companion]
+        nodeids = [test.nodeid for test in tests]
+        found = [test for test in tests if test.nodeid in self._companion]
+        asked = [
+            CountTest(nodeid=test.nodeid, warm=test.warm or warm_rounds(test.seconds), switched=is_switched(test.seconds))
+            for test in found
+        ]
         try:
-            tallies = dict(zip((test["nodeid"] for test in found), self._companion.count(found, at_once), strict=True))
+            answers = self._companion.count(asked, [test.seconds for test in found], at_once)
         except CompanionError as error:
             if not self._companion.running:
                 self.why = str(error)
             return [error.short for _ in tests]
-        nodeids = [test["nodeid"] for test in tests]
+        tallies = {test.nodeid: answer for test, answer in zip(found, answers, strict=True)}
         return [self._read(tallies[nodeid]) if nodeid in tallies else self._companion.missing(nodeid) for nodeid in nodeids]
 
     def _read(self, tally: Tally) -> CountRecord | str:

@@ -8,7 +8,7 @@ import os
 
 import own_counters
 
-from pytest_joules.companion import child
+from pytest_joules.companion import parent
 from pytest_joules.count import callgrind, perf
 from pytest_joules.count.counter import Count, NoCounter
 
@@ -67,7 +67,7 @@ def _find():
 
 def pytest_configure():
     own_counters.replace(os, "sched_getaffinity", lambda pid: set(range(int(os.environ.get("CPUS", "2")))))
-    own_counters.replace(child, "COUNTING_TIME", float(os.environ.get("PATIENCE", child.COUNTING_TIME)))
+    own_counters.replace(parent, "COUNTING_TIME", float(os.environ.get("PATIENCE", parent.COUNTING_TIME)))
     own_counters.replace(callgrind, "find", _find)
     own_counters.replace(callgrind, "running", lambda: False)
     own_counters.replace(perf, "find", _find)

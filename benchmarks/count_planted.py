@@ -264,7 +264,7 @@ def judged(suite: Suite, one: Drawn, record: dict[str, Any]) -> Result:
     said = record.get("comparison") or {"verdict": "absent", "ratio": None, "where": [], "why": ""}
     module = f"{suite.package}/{one.plant.file}".removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     first = said["where"][0].split()[0] if said["where"] else ""  # what stands behind it is how often it ran
-    found, named = said["verdict"] == "regressed", first == f"{module}.{one.plant.name}"
+    found, named = said["verdict"] == "regressed", first == f"{module}.{one.plant.name.replace('.<locals>', '')}"
     ratio = (said["ratio"] or 1) - 1
     print(
         f"{suite.name:15}{one.plant.name[:34]:35}{one.before / 1e3:9.0f} k{one.plant.calls:7}{100 * one.true:+8.2f} %"

@@ -52,7 +52,8 @@ def told(what: str, seconds: float, bar: float, more: str = "") -> bool:
 
 
 def short(folder: Path, python: str) -> bool:
-    tests = [f"def test_{n}(tmp_path):\n    n = {n}\n    {BODIES[n % len(BODIES)]}\n" for n in range(200)]
+    bodies = [(n, BODIES[n % len(BODIES)]) for n in range(200)]
+    tests = [f"def test_{n}({'tmp_path' * ('tmp_path' in body)}):\n    n = {n}\n    {body}\n" for n, body in bodies]
     (folder / "test_short.py").write_text(HEAD + "".join(tests))
     plain = run(folder, python, "-p", "no:joules")
     return told(

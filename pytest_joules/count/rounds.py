@@ -113,7 +113,7 @@ class _Unmeasured:
 
 
 def warm_rounds(seconds: float) -> int:
-    """Uncounted rounds for a test of which a plain run took so long. After another number of them its count is not quite the
+    """Uncounted rounds for a test whose body took so long in a plain run. After another number of them its count is not quite the
     same, and seconds differ from run to run: one that is compared has as many as it had then."""
     return next((rounds for most, rounds in _WARM.items() if seconds <= most), _WARM_LONG)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from pytest_joules.clock import CLOCKS
 from pytest_joules.model import Phase
 
 #: Where so many rounds are measured, one more goes first: it counts what runs when caches are warm.
@@ -85,7 +86,9 @@ class RecordedOnce:
         """The body is what ``pytest_runtest_call`` surrounds; else, closer, what ``pytest_pyfunc_call`` does."""
         self.notes: list[str] = []
         self._rounds = RecordedRounds(recording, MOST_SECONDS / OF_TIME, None)
-        self.enter, self.leave = self._rounds.enter, self._rounds.leave
+        self.seconds = 0.0
+        """That the body took, recorded."""
+        self._begun = 0
 
     def begin(self, phase: Phase) -> None:
         """See ``Course`` of ``rounds/running.py``."""
@@ -96,6 +99,16 @@ class RecordedOnce:
         """See ``Course``."""
         if phase == "teardown":
             self._rounds.end()
+
+    def enter(self) -> None:
+        """The body begins."""
+        self._rounds.enter()
+        self._begun = CLOCKS.wall()
+
+    def leave(self) -> None:
+        """The body has ended."""
+        self.seconds = (CLOCKS.wall() - self._begun) / 1e9
+        self._rounds.leave()
 
     def another(self) -> bool:
         """See ``Course``."""

@@ -92,9 +92,17 @@ class _Ran:
 
     item: pytest.Item
     rounds: running.Rounds
+    course: RecordedOnce
     record: Record
     call: pytest.TestReport | None
     """Where it is to be counted."""
+
+    @property
+    def counts(self) -> bool:
+        return self.call is not None and self.rounds.reports.passed
+
+    def waiting(self) -> Waiting:
+        return Waiting(self.item, self.rounds.seconds, self.course.seconds, self.record)
 
 
 class RunsOnce:
@@ -182,15 +190,14 @@ class RunsOnce:
             with net(troubles(self.config)):
                 self._tracking.end()
             limits.over()
-            self._ran.append(_Ran(item, rounds, record, held[0] if held else None))
+            self._ran.append(_Ran(item, rounds, course, record, held[0] if held else None))
 
     def _report(self, *, counted: bool = True) -> None:
         """Have the tests that have run counted, and report them."""
         ran, self._ran = self._ran, []
         if counted:
             with net(troubles(self.config), "counted"):
-                waiting = [Waiting(test.item, test.rounds.seconds, test.record) for test in ran if _counts(test)]
-                self._counting.count(waiting, self._at_once)
+                self._counting.count([test.waiting() for test in ran if test.counts], self._at_once)
         for test in ran:
             if self._at_once > 1:
                 _log(test.item, "start")
@@ -207,10 +214,6 @@ class RunsOnce:
             record["code"] = self._tracking.code(item, plan)
         record["code"] = record["code"] or unknown(notes[0])
         record["notes"] += notes
-
-
-def _counts(test: _Ran) -> bool:
-    return test.call is not None and test.rounds.reports.passed
 
 
 def _log(item: pytest.Item, what: Literal["start", "finish"]) -> None:

@@ -33,7 +33,9 @@ class Waiting(NamedTuple):
 
     item: pytest.Item
     seconds: float
-    """That it took here."""
+    """That it took here, with setup and teardown."""
+    body: float
+    """That its body did."""
     record: Record
 
 
@@ -132,10 +134,10 @@ class Counting:
     def _asked(self, test: Waiting) -> Wanted:
         before = self._other.tests.get(test.item.nodeid) if self._other is not None else None
         known = before.instructions if before is not None else None
-        return Wanted(test.item.nodeid, test.seconds, known["warm"] if known is not None else 0)
+        return Wanted(test.item.nodeid, test.seconds, test.body, known["warm"] if known is not None else 0)
 
     def _take(self, test: Waiting, counted: CountRecord | str) -> None:
-        item, _, record = test
+        item, record = test.item, test.record
         if isinstance(counted, str):
             record["notes"].append(f"not counted: {counted}")
             return

@@ -26,7 +26,9 @@ class Wanted(NamedTuple):
 
     nodeid: str
     seconds: float
-    """That a plain run of it took."""
+    """That a plain run of it took, with setup and teardown."""
+    body: float
+    """That its body did."""
     warm: int
     """The rounds that went before when it was counted then; 0: it was not."""
 
@@ -81,7 +83,7 @@ class CountingProcess:
         nodeids = [test.nodeid for test in tests]
         found = [test for test in tests if test.nodeid in self._companion]
         asked = [
-            CountTest(nodeid=test.nodeid, warm=test.warm or warm_rounds(test.seconds), switched=is_switched(test.seconds))
+            CountTest(nodeid=test.nodeid, warm=test.warm or warm_rounds(test.body), switched=is_switched(test.body))
             for test in found
         ]
         try:

@@ -88,7 +88,9 @@ class MeasuredTest:
                 from pytest_joules.session.counting import Waiting
 
                 Limits(self._item).over()
-                self._counting.count([Waiting(self._item, self._rounds.seconds, record)])
+                seconds, duration = self._rounds.seconds, record["duration"]
+                body = duration["median"] * record["iterations"] if duration is not None else seconds
+                self._counting.count([Waiting(self._item, seconds, body, record)])
         self._rounds.reports.add_properties(count_properties(record["instructions"]))
         if self.held is None:
             with net(record["notes"], "counted"):

@@ -165,6 +165,23 @@ def test_a():
         del os.environ["SLOW"]
 
 
+def test_what_a_fixture_takes_is_not_the_bodys(inner):
+    inner.file(
+        test_a="""
+import time
+from simulated_count import counting, work
+@pytest.fixture
+def slow():
+    if not counting(): time.sleep(0.3)
+def test_slow(slow): work(1000)
+def test_quick(): work(1000)
+"""
+    )
+    count(inner)
+    found = instructions(inner)
+    assert found["test_slow"]["warm"] == found["test_quick"]["warm"]
+
+
 def test_a_few_instructions_are_nothing(saved):
     """A path of another length, a collision in a dict."""
     costs(c=30.9)

@@ -34,6 +34,8 @@ class _Fork:
     """Of its job."""
     place: int
     pid: int
+    mark: bytes
+    """Of its job, and of the answer to it; of one length."""
     until: float
     """When it is given up, of the monotonic clock."""
     answer: bytearray = field(default_factory=bytearray)
@@ -56,6 +58,7 @@ class Forks:
     def __init__(self, control: socket.socket, places: Sequence[socket.socket]) -> None:
         self._control = control
         self._places = places
+        self._begun = 0
 
     def run(self, jobs: Sequence[bytes], patience: Sequence[float], at_once: int) -> list[bytes]:
         """What each job is answered in a fork of its own; nothing where that died or was ended.
@@ -80,7 +83,9 @@ class Forks:
                         fork.answer += self._places[place].recv(65536)
                         if not fork.answer.endswith(_END):
                             continue
-                        answers[fork.number] = bytes(fork.answer.removesuffix(_END))
+                        mark, _, answer = bytes(fork.answer.removesuffix(_END)).partition(b" ")
+                        if mark == fork.mark:  # else it had read the job of one that died before it did
+                            answers[fork.number] = answer
                     elif fork.there() and time.monotonic() < fork.until:
                         continue
                     forks.pop(place).end()
@@ -96,8 +101,10 @@ class Forks:
         with _not_blocking(channel):
             while channel.recv(65536):
                 """What the last one in this place said too late."""
-        channel.sendall(job + _END)
-        return _Fork(number, place, int(said), time.monotonic() + patience)
+        self._begun += 1
+        mark = b"%09d" % self._begun
+        channel.sendall(mark + b" " + job + _END)
+        return _Fork(number, place, int(said), mark, time.monotonic() + patience)
 
 
 def _gone() -> bytes:
@@ -165,7 +172,8 @@ def _answer(channel: int, place: int, run: Callable[[bytes, int], bytes]) -> Non
         if not (more := _read(channel, 65536)):
             return
         job += more
-    answer = run(job, place) + _END
+    mark, _, text = job.partition(b" ")
+    answer = mark + b" " + run(text, place) + _END
     while answer:
         answer = answer[_write(channel, answer) :]
     if sys.platform != "win32":

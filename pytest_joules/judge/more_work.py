@@ -48,7 +48,7 @@ def _said(key: str, before: Ran, now: Ran, line: Callable[[str, int], int | None
     name = dotted(key.removeprefix(f"{INSTALLED}/"))
     then, times = before.get(key, ()), now[key]
     # Of less than is kept it is not known.
-    known = key in before or len(before) < KEPT
+    known = key in before or len(before.keys() - {OTHER}) < KEPT
     statements, earlier = times[1:], then[1:]
     if changed or len(earlier) != len(statements):
         number = max(range(len(statements)), key=statements.__getitem__, default=0)

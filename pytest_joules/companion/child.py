@@ -40,6 +40,7 @@ from pytest_joules.companion.messages import (
 from pytest_joules.rounds.leftovers import Leftovers
 from pytest_joules.rounds.plan import plan
 from pytest_joules.rounds.teardown import tear_down
+from pytest_joules.rounds.temporary import keep_temporary_files_in
 from pytest_joules.settings.options import Settings
 
 #: The name under which a process that steps has its stepper.
@@ -287,7 +288,7 @@ class Stepper:
         test: CountTest = json.loads(job)
         item = self._items[test["nodeid"]]
         item.stash[TEST] = test
-        self._config.option.basetemp = str(self.temp / f"tmp{place}")
+        keep_temporary_files_in(self.temp / f"tmp{place}", self._config)
         return json.dumps(_tally(self._run(item, None)), default=str).encode()
 
     def _run(self, item: pytest.Item, following: pytest.Item | None) -> list[pytest.CollectReport | pytest.TestReport]:

@@ -52,11 +52,12 @@ def test_each_has_its_own_temporary_folder(counted):
     counted.file(
         test_a=MEETING
         + """
-def test_a(tmp_path): (tmp_path / "x").touch(); meet("a", "b"); assert (tmp_path / "x").exists()
-def test_b(tmp_path): (tmp_path / "x").touch(); meet("b", "a"); assert (tmp_path / "x").exists()
+def test_a(tmp_path): Path("in_a").write_text(str(tmp_path.parent)); meet("a", "b"); assert tmp_path.exists()
+def test_b(tmp_path): Path("in_b").write_text(str(tmp_path.parent)); meet("b", "a"); assert tmp_path.exists()
 """
     )
     count(counted)
+    assert (counted.path / "in_a").read_text() != (counted.path / "in_b").read_text()
     assert whether_counted(counted) == {"test_a": True, "test_b": True}
 
 

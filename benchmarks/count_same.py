@@ -2,7 +2,7 @@
 
     python benchmarks/count_same.py [--suites DIR] [--only NAME ...] [--python PYTHON] [--user NAME] [--busy N]
 
-Each suite is counted and saved, then compared from another folder, with another home, more variables, another hash seed and other
+Each suite is counted and saved, then compared from another copy, with another home, more variables, another hash seed and other
 choices of the C library, by another ``--user`` (where this one may do that), beside ``--busy`` processes. Nothing has changed, so
 every ``regressed`` or ``improved`` is false. Bars: none ``regressed``, at most 5 % ``cannot tell``; the seconds of the plain run
 and of the counted one stand beside that.
@@ -63,11 +63,13 @@ def same(suite: str, python: str, home: Path, user: str | None, processes: int) 
     name, version, _, _ = SUITES[suite]
     with tempfile.TemporaryDirectory() as temporary:
         here, there = Path(temporary, suite), Path(temporary, "a folder of another name", "and depth", suite)
-        shutil.copytree(fetch(name, version, home), here)
+        fetched = fetch(name, version, home)
+        for copy in (here, there):
+            shutil.copytree(fetched, copy, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", ".joules"))
         plain = run(suite, here, python, None, "-p", "no:joules")
         saved, compared = Path(temporary, "saved.json"), Path(temporary, "compared.json")
         seconds = run(suite, here, python, saved, "--energy-count", "--energy-save=main")
-        shutil.copytree(here, there)
+        shutil.copytree(here / ".joules", there / ".joules")
         if user is not None:
             for path in (Path(temporary), *Path(temporary).rglob("*")):
                 shutil.chown(path, user)

@@ -172,6 +172,7 @@ def _counting(data: Object) -> CountingRecord | None:
     return {
         "facts": {name: checked.words(facts, name) or "" for name in facts},
         "packages": {name: checked.words(packages, name) or "" for name in packages},
+        "folder": checked.optional(found, "folder", int),
     }
 
 

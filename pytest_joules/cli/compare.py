@@ -162,13 +162,20 @@ def _counted(nodeid: str, before: Baseline, now: Baseline) -> CountRecord | None
     counted = now.tests[nodeid].instructions
     if counted is None or nodeid not in before.tests:
         return counted
-    from pytest_joules.count.identity import differences
+    from pytest_joules.count.identity import differences, elsewhere
     from pytest_joules.judge import instructions as judge
 
     known = before.counting is not None and now.counting is not None
     differs = differences(before.counting, now.counting) if before.counting is not None and now.counting is not None else []
     then = before.tests[nodeid].instructions if known else None
-    found = judge.compare(then, counted, baseline=before.name, threshold=COUNT_THRESHOLD, differs=differs)
+    found = judge.compare(
+        then,
+        counted,
+        baseline=before.name,
+        threshold=COUNT_THRESHOLD,
+        differs=differs,
+        elsewhere=elsewhere(before.counting, now.counting),
+    )
     if found["verdict"] == "regressed" and then is not None:
         found["where"] = judge.gone_up(then["functions"], counted["functions"])
     return {**counted, "comparison": found}

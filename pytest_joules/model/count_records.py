@@ -66,3 +66,5 @@ class CountingRecord(TypedDict):
     facts: dict[str, str]
     packages: dict[str, str]
     """Versions of what is installed, by name."""
+    folder: int | None
+    """Bytes of the path of the project's folder; ``None``: not known."""

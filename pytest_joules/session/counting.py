@@ -11,7 +11,7 @@ from pytest_joules.code.inventory import OnDisk
 from pytest_joules.companion.forks import MOST
 from pytest_joules.count.choose import choose
 from pytest_joules.count.counter import NoCounter
-from pytest_joules.count.identity import differences
+from pytest_joules.count.identity import differences, elsewhere
 from pytest_joules.judge import instructions as judge
 from pytest_joules.judge.more_work import most_run, where
 from pytest_joules.model import Code, CountComparisonRecord, CountRecord, Record
@@ -164,6 +164,7 @@ class Counting:
             baseline=self._other.name,
             threshold=self.settings.count_threshold,
             differs=self._differs or (),
+            elsewhere=elsewhere(self._other.counting, self._reporting.report.session["counting"]),
         )
 
     def _confirmed(self, test: Waiting, comparison: CountComparisonRecord) -> CountComparisonRecord:

@@ -56,6 +56,20 @@ def test_where_it_is_not_known_on_both_sides_nothing_is_taken_off():
     assert verdict(record(10**6), record(1_050_000, misses=50_000)) == "regressed"
 
 
+@pytest.mark.parametrize(
+    ("now", "here", "elsewhere"),
+    [
+        (1_000_000, "ok", "ok"),
+        (1_015_000, "regressed", "cannot tell"),
+        (985_000, "improved", "cannot tell"),
+        (1_025_000, "regressed", "regressed"),
+    ],
+)
+def test_what_a_path_of_another_length_can_take_is_no_change(now, here, elsewhere):
+    assert verdict(record(10**6), record(now)) == here
+    assert verdict(record(10**6), record(now), elsewhere=True) == elsewhere
+
+
 @given(st.integers(100, 10**6), st.lists(st.integers(-SLACK, SLACK), min_size=1, max_size=4))
 def test_a_few_instructions_say_nothing(size, differences):
     counts = [max(1, size + SLACK) for _ in differences]

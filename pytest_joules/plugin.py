@@ -21,6 +21,12 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "top": ("N", "rows of the table (default 20; 0: all)"),
     "json": ("FILE", "write the report as JSON"),
     "csv": ("FILE", "write the samples as CSV"),
+    "html": ("FILE", "write the report as a page that needs no other file"),
+    "markdown": ("FILE", "write what changed as Markdown, for a pull request"),
+    "ci": (
+        "auto|github|gitlab|off",
+        "step summary, annotations, code quality (auto, the default: where a CI system says it is there)",
+    ),
     "store": ("URL", "history (default: history.db in pytest's cache directory)"),
     "against": ("GITREF", "measure this tree and that revision in turn, and compare the two"),
     "count-threshold": ("PERCENT", "smallest change of instructions that can be a regression (default 1%%)"),
@@ -46,10 +52,12 @@ _FLAGS = {
 }
 
 #: Options that ask for counting instructions; beside them, the third ones do not ask for measuring.
-_COUNTING_TOO = frozenset(("json", "csv", "top", "save", "compare", "update", "fail-on", "changed-only", "threshold"))
+_COUNTING_TOO = frozenset(
+    ("json", "csv", "html", "markdown", "top", "save", "compare", "update", "fail-on", "changed-only", "threshold")
+)
 
 #: Options that say where something is, or what the machine is like: true of every run, so they ask for none.
-_PLACES = frozenset(("store", "powercap", "estimate-idle-watts", "estimate-max-watts"))
+_PLACES = frozenset(("store", "powercap", "estimate-idle-watts", "estimate-max-watts", "ci"))
 
 #: Options that ask for predicting; beside them, the second ones do not ask for measuring.
 _PREDICTING = frozenset(("predict", "predict-only"))
@@ -77,6 +85,12 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         action="append",
         metavar="PATTERN=JOULES",
         help="upper limit for the tests that match, such as 'tests/test_io.py::*=2 J' (repeatable)",
+    )
+    group.addoption(
+        "--energy-label",
+        action="append",
+        metavar="KEY=VALUE",
+        help="label of this session in reports and the history, such as runner=hosted (repeatable)",
     )
     for name, text in _NAMED.items():
         # const: the option without a name, which is not the same as without the option.
@@ -107,6 +121,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         parser.addini(f"energy_{name.replace('-', '_')}", f"as --energy-{name}", default=None)
     parser.addini("energy", "as --energy", type="bool", default=False)
     parser.addini("energy_history_sessions", "sessions that the history keeps (default 200; 0: all)", default=None)
+    parser.addini("energy_label", "labels of each session, one KEY=VALUE a line", type="linelist", default=[])
     parser.addini("energy_budgets", "budgets, one PATTERN = JOULES a line", type="linelist", default=[])
 
 

@@ -73,6 +73,9 @@ def pytester(pytester, monkeypatch, request):
     Without a marker ``inner_plugins`` they load this project's plugin alone and do not even look for others, of which each run
     would read the metadata. ``randomly`` is one that no test asks for: inner tests have the order that they are written in.
     """
+    for name in ("GITHUB_STEP_SUMMARY", "GITLAB_CI"):
+        # A run inside tells no CI system.
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(own_counters.__file__).parent), prepend=os.pathsep)
     wanted = {name for marker in request.node.iter_markers("inner_plugins") for name in marker.args}
     assert wanted <= _OTHERS

@@ -1,4 +1,4 @@
-"""``joules export`` and ``joules import``: baselines in one file, to take to another machine."""
+"""``joules export`` and ``joules import``: baselines in one file, to take to another machine; or numbers for other programs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from pytest_joules.cli import locate, series
 from pytest_joules.cli.output import refuse, say
 from pytest_joules.cli.parsing import Commands, add_folder, folder_of
 from pytest_joules.settings.values import BASELINES
@@ -20,9 +21,16 @@ BUNDLE = "pytest-joules-baselines/1"
 
 def add_commands(commands: Commands) -> None:
     """Add both to the command's parser."""
-    export = commands.add_parser("export", help="write baselines into one file, to take to another machine")
-    export.add_argument("names", nargs="*", metavar="NAME", help="NAME or MACHINE/NAME; without: all, of every machine")
+    export = commands.add_parser("export", help="baselines in one file for another machine; numbers for other programs")
+    export.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="NAME or MACHINE/NAME; without: all, of every machine; with --format: REPORT.json, or history (default)",
+    )
     export.add_argument("file", type=Path, metavar="FILE")
+    export.add_argument("--format", choices=series.FORMATS, help="numbers of reports or of the history instead of baselines")
+    locate.add_options(export)
     export.set_defaults(command=_export)
 
     bring = commands.add_parser("import", help="take baselines out of such a file, each to its machine's folder")
@@ -35,6 +43,8 @@ def add_commands(commands: Commands) -> None:
 
 
 def _export(given: argparse.Namespace) -> int:
+    if given.format is not None:
+        return series.export(given, given.names, given.file)
     from pytest_joules import baseline as baselines
     from pytest_joules.baseline import to_json
     from pytest_joules.files import atomic, strict_json

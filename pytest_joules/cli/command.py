@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytest_joules import __version__
-from pytest_joules.cli import bundle, collect, compare, evaluate, history, predict, train
+from pytest_joules.cli import bundle, collect, comment, compare, evaluate, history, predict, report, train
 from pytest_joules.cli.output import print_json, say, width
 from pytest_joules.settings.values import POWERCAP
 
@@ -44,9 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--powercap", type=Path, metavar="DIR", default=POWERCAP, help="(default %(default)s)")
     doctor.set_defaults(command=_doctor)
 
+    report.add_command(commands)
     history.add_commands(commands)
     compare.add_commands(commands)
     bundle.add_commands(commands)
+    comment.add_command(commands)
     collect.add_commands(commands)
     train.add_command(commands)
     predict.add_command(commands)

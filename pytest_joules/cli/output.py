@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ def print_table(*columns: Column) -> None:
     from pytest_joules.report.text import encoding_of
 
     print("\n".join(table(columns, width() if _seen(sys.stdout) else 10_000, encoding_of(sys.stdout))))
+
+
+def say_lines(lines: Callable[[int, str], Sequence[str]]) -> None:
+    """Lines that are made for a width and an encoding; a pipe or a file gets whole names."""
+    from pytest_joules.report.text import encoding_of
+
+    print("\n".join(lines(width() if _seen(sys.stdout) else 10_000, encoding_of(sys.stdout))))
 
 
 def print_json(value: object) -> None:

@@ -54,6 +54,15 @@ class File:
                 pieces.pop()  # an elif; a class whose nested class has nothing but functions
         return "\n".join(pieces) or None
 
+    def line_of(self, name: str) -> int | None:
+        """The first line of what a record's key stands for: a function by its qualified name, ``<module> NAME`` for what binds a
+        name; ``None`` where it is not there."""
+        bound = name.startswith("<module>")
+        wanted = name.removeprefix("<module>").strip()
+        if bound and not wanted:
+            return 1
+        return next((first for first, _, found, function in self._spans if found == wanted and function is not bound), None)
+
     @cached_property
     def content(self) -> str:
         """A hash of its bytes."""

@@ -64,6 +64,7 @@ def compare(
         "why": why,
         "held": held,
         "processes": 1,
+        "changed": [],
         "where": [],
     }
 

@@ -21,6 +21,8 @@ class CountComparisonRecord(TypedDict):
     """The relative threshold that it was held at: the one asked for, or what repeated counts of this test differ by."""
     processes: int
     """That counted it now."""
+    changed: list[str]
+    """What is changed and can be the cause, the likeliest first, by ``path::qualname``."""
     where: list[str]
     """What has more to do than before, in words, what has most first."""
 

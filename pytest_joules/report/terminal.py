@@ -13,7 +13,7 @@ from pytest_joules.report.table import Column, fits, table
 from pytest_joules.report.text import last_part, sentence, shorten_nodeid, whole
 
 #: Letter (for narrow terminals), word, explanation.
-_NOTES = (
+NOTES = (
     ("J", "over budget", "its 95 % interval lies above its energy budget"),
     ("F", "failed", "its test failed: measured until then"),
     ("E", "error", "its setup or teardown failed"),
@@ -66,8 +66,8 @@ def _tests(records: Sequence[Record], width: int, encoding: str, baseline: str) 
     """The table and its legend."""
     # Said once under the table where it holds for all.
     every_estimated = all(record["provenance"] == "estimated" for record in records)
-    noted = [_notes(record, every_estimated) for record in records]
-    occurring = [note for note in _NOTES if any(note[1] in notes for notes in noted)]
+    noted = [notes(record, every_estimated) for record in records]
+    occurring = [note for note in NOTES if any(note[1] in notes for notes in noted)]
     columns = [
         Column("test", [record["nodeid"] for record in records], shorten=shorten_nodeid, least=last_part),
         Column("energy", [quantity.joules(median_of(record["energy"])) for record in records], "right"),
@@ -79,7 +79,7 @@ def _tests(records: Sequence[Record], width: int, encoding: str, baseline: str) 
     if any(record["net_energy"] is not None for record in records):  # idle power was measured: what is above it
         columns.insert(2, Column("net", [quantity.joules(record["net_energy"]) for record in records], "right", drop=6))
     words = Column("note", [", ".join(notes) for notes in noted], drop=4)
-    letters = Column("note", ["".join(letter for letter, word, _ in _NOTES if word in notes) for notes in noted], drop=4)
+    letters = Column("note", ["".join(letter for letter, word, _ in NOTES if word in notes) for notes in noted], drop=4)
     counts = [record["instructions"] for record in records]
     if any(counts):
         shown = [quantity.instructions(counted["count"] if counted is not None else None) for counted in counts]
@@ -114,7 +114,7 @@ def _few_because(record: Record) -> str:
     return f"{_PASSES_ONCE}, see below" if _not_repeated(record) else ""
 
 
-def _notes(record: Record, every_estimated: bool) -> list[str]:
+def notes(record: Record, every_estimated: bool) -> list[str]:
     budget, compared, foretelling = record["budget"], record["comparison"], record["prediction"]
     over = budget is not None and budget["verdict"] == "over budget"
     verdict = compared["verdict"] if compared is not None else None
@@ -134,7 +134,7 @@ def _notes(record: Record, every_estimated: bool) -> list[str]:
     }
     # What failed for its joules has not failed otherwise.
     occurs[ended] = ended != "failed" or not (over or verdict == "regressed" or foretold)
-    return [word for _, word, _ in _NOTES if occurs.get(word)]
+    return [word for _, word, _ in NOTES if occurs.get(word)]
 
 
 def _sentences(report: Report, measured: Sequence[Record]) -> Iterable[str]:

@@ -151,7 +151,7 @@ class Counting:
         if comparison is not None and comparison["verdict"] == "regressed" and not self.settings.update:
             comparison = self._confirmed(test, comparison)
             if comparison["verdict"] == "regressed":
-                comparison["where"] = self._where(item.nodeid, record, counted)
+                comparison["changed"], comparison["where"] = self._where(item.nodeid, record, counted)
         counted["comparison"] = comparison
 
     def _compared(self, nodeid: str, now: CountRecord) -> CountComparisonRecord | None:
@@ -180,8 +180,8 @@ class Counting:
             return judge.otherwise(comparison, again["count"])
         return {**min(comparison, second, key=lambda one: one["now"] or 0), "processes": 2}
 
-    def _where(self, nodeid: str, record: Record, now: CountRecord) -> list[str]:
-        """What has more to do than before: functions of the project, then of the C level."""
+    def _where(self, nodeid: str, record: Record, now: CountRecord) -> tuple[list[str], list[str]]:
+        """The places that are changed, and in words what has more to do: functions of the project, then of the C level."""
         from pytest_joules.code.blame import blame
 
         assert self._other is not None
@@ -194,9 +194,9 @@ class Counting:
             then=self._other.texts,
             present=self._texts,
         )
-        then = before["ran"] if before is not None else {}
-        return [
-            *where(then, now["ran"], changed.get(nodeid, ()), self._line),
+        then, places = before["ran"] if before is not None else {}, [*changed.get(nodeid, ())]
+        return places, [
+            *where(then, now["ran"], places, self._line),
             *judge.gone_up(before["functions"] if before is not None else {}, now["functions"]),
         ]
 

@@ -10,6 +10,7 @@ from pytest_joules.clock import CLOCKS
 from pytest_joules.model import SourceFacts
 from pytest_joules.rounds.net import in_short, net, troubles
 from pytest_joules.session import report_files
+from pytest_joules.session.ci import Publishing
 from pytest_joules.session.reporting import Reporting
 
 if TYPE_CHECKING:
@@ -46,7 +47,11 @@ class Ending:
                 reporting.history.keep_account(account)
         with net(messages.unwritten):
             self._accept(exitstatus)
-        report_files.write(self.config, reporting.settings, report, messages)
+        report_files.write(self.config, reporting.settings, report, messages, reporting.history.past)
+        publishing = Publishing(self.config, reporting.settings.ci, report, messages, self._project)
+        with net(troubles(self.config), "told to the CI system"):
+            publishing.publish()
+            reporting.commands = publishing.commands
         reporting.history.end(reporting.places, self._project)
         messages.troubles += in_short(troubles(self.config))
         reporting.history.say_what_is_not_kept()
@@ -60,7 +65,8 @@ class Ending:
     def _say_what_is_not_made(self) -> None:
         """Of a run that only collects."""
         reporting = self._reporting
-        asked = [option for option in ("json", "csv", "save") if self.config.getoption(f"energy_{option}", None) is not None]
+        files = ("json", "csv", "html", "markdown", "save")
+        asked = [option for option in files if self.config.getoption(f"energy_{option}", None) is not None]
         if reporting.follower is not None and reporting.follower.writes_json:
             asked = [option for option in asked if option != "json"]
         if asked:

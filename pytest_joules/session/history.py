@@ -12,6 +12,7 @@ import pytest
 
 from pytest_joules.files import atomic
 from pytest_joules.model import Record, Report, ReportedPredicting
+from pytest_joules.model.past import Past
 from pytest_joules.rounds.net import net, troubles
 from pytest_joules.session.messages import Messages
 from pytest_joules.settings.options import Settings
@@ -126,6 +127,14 @@ class History:
             self._compact()
         with net(found):
             self._close()
+
+    def past(self) -> Past:
+        """How the tests have developed; nothing where that cannot be read, which is said."""
+        try:
+            return self.store.past() if self.store is not None else {}
+        except StoreError as error:
+            self._messages.troubles.append(f"the page is without the past of its tests: {error}")
+            return {}
 
     def say_what_is_not_kept(self) -> None:
         if self._unkept:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from pytest_joules import machine
 from pytest_joules.files import atomic, strict_json
 from pytest_joules.model import Report
+from pytest_joules.model.past import Past
 from pytest_joules.report import csv_file, json_file
 from pytest_joules.rounds.net import described, net, troubles
 from pytest_joules.session.messages import Messages
@@ -23,40 +26,48 @@ def check(config: pytest.Config, settings: Settings, machine_id: str | None) -> 
         from pytest_joules.baseline import path_of
 
         baseline = path_of(config.rootpath / BASELINES, machine_id, settings.save or "baseline")
-    for path, option, inside in (
-        (settings.json, "--energy-json", ()),
-        (settings.csv, "--energy-csv", ()),
-        (baseline, "--energy-save", (config.rootpath,)),
-    ):
-        if path is not None:
-            try:
-                atomic.check(path, option, inside)
-            except atomic.ReportPathError as error:
-                raise pytest.UsageError(str(error)) from None
+    asked: list[tuple[Path, str, tuple[Path, ...]]] = [(path, f"--energy-{name}", ()) for name, path in settings.files.items()]
+    asked += [(baseline, "--energy-save", (config.rootpath,))] if baseline is not None else []
+    try:
+        for path, option, inside in asked:
+            atomic.check(path, option, inside)
+    except atomic.ReportPathError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
-def write(config: pytest.Config, settings: Settings, report: Report, messages: Messages) -> None:
-    """Write what was asked for, as other plugins want it."""
+def write(config: pytest.Config, settings: Settings, report: Report, messages: Messages, past: Callable[[], Past]) -> None:
+    """Write what was asked for, as other plugins want it; ``past``: what the history has of the tests, for who shows it."""
     changed = bool(config.hook.pytest_joules_update_report.get_hookimpls())
     with net(troubles(config)):
         if settings.json is not None or changed:
             report.versions = machine.versions()
         if changed:
             _let_others_change(config, report, messages)
-    for path, option, writer in (
-        (settings.json, "--energy-json", json_file.write),
-        (settings.csv, "--energy-csv", csv_file.write),
-    ):
-        if path is None:
-            continue
+    for name, path in settings.files.items():
+        option = f"--energy-{name}"
         try:
-            writer(report, path)
+            _write(name, report, path, past)
         except atomic.ReportPathError as error:
             messages.unwritten.append(f"{option}: {error}")
         except Exception as error:
             messages.unwritten.append(f"{option}: {described(error)}")
         else:
             messages.remarks.append(f"written: {path}")
+
+
+def _write(name: str, report: Report, path: Path, past: Callable[[], Past]) -> None:
+    if name == "json":
+        json_file.write(report, path)
+    elif name == "csv":
+        csv_file.write(report, path)
+    elif name == "markdown":
+        from pytest_joules.report import markdown
+
+        markdown.write(report, path)
+    else:
+        from pytest_joules.report import page
+
+        page.write(report, path, past())
 
 
 def _let_others_change(config: pytest.Config, report: Report, messages: Messages) -> None:

@@ -48,6 +48,8 @@ class Reporting:
         self.config = config
         self.settings = settings
         self.messages = Messages()
+        self.commands: list[str] = []
+        """For the CI system, on lines of the standard output of their own."""
         self.ended = False
         """The report is complete: its verdicts are said."""
         self.other: OtherSide | None = None

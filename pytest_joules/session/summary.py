@@ -44,6 +44,10 @@ class Summary:
     def pytest_unconfigure(self) -> None:
         if not self._said:
             self._say_briefly()
+        commands, self.reporting.commands = self.reporting.commands, []
+        if commands:
+            # The CI system reads lines, each from its beginning.
+            print("", *commands, sep="\n", flush=True)
 
     def _say_briefly(self) -> None:
         self._said = True

@@ -10,8 +10,8 @@ import os
 import re
 import shlex
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,12 +29,14 @@ from pytest_joules.settings.values import (
     POWERCAP,
     ROWS,
     SESSIONS,
+    SYSTEMS,
     THRESHOLD,
     YES,
     SettingError,
     choice,
     failures,
     file_name,
+    labels,
     revision,
     rounds,
     seconds,
@@ -71,6 +73,12 @@ class Settings:
     max_watts: float | None = None
     json: Path | None = None
     csv: Path | None = None
+    html: Path | None = None
+    markdown: Path | None = None
+    ci: str = "auto"
+    """The CI system that is told, or ``off``; ``auto``: the one that says it is there."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of the session."""
     store: str | None = None
     history_sessions: int = SESSIONS
     """Of this machine, that a history keeps; 0: all."""
@@ -127,7 +135,14 @@ class Settings:
             "repeat_failures": self.repeat_failures,
             "count": self.count,
             "count_threshold": self.count_threshold,
+            "labels": dict(self.labels),
         }
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The reports that are asked for, by what is behind ``--energy-`` in their options."""
+        named = {"json": self.json, "csv": self.csv, "html": self.html, "markdown": self.markdown}
+        return {name: path for name, path in named.items() if path is not None}
 
 
 def ini(config: pytest.Config, key: str) -> Any:  # noqa: ANN401 - whatever a file of TOML may hold
@@ -199,6 +214,10 @@ def read_settings(config: pytest.Config) -> Settings:
         max_watts=value("estimate_max_watts", watts, None),
         json=value("json", lambda path: here / file_name(path), None),
         csv=value("csv", lambda path: here / file_name(path), None),
+        html=value("html", lambda path: here / file_name(path), None),
+        markdown=value("markdown", lambda path: here / file_name(path), None),
+        ci=value("ci", choice("auto", *SYSTEMS, "off"), "auto"),
+        labels=_labels(config),
         store=value("store", text_of, None),
         history_sessions=value("history_sessions", whole(0, "sessions"), SESSIONS),
         top=value("top", whole(0, "rows"), ROWS) or None,
@@ -225,6 +244,17 @@ def read_settings(config: pytest.Config) -> Settings:
     return settings
 
 
+def _labels(config: pytest.Config) -> dict[str, str]:
+    """The command line's beat the ini file's."""
+    origin = "ini energy_label"
+    try:
+        found = labels(ini(config, "energy_label") or ())
+        origin = "--energy-label"
+        return found | labels(config.option.energy_label or ())
+    except SettingError as error:
+        raise pytest.UsageError(f"{origin}: {error}") from None
+
+
 def _counter(said: str | None) -> str | None:
     return None if said == "off" else "auto" if said == "true" else said
 
@@ -234,7 +264,7 @@ def _stay_at_home(config: pytest.Config, settings: Settings) -> None:
     choose these places."""
     if hasattr(config, "workerinput"):  # the controller has looked
         return
-    for name, path in (("json", settings.json), ("csv", settings.csv), ("store", _history_file(settings.store))):
+    for name, path in (*settings.files.items(), ("store", _history_file(settings.store))):
         given = config.getoption(f"energy_{name}", None)
         if path is not None and not _typed(config, name, str(ini(config, f"energy_{name}") if given is None else given)):
             origin = f"ini energy_{name}" if given is None else f"--energy-{name} in addopts"
@@ -299,8 +329,10 @@ def _fit_together(settings: Settings) -> None:
             f"energy_estimate_idle_watts ({settings.idle_watts:g} W) must be below energy_estimate_max_watts "
             f"({settings.max_watts:g} W)"
         )
-    if settings.json is not None and settings.json == settings.csv:
-        raise pytest.UsageError(f"--energy-json and --energy-csv both name {settings.json}: give each a file of its own")
+    options: dict[Path, str] = {}
+    for name, path in settings.files.items():
+        if (other := options.setdefault(path, name)) != name:
+            raise pytest.UsageError(f"--energy-{other} and --energy-{name} both name {path}: give each a file of its own")
     if settings.against is not None and (settings.compare is not None or settings.save is not None):
         other = "compare" if settings.compare is not None else "save"
         raise pytest.UsageError(f"--energy-against and --energy-{other} do not go together: each is a session of its own")

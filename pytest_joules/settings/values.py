@@ -16,6 +16,8 @@ COUNT_THRESHOLD = 0.01
 """The smallest relative change of instructions that can be one."""
 COUNTERS = ("auto", "callgrind", "perf")
 """What can count instructions."""
+SYSTEMS = ("github", "gitlab")
+"""Of CI, that are told what came of a run."""
 ROWS = 20
 """Of a table."""
 SESSIONS = 200
@@ -231,3 +233,19 @@ def truth(value: object) -> bool:
     if str(value).lower() in NO[1:]:
         return False
     raise SettingError(f"{value!r}: write true or false")
+
+
+#: A label's key; its value is any text of one line.
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+
+
+def labels(given: object) -> dict[str, str]:
+    """``["os=linux", "runner=hosted"]`` by key, the last of one key. Raises :class:`SettingError`."""
+    found: dict[str, str] = {}
+    for text in [given] if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]:
+        key, sign, value = str(text).partition("=")
+        key, value = key.strip(), value.strip()
+        if not sign or not _LABEL.fullmatch(key) or not value.isprintable() or not 0 < len(value) <= 200:
+            raise SettingError(f"{text!r} is not a label: write KEY=VALUE on one line, such as runner=hosted")
+        found[key] = value
+    return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pytest_joules.model import Record, Report
-from pytest_joules.store import predictor_queries, queries
+from pytest_joules.store import for_pages, predictor_queries, queries
 from pytest_joules.store.database import Database
 from pytest_joules.store.rows import row_of, session_row
 from pytest_joules.store.writing import Writer
@@ -39,6 +39,8 @@ class Store:
     nodeids = queries.nodeids
     overview = queries.overview
     sessions_of = queries.sessions_of
+    past = for_pages.past
+    newest_report = for_pages.newest_report
     latest_code = queries.latest_code
     latest = predictor_queries.latest
     versions = predictor_queries.versions

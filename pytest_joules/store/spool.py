@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_joules.clock import CLOCKS
 from pytest_joules.model import Record, Report
-from pytest_joules.store import checked, predictor_queries, queries
+from pytest_joules.store import checked, for_pages, predictor_queries, queries
 from pytest_joules.store.address import Address, StoreError, Unreachable
 from pytest_joules.store.history import Store
 from pytest_joules.store.opening import open_store
@@ -98,6 +98,7 @@ class Spooled:
         return self._server.asked
 
     sessions_of = queries.sessions_of
+    past = for_pages.past
     latest = predictor_queries.latest
     predictings = predictor_queries.predictings
     sources = predictor_queries.sources

@@ -4,7 +4,7 @@
   const most = 500; // rows that are laid out, until all are asked for
   const table = document.getElementById("table");
   const body = table.tBodies[0];
-  let rows = Array.from(body.rows, (row, place) => ({ row, place, name: row.cells[0].textContent.toLowerCase() }));
+  const rows = Array.from(body.rows, (row, place) => ({ row, place, name: row.cells[0].textContent.toLowerCase() }));
   const heads = Array.from(table.tHead.rows[0].cells);
   const form = document.getElementById("filter");
   const words = document.getElementById("words");
@@ -30,15 +30,11 @@
     const wanted = words.value.toLowerCase();
     const told = verdict ? verdict.value : "";
     const room = all.dataset.asked ? rows.length : most;
-    let fitting = 0;
-    for (const one of rows) {
-      const fits = one.name.includes(wanted) && (told === "" || one.row.dataset.w === told);
-      fitting += fits;
-      one.row.hidden = !fits || fitting > room;
-    }
-    const shown = Math.min(fitting, room);
-    count.textContent = shown < fitting ? `${shown} of ${fitting} shown` : `${fitting} of ${rows.length}`;
-    all.hidden = shown === fitting;
+    const fitting = rows.filter((one) => one.name.includes(wanted) && (told === "" || one.row.dataset.w === told));
+    const shown = fitting.slice(0, room);
+    body.replaceChildren(...shown.map((one) => one.row));
+    count.textContent = shown.length < fitting.length ? `${shown.length} of ${fitting.length} shown` : `${fitting.length} of ${rows.length}`;
+    all.hidden = shown.length === fitting.length;
   };
   const sort = (column) => {
     const head = heads[column];
@@ -58,7 +54,6 @@
     heads.forEach((one) => one.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", order);
     show();
-    body.replaceChildren(...rows.map((one) => one.row));
   };
 
   heads.forEach((head, column) => {

@@ -15,7 +15,7 @@ from pytest_joules.files.checked import Bad
 from pytest_joules.model import SCHEMA, Report, empty_record
 
 if TYPE_CHECKING:
-    from pytest_joules.model import ReportRecord
+    from pytest_joules.model import ReportRecord, Summary
 
 #: No file larger than this is read (bytes): ten thousand tests of 20 rounds take about 60 MB.
 MOST_BYTES = 256 * 2**20
@@ -71,8 +71,17 @@ def report_of(data: object) -> Report:
     for wrong in _wrong(data, schema, schema, ""):
         raise Bad(f"it is no sound report: {wrong}")
     found = cast("ReportRecord", data)
+    for record in found["tests"]:
+        # What was no number was written as null.
+        for key in ("energy", "duration", "power", "tsc"):
+            record[key] = _known(record[key])  # type: ignore[literal-required]  # each is a key
+        record["domains"] = {name: _known(summary) for name, summary in record["domains"].items()}
     names = ("created", "machine", "commit", "settings", "sources", "tests", "session", "comparison", "versions")
     return Report(**{name: found[name] for name in names}, extra=found.get("extra", {}))  # type: ignore[literal-required]  # each is a key
+
+
+def _known(summary: Summary | None) -> Summary | None:
+    return summary if summary is not None and summary["median"] is not None else None
 
 
 @lru_cache(maxsize=1)

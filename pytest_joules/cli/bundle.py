@@ -22,11 +22,11 @@ def add_commands(commands: Commands) -> None:
     """Add both to the command's parser."""
     export = commands.add_parser("export", help="write baselines into one file, to take to another machine")
     export.add_argument("names", nargs="*", metavar="NAME", help="NAME or MACHINE/NAME; without: all, of every machine")
-    export.add_argument("file", type=Path, metavar="FILE")
+    export.add_argument("file", type=Path, metavar="FILE", help="where to")
     export.set_defaults(command=_export)
 
     bring = commands.add_parser("import", help="take baselines out of such a file, each to its machine's folder")
-    bring.add_argument("file", type=Path, metavar="FILE")
+    bring.add_argument("file", type=Path, metavar="FILE", help="what joules export wrote")
     bring.add_argument("--force", action="store_true", help="replace baselines of the same name")
     bring.set_defaults(command=_import)
 

@@ -1,4 +1,4 @@
-"""Fill in what the reference pages take from the code: options, markers, hooks, the command, report fields, exit codes.
+"""Fill in what the reference pages take from the code: options, markers, hooks, the command, report fields, exit codes, changes.
 
     python docs/reference.py            # write the pages anew
     python docs/reference.py --check    # exit 1 where a page is not what the code says
@@ -42,10 +42,11 @@ def pages() -> dict[Path, str]:
     Raises:
         StaleError: an option is in no block or in two, or a block names what is not there.
     """
-    found = {}
+    found: dict[Path, str] = {}
     told: list[str] = []
-    for path in sorted((HERE / "reference").glob("*.md")):
-        found[path] = filled(path.read_text("utf-8"), lambda words: _MAKERS[words[0]](words[1:], told))
+    for path in sorted(HERE.rglob("*.md")):
+        if _BLOCK.search(text := path.read_text("utf-8")):
+            found[path] = filled(text, lambda words: _MAKERS[words[0]](words[1:], told))
     if missing := set(_Recorded().options) - set(told):
         raise StaleError(f"no block of docs/reference/options.md has {', '.join(sorted(missing))}")
     return found
@@ -164,19 +165,10 @@ def _hooks(_: list[str], __: list[str]) -> str:
 def _rst(text: str) -> str:
     """A docstring as Markdown: what is indented after ``::`` is Python."""
     text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
-    parts, code = [], False
-    for part in re.split(r"\n\s*\n", text):
-        if code and part.startswith("    "):
-            block = textwrap.dedent(part).rstrip()
-            if parts[-1].startswith("```"):
-                parts[-1] = parts[-1].removesuffix("\n```") + f"\n\n{block}\n```"
-            else:
-                parts.append(f"```python\n{block}\n```")
-            continue
-        code = part.rstrip().endswith("::")
-        said = re.sub(r":?:$", ":", part.rstrip()) if part.strip() != "::" else ""
-        parts += [said] if said else []
-    return "\n\n".join(parts)
+    code = re.compile(r"(?ms)^([^\n]*):: *\n\n((?:    [^\n]*(?:\n|\Z)|\n)+)")
+    return code.sub(
+        lambda found: f"{f'{found[1]}:' if found[1] else ''}\n\n```python\n{textwrap.dedent(found[2]).strip()}\n```\n", text
+    ).strip()
 
 
 def _code(text: str) -> str:
@@ -282,6 +274,12 @@ def _csv(_: list[str], __: list[str]) -> str:
     return _table(("column", "meaning"), ((f"`{name}`", text) for name, text in csv_file.COLUMNS.items()))
 
 
+def _changes(_: list[str], __: list[str]) -> str:
+    """The changelog, without its title and remarks."""
+    text = (HERE.parent / "CHANGELOG.md").read_text("utf-8").partition("\n## ")
+    return f"## {text[2].strip()}"
+
+
 def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
     lines = [f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in (head, *rows)]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
@@ -297,6 +295,7 @@ _MAKERS: dict[str, Callable[[list[str], list[str]], str]] = {
     "exits": _exits,
     "schema": _schema,
     "csv": _csv,
+    "changes": _changes,
 }
 
 

@@ -69,7 +69,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONIOENCODING": "utf-8",
     }
-    theirs = ("PYTEST", "COV", "PYTHONPATH", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "CI", "BUILD_NUMBER", "PYTHONWARNINGS")
+    theirs = ("PYTEST", "COV", "PYTHONPATH", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "CI", "GITHUB", "GITLAB", "BUILD_NUMBER")
     return {name: value for name, value in os.environ.items() if not name.startswith(theirs)} | ours
 
 

@@ -137,7 +137,7 @@ def _sentence(text: str, default: str | None) -> str:
 def _markers(_: list[str], __: list[str]) -> str:
     parts = []
     for line in plugin.MARKERS:
-        signature, _, text = line.partition(": ")
+        signature, text = line.split(": ", 1)
         parts.append(f"### `@pytest.mark.{signature}`\n\n{_code(f'{text[:1].upper()}{text[1:]}')}")
     return "\n\n".join(parts)
 
@@ -200,11 +200,11 @@ def _subcommand(name: str, short: str, parser: argparse.ArgumentParser) -> str:
         else:
             some = {"*": f"[{values} ...]", "?": f"[{values}]", "+": f"{values} ..."}
             plain.append((some.get(str(action.nargs), str(values)), about))
-    line = " ".join(["joules", name, *(word for word, _ in plain)])
+    line = " ".join([f"joules {name}", *(word for word, _ in plain), *(["[option ...]"] if options else [])])
     text = _code(parser.description or f"{short[:1].upper()}{short[1:]}.")
     arguments = [f"- **`{word.strip('[]')}`**: {about}" for word, about in plain if about]
     listed = "\n".join([*arguments, *options])
-    return f"## `{line}`\n\n{text}" + (f"\n\n{listed}" if listed else "")
+    return f"## `joules {name}`\n\n{text}\n\n```text\n{line}\n```" + (f"\n\n{listed}" if listed else "")
 
 
 def _exits(_: list[str], __: list[str]) -> str:

@@ -18,11 +18,22 @@ def pytest_joules_sources(config: pytest.Config) -> Sequence[Source] | None:
 
     A wall-plug meter, say, preferred over a model but not over RAPL::
 
+        from pytest_joules.sources.base import Domain, Source
+
+
         class Plug(Source):
             name, rank = "plug", 50
-            def open(self): self.domains = (Domain("plug", counts=True),); self.meter = connect()
-            def read(self): return (self.meter.total_joules(),)
-            def joules(self, before, after, seconds): return (after[0] - before[0],)
+
+            def open(self):
+                self.domains = (Domain("plug", counts=True),)
+                self.meter = connect()
+
+            def read(self):
+                return (self.meter.total_joules(),)
+
+            def joules(self, before, after, seconds):
+                return (after[0] - before[0],)
+
 
         def pytest_joules_sources(config):
             return [Plug()]
@@ -37,15 +48,19 @@ def pytest_joules_predictors(config: pytest.Config) -> Sequence[Predictor] | Non
 
         from pytest_joules.predict.protocol import Answer
 
+
         class Tenth:
             name = "tenth"
+
             def predict(self, questions):
                 return [self.answer(question) for question in questions]
+
             def answer(self, question):
                 if question.before is None:
                     return Answer(None, None, why="never measured")
                 joules = question.before.joules * 1.1 ** len(question.changed)
                 return Answer(joules, (joules * 0.9, joules * 1.1), because=question.changed)
+
 
         def pytest_joules_predictors(config):
             return [Tenth()]

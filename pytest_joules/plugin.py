@@ -68,10 +68,13 @@ EXTENSION_POINTS = ("pytest_joules_sources", "pytest_joules_predictors", "pytest
 
 _LISTENING = pytest.StashKey[bool]()
 
-_MARKERS = (
+#: As ``pytest --markers`` shows them.
+MARKERS = (
     "energy_budget(joules, instructions): fail when the test costs more; joules=2.5 or joules='500 mJ' with --energy, "
     "instructions='20M' with --energy-count. Without these it does nothing.",
-    "energy(rounds, iterations, warmup, max_time, skip): how --energy measures this test. Without --energy it does nothing.",
+    "energy(rounds, iterations, warmup, max_time, skip): how --energy measures this test: so many rounds (or 'auto'), each of "
+    "so many calls of the body (only where it may be called again at once), after so many unmeasured ones, in max_time seconds; "
+    "skip=True: run once, not measured. Without --energy it does nothing.",
 )
 
 
@@ -223,7 +226,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for line in _MARKERS:
+    for line in MARKERS:
         config.addinivalue_line("markers", line)
     measures = wanted(config)
     if measures or predicts(config) or counts(config):
@@ -249,13 +252,15 @@ class NoEnergy:
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
+        """``with energy.measure("load"):`` gives the joules and seconds of a region of the test; several times in a round: added
+        up. A region shorter than ten ticks of the counter (10 ms with RAPL) has no joules."""
         yield
 
     def work(self, **units: float) -> None:
-        pass
+        """``energy.work(tokens=128)``: units of work done in this round; calls add up. The report has joules for each unit."""
 
     def score(self, **scores: float) -> None:
-        pass
+        """``energy.score(pass_at_1=0.31)``: a score beside the cost."""
 
 
 @pytest.fixture

@@ -28,13 +28,13 @@ def add_commands(commands: Commands) -> None:
         metavar="NAME",
         help="NAME or MACHINE/NAME; without: all, of every machine; with --format: REPORT.json, or history (default)",
     )
-    export.add_argument("file", type=Path, metavar="FILE")
+    export.add_argument("file", type=Path, metavar="FILE", help="where to")
     export.add_argument("--format", choices=series.FORMATS, help="numbers of reports or of the history instead of baselines")
     locate.add_options(export)
     export.set_defaults(command=_export)
 
     bring = commands.add_parser("import", help="take baselines out of such a file, each to its machine's folder")
-    bring.add_argument("file", type=Path, metavar="FILE")
+    bring.add_argument("file", type=Path, metavar="FILE", help="what joules export wrote")
     bring.add_argument("--force", action="store_true", help="replace baselines of the same name")
     bring.set_defaults(command=_import)
 

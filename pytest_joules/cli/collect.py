@@ -30,15 +30,19 @@ def add_commands(commands: Commands) -> None:
     )
     collect.add_argument("packages", nargs="*", metavar="PACKAGE", help="NAME, NAME==VERSION, or a path to an sdist or project")
     collect.add_argument("--list", type=Path, metavar="FILE", help="packages, one a line; # begins a comment")
-    collect.add_argument("--out", type=Path, metavar="DIR", default=Path("joules-data"), help="(default %(default)s)")
+    collect.add_argument("--out", type=Path, metavar="DIR", default=Path("joules-data"), help="where to (default %(default)s)")
     collect.add_argument("--rounds", type=whole(1), metavar="N", default=20, help="repetitions of a test (default %(default)s)")
     collect.add_argument("--max-tests", type=whole(1), metavar="N", help="of a package, spread over its files (default: all)")
     collect.add_argument(
-        "--max-time", type=_seconds, metavar="SECONDS", default=10.0, help="for the repetitions of one test (10)"
+        "--max-time", type=_seconds, metavar="SECONDS", default=10.0, help="for the repetitions of one test (default 10)"
     )
-    collect.add_argument("--time-limit", type=_seconds, metavar="SECONDS", default=900.0, help="for one package (900)")
-    collect.add_argument("--disk-limit", type=_bytes, metavar="SIZE", default=4 * 2**30, help="for one package (4G)")
-    collect.add_argument("--jobs", type=whole(1), metavar="N", default=1, help="packages prepared at once; one measures (1)")
+    collect.add_argument(
+        "--time-limit", type=_seconds, metavar="SECONDS", default=900.0, help="for one package, installing included (default 900)"
+    )
+    collect.add_argument("--disk-limit", type=_bytes, metavar="SIZE", default=4 * 2**30, help="for one package (default 4G)")
+    collect.add_argument(
+        "--jobs", type=whole(1), metavar="N", default=1, help="packages prepared at once; one measures (default 1)"
+    )
     collect.add_argument("--python", metavar="PATH", default=sys.executable, help="the interpreter (default: this one)")
     collect.add_argument("--popularity", type=Path, metavar="FILE", help="CSV or JSON: package and number")
     collect.add_argument("--representations", metavar="NAMES", help="features in every record: source,ast,bytecode or all")

@@ -1,8 +1,4 @@
-"""The ``joules`` command: what this machine can measure, what was measured, and baselines against each other.
-
-Exit codes: 0; 1 where nothing was found, the history cannot be read, or a compared test regressed; 2 for a command line that is
-not understood, and for baselines that cannot be read or written.
-"""
+"""The ``joules`` command: what this machine can measure, what was measured, and baselines against each other."""
 
 from __future__ import annotations
 
@@ -16,6 +12,15 @@ from pytest_joules import __version__
 from pytest_joules.cli import bundle, collect, comment, compare, evaluate, history, predict, report, train
 from pytest_joules.cli.output import print_json, say, width
 from pytest_joules.settings.values import POWERCAP
+
+#: Exit codes, and when.
+EXITS = {
+    0: "done",
+    1: "nothing was found, the history cannot be read, a compared test regressed, nothing could be trained, predicted or "
+    "collected, or an import left a baseline out",
+    2: "a command line that is not understood, or a baseline or a file that cannot be read or written",
+    130: "stopped with Ctrl-C; what joules collect has finished is kept",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,13 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="joules", description="Energy of tests: what pytest --energy can measure, and has.")
+    parser = argparse.ArgumentParser(
+        prog="joules",
+        description="Energy of tests: what pytest --energy can measure, and has.",
+        epilog="Exit codes: " + "; ".join(f"{code}: {when}" for code, when in EXITS.items()) + ".",
+    )
     parser.add_argument("--version", action="version", version=f"pytest-joules {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    doctor = commands.add_parser("doctor", help="what this machine can measure, what it cannot, why, and the remedy")
+    doctor = commands.add_parser(
+        "doctor",
+        help="what this machine can measure, what it cannot, why, and the remedy",
+        description="Every source of joules and whatever can count instructions: works or not, why, and the remedy if there is "
+        "one; whether rapl and pyRAPL agree; what others use of the machine; the tick counter.",
+    )
     doctor.add_argument("--json", action="store_true", help="as JSON")
-    doctor.add_argument("--powercap", type=Path, metavar="DIR", default=POWERCAP, help="(default %(default)s)")
+    doctor.add_argument(
+        "--powercap", type=Path, metavar="DIR", default=POWERCAP, help="root of the powercap tree (default %(default)s)"
+    )
     doctor.set_defaults(command=_doctor)
 
     report.add_command(commands)

@@ -40,11 +40,17 @@ def add_commands(commands: Commands) -> None:
     """Add it to the command's parser."""
     compare = commands.add_parser("compare", help="two baselines or reports, test by test; exit 1 where one regressed")
     compare.add_argument("before", metavar="A", help="a baseline's name, MACHINE/NAME, or a file (also of --energy-json)")
-    compare.add_argument("now", metavar="B", help="the same")
+    compare.add_argument("now", metavar="B", help="what is held against it, named likewise")
     compare.add_argument(
-        "--threshold", metavar="PERCENT", type=_threshold, default=THRESHOLD, help="as --energy-threshold (default 5%%)"
+        "--threshold",
+        metavar="PERCENT",
+        type=_threshold,
+        default=THRESHOLD,
+        help="smallest change that is one, as --energy-threshold (default 5%%)",
     )
-    compare.add_argument("--top", metavar="N", type=whole(0), default=ROWS, help="rows (default %(default)s; 0: all)")
+    compare.add_argument(
+        "--top", metavar="N", type=whole(0), default=ROWS, help="rows of the table (default %(default)s; 0: all)"
+    )
     compare.add_argument("--json", action="store_true", help="as JSON")
     compare.set_defaults(command=_compare)
     add_folder(compare)

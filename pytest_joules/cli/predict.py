@@ -21,9 +21,13 @@ def add_command(commands: Commands) -> None:
     """Add it to the command's parser."""
     parser = commands.add_parser("predict", help="what tests will cost whose code is not as it was when they were measured")
     parser.add_argument("nodeid", nargs="?", metavar="NODEID", help="a test, or a part of its name; without: all that changed")
-    parser.add_argument("--model", type=Path, metavar="FILE", help="(default: model.npz beside the history)")
-    parser.add_argument("--trust-model", metavar="SHA256", help="as pytest --energy-trust-model")
-    parser.add_argument("--target", choices=TARGETS, default="joules", help="(default %(default)s)")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="the model (default: model.npz beside the history)")
+    parser.add_argument(
+        "--trust-model",
+        metavar="SHA256",
+        help="run the code in this MODEL, a joblib or pickle file, as pytest --energy-trust-model",
+    )
+    parser.add_argument("--target", choices=TARGETS, default="joules", help="what to predict (default %(default)s)")
     parser.add_argument(
         "--root", type=Path, metavar="DIR", help="the project (default: the folder of pytest's cache, or this one)"
     )

@@ -31,7 +31,7 @@ def add_command(commands: Commands) -> None:
         metavar="SECONDS",
         help="make variants of the project's functions in a copy and measure them, for about so long (default 300)",
     )
-    parser.add_argument("--model", choices=MODELS, default="change", help="(default %(default)s)")
+    parser.add_argument("--model", choices=MODELS, default="change", help="what learns (default %(default)s)")
     parser.add_argument("--target", choices=TARGETS, action="append", help="what new tests cost in (default: all three)")
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="of joules collect: other projects, for what new tests cost")
     parser.add_argument("--representation", metavar="NAME", action="append", help="what level models look at; can be repeated")

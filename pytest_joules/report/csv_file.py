@@ -11,6 +11,29 @@ from pytest_joules.files import atomic
 from pytest_joules.model import Report
 from pytest_joules.report.text import escaped
 
+#: What each column holds, in their order. ``domain_NAME_j`` stands for one column a domain.
+COLUMNS = {
+    "nodeid": "the test",
+    "outcome": "of the test: passed, failed, ...",
+    "source": "names of the sources, joined by +",
+    "provenance": "measured, shared, estimated or unavailable",
+    "resolution": "ok, apportioned, below; empty: not known",
+    "block": "the block of rounds that the sample is of, from 1",
+    "round": "from 1 within each test, over all its blocks",
+    "iterations": "calls of the body in a round",
+    "energy_j": "joules per iteration",
+    "duration_s": "seconds per iteration",
+    "tsc_ticks": "ticks of the processor's counter per iteration",
+    "domain_NAME_j": "joules per iteration of each domain that any test has, a column a domain",
+    "machine_id": "the machine, as in the JSON report",
+    "cpu": "its processor",
+    "python": "version of Python",
+    "commit": "git's id of what was measured; empty for a cached test: not known here",
+    "created": "when the sample was measured (ISO 8601, UTC)",
+    "counter": "what counted instructions: of a round that was counted",
+    "instructions": "that the body took in this round; such a row has no joules",
+}
+
 #: What a formula begins with, for one spreadsheet or another.
 _FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
@@ -34,13 +57,8 @@ def _write(report: Report, file: TextIO) -> None:
     commit = report.commit["id"] if report.commit else None
     machine = [report.machine["id"], report.machine["cpu"], report.machine["python"]]
     rows = csv.writer(file)
-    rows.writerow(
-        (
-            *("nodeid", "outcome", "source", "provenance", "resolution", "block", "round", "iterations"),
-            *("energy_j", "duration_s", "tsc_ticks", *(escaped(f"domain_{name}_j") for name in domains)),
-            *("machine_id", "cpu", "python", "commit", "created", "counter", "instructions"),
-        )
-    )
+    own = [escaped(f"domain_{name}_j") for name in domains]
+    rows.writerow([column for name in COLUMNS for column in (own if name == "domain_NAME_j" else (name,))])
     for test in report.tests:
         about = [test["nodeid"], test["outcome"], test["source"], test["provenance"], test["resolution"]]
         when = [None, test["cached"]] if test["cached"] is not None else [commit, report.created]

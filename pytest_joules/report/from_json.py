@@ -74,7 +74,7 @@ def report_of(data: object) -> Report:
     for record in found["tests"]:
         # What was no number was written as null.
         for key in ("energy", "duration", "power", "tsc"):
-            record[key] = _known(record[key])  # type: ignore[literal-required]  # each is a key
+            record[key] = _known(record[key])
         record["domains"] = {name: _known(summary) for name, summary in record["domains"].items()}
     names = ("created", "machine", "commit", "settings", "sources", "tests", "session", "comparison", "versions")
     return Report(**{name: found[name] for name in names}, extra=found.get("extra", {}))  # type: ignore[literal-required]  # each is a key

@@ -34,6 +34,7 @@ def add_command(commands: Commands) -> None:
         metavar="REPORT.json",
         help="of --energy-json; several: a column each; or the word history (default): the newest of each test",
     )
+    report.add_argument("--headline", action="store_true", help="print one line: how many tests have which verdict")
     report.add_argument("--html", type=Path, metavar="FILE", help="write it as a page that needs no other file")
     report.add_argument("--markdown", type=Path, metavar="FILE", help="write what changed as Markdown")
     locate.add_options(report)
@@ -45,6 +46,8 @@ def _report(given: argparse.Namespace) -> int:
 
     try:
         reports, past = read(given.reports, given)
+        if given.headline and len(reports) > 1:
+            raise Refused("--headline is of one report: environments side by side have no verdict")
         if len(reports) == 1:
             _show_one(reports[0], past, given)
         else:
@@ -105,7 +108,9 @@ def _show_one(report: Report, past: Past, given: argparse.Namespace) -> None:
         page.write(report, given.html, past)
     if given.markdown is not None:
         markdown.write(report, given.markdown)
-    if given.html is None and given.markdown is None:
+    if given.headline:
+        say(head.headline(report))
+    elif given.html is None and given.markdown is None:
         say("\n".join(f"{name}: {value}" for name, value in head.facts(report)))
         say_lines(lambda width, encoding: terminal.lines(report, width, None, encoding))
 

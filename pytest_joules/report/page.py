@@ -104,7 +104,7 @@ def contents(report: Report, past: Past) -> dict[str, object]:
         **_frame(head.headline(report)),
         "since": head.since(report),
         "totals": head.totals(report),
-        "facts": [(name, escaped(value)) for name, value in head.facts(report)],
+        "facts": [(name, escaped(value)) for name, value in head.facts(report) if name != "compared with"],  # said above them
         "changes": [_change(one, sections) for one in found],
         "undecided": [(escaped(one.why), [escaped(name) for name in one.nodeids]) for one in findings.undecided(report)],
         "columns": columns,

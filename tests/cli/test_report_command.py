@@ -86,6 +86,10 @@ def test_estimates_of_several_machines_are_not_compared(measured, capsys):
     assert "differs  " not in said
 
 
+def test_the_headline_is_one_line(measured, capsys):
+    assert joules(capsys, "report", "report.json", "--headline") == "2 tests, one pass 4.00 J\n"
+
+
 def test_equal_environments_are_numbered(measured, capsys):
     assert "same #2" in joules(capsys, "report", "report.json", "report.json")
 
@@ -98,6 +102,7 @@ def test_equal_environments_are_numbered(measured, capsys):
         (("test_a.py",), "not whole, or no JSON"),
         (("report.json", "--html=test_a.py/x"), "test_a.py"),
         (("report.json",) * 101, "no more than 100"),
+        (("report.json", "report.json", "--headline"), "of one report"),
         (("report.json", "--html=."), "a folder"),
     ],
 )

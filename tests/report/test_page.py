@@ -89,7 +89,7 @@ def test_numbers_and_verdicts_stand_in_it(tmp_path):
     assert "Energy: 1 regressed, 1 cannot tell" in words
     assert "estimated from CPU time by a power model" in words
     assert "±40 %" in words
-    assert "1 test: told so" in words
+    assert "Cannot tell t.py::test_doubtful: told so" in words
 
 
 def test_a_failure_that_fails_nobody_says_so(tmp_path):

@@ -147,7 +147,11 @@ def _template() -> Template:
 
 
 def _asset(name: str) -> str:
-    return files("pytest_joules.report").joinpath("templates", name).read_text("utf-8")
+    try:
+        return files("pytest_joules.report").joinpath("templates", name).read_text("utf-8")
+    except OSError as error:
+        why = f"{name} of this package cannot be read ({error.strerror})"
+        raise atomic.ReportPathError(f"cannot write the page: {why}. Install pytest-joules again.") from None
 
 
 def _hash(text: str) -> str:

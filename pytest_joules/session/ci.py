@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CODE_QUALITY, METRICS = "gl-energy-code-quality.json", "gl-energy-metrics.txt"
 
 _INSTALLED = "installed/"
+#: Folders that sources of a package lie in.
+_SOURCES = ("src", "lib", "python")
 
 
 def system(asked: str) -> str | None:
@@ -109,10 +111,10 @@ class Places:
         return self._place(path, rest.partition("[")[0].replace("::", "."), at_least=1)
 
     def _place(self, path: str, name: str, at_least: int | None = None) -> Place | None:
-        if path.startswith(_INSTALLED):
-            # A copy of what lies here.
-            inside = path.removeprefix(_INSTALLED)
-            path = next((near for near in (f"src/{inside}", inside) if (self._root / near).is_file()), path)
+        # An installed copy is one of what lies here.
+        inside = path.removeprefix(_INSTALLED)
+        near = (path, inside, *(f"{folder}/{inside}" for folder in _SOURCES))
+        path = next((one for one in near if (self._root / one).is_file()), path)
         file = self._project.file(path)
         line = file.line_of(name) if file is not None else None
         if line is None:

@@ -9,8 +9,8 @@ filled by others than in the baseline) and against the last commit (``in turn``)
 
 What is measured is not the subject: an edit draws a millijoule a call from a counter of its own, so that each one regresses.
 
-Bar: the edited function is named first in at least 19 of 20, both ways, and what GitHub is told to annotate is its first line. Exit
-code 1 where it is missed.
+Bar: the edited function is named first in at least 19 of 20, both ways, and its first line is what GitHub is told to annotate.
+Exit code 1 where it is missed.
 """
 
 from __future__ import annotations

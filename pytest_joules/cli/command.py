@@ -1,7 +1,7 @@
 """The ``joules`` command: what this machine can measure, what was measured, and baselines against each other.
 
 Exit codes: 0; 1 where nothing was found, the history cannot be read, or a compared test regressed; 2 for a command line that is
-not understood, and for baselines that cannot be read or written.
+not understood, and for baselines that cannot be read or written. ``joules bisect`` has a 3 for what cannot be told.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytest_joules import __version__
-from pytest_joules.cli import bundle, collect, compare, evaluate, history, predict, train
+from pytest_joules.cli import bisect, bundle, collect, compare, evaluate, history, predict, train
 from pytest_joules.cli.output import print_json, say, width
 from pytest_joules.settings.values import POWERCAP
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments`` (default: those of the process) and return its exit code."""
-    given = _parser().parse_args(arguments)
+    words, behind = bisect.separated(sys.argv[1:] if arguments is None else arguments)
+    given = _parser().parse_args(words)
+    given.behind = behind
     command: Callable[[argparse.Namespace], int] = given.command
     try:
         code = command(given)
@@ -46,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
     history.add_commands(commands)
     compare.add_commands(commands)
+    bisect.add_command(commands)
     bundle.add_commands(commands)
     collect.add_commands(commands)
     train.add_command(commands)

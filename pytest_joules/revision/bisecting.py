@@ -18,8 +18,8 @@ from pytest_joules.revision.worktree import RevisionError
 
 #: A comparison that does not tell is made once more with so many times the rounds, and the time for them.
 _MORE = 3
-#: A threshold that no change is beyond.
-_OUT_OF_REACH = 1e6
+#: The largest threshold that there is.
+_OUT_OF_REACH = 10.0
 #: What a test does that does not pass.
 _OUTCOMES = {"failed": "fails", "error": "fails", "skipped": "is skipped", "crashed": "crashes"}
 

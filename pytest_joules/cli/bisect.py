@@ -16,8 +16,9 @@ from pytest_joules.cli.parsing import Commands, whole
 if TYPE_CHECKING:
     from types import FrameType
 
-    from pytest_joules.revision.bisecting import Effort, Result
+    from pytest_joules.revision.bisecting import Result
     from pytest_joules.revision.commits import Commit, Line
+    from pytest_joules.revision.holding import Effort
     from pytest_joules.revision.kept_verdicts import Judged, Verdicts
 
 _CACHE = ".pytest_cache"
@@ -83,8 +84,9 @@ def _threshold(text: str) -> float:
 def _bisect(given: argparse.Namespace) -> int:
     from pytest_joules.files.atomic import ReportPathError
     from pytest_joules.revision import commits
-    from pytest_joules.revision.bisecting import Bisecting, Effort, Refused
+    from pytest_joules.revision.bisecting import Bisecting, Refused
     from pytest_joules.revision.candidate import Project
+    from pytest_joules.revision.holding import Effort
     from pytest_joules.revision.worktree import RevisionError
 
     here = Path.cwd().resolve()

@@ -192,6 +192,14 @@ class TestSearch:
         ids = line(shop, 1000, 1000, 1060, 1060, 1060, 1300, 1300)
         assert named(found(ids[0])[1]) == ["edit 5"]
 
+    def test_the_first_after_the_good_one(self, shop, runs):  # noqa: F811
+        """Like the others it is confirmed, by a verdict that names what changed."""
+        ids = line(shop, 1000, 1300, 1300, 1300)
+        _, result, _ = found(ids[0])
+        assert named(result) == ["edit 1"]
+        assert runs.compares.count(ids[1]) == 2
+        assert "--energy-threshold=1000%" not in runs.asked[-1][1]
+
     def test_the_search_measures_nothing_a_second_time(self, shop, runs):  # noqa: F811
         """What a run of pytest does for a verdict of its own costs as much again."""
         ids = line(shop, *[1000] * 4, *[1300] * 5)
@@ -260,6 +268,13 @@ class TestSkipped:
         assert "perhaps made dearer by" in out
         assert "not confirmed" in out
 
+    def test_what_cannot_be_run_again_is_not_confirmed(self, shop, runs):  # noqa: F811
+        ids = line(shop, 1000, 1000, 1300, 1300)
+        compared, runs.compared = runs.compared, lambda commit, ratio: None if len(runs.asked) > 3 else compared(commit, ratio)
+        code, result, _ = found(ids[0])
+        assert (code, result["result"]) == (3, "not confirmed")
+        assert "not compared" in result["confirmed"]["why"]
+
 
 class TestSameCode:
     def test_is_not_run(self, shop, runs):  # noqa: F811
@@ -293,6 +308,15 @@ class TestGoingOn:
         assert "goes on from what an earlier run found out (3 " in steps[0]
         assert not set(runs.compares[:-1]) & set(judged)
         assert (result["earlier"], result["comparisons"]) == (3, 3 + len(runs.asked))
+
+    def test_between_the_counts_and_the_joules_of_the_ends(self, shop, runs):  # noqa: F811
+        """Instructions that do not tell are no answer to a later run either."""
+        ids = line(shop, 1000, 1000, 1300)
+        runs.count = lambda ran, cost, baseline: Simulated.count(runs, ran, 1000, baseline)
+        runs.stop_after = 2
+        assert bisect(TEST, ids[0])[0] == 130
+        runs.stop_after = None
+        assert named(found(ids[0], by="auto")[1]) == ["edit 2"]
 
     def test_by_instructions_too(self, shop, runs):  # noqa: F811
         ids = line(shop, *[100_000] * 9, *[103_000] * 9)

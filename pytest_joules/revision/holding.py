@@ -53,7 +53,7 @@ class Holding:
         self._tell = tell
         self._noted: set[str] = set()
 
-    # ``ends``: the ratio of the bad commit to the good one, where it is only to be told which of the two a commit is like; if not,
+    # ``ends``: the ratio of the bad commit to the good one, where it is only to be told which of the two a commit is like; else
     # the verdict is that of a run of pytest.
 
     def measured(self, commit: Commit, other: Commit, ends: float | None) -> Judged:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pytest_joules.revision.kept_verdicts import Judged, Verdicts
 
 _CACHE = ".pytest_cache"
+#: Commits that are listed at most.
+_FEW = 12
 #: Exit codes; 2 is misuse.
 _NONE, _FOUND, _UNTOLD = 0, 1, 3
 
@@ -95,7 +97,7 @@ def _bisect(given: argparse.Namespace) -> int:
         effort = Effort(given.by, given.rounds, given.max_time, given.threshold)
         verdicts = _verdicts(given, line, here, effort)
         if changed := commits.changes(line.root):
-            _tell(f"{'1 file' if changed == 1 else f'{changed} files'} of your tree with uncommitted changes: no part of this")
+            _tell(f"{_number(changed, 'file')} of your tree with uncommitted changes: no part of this")
         project = Project(line.root, here, given.nodeid, tuple(given.behind))
         with _stopped_in_order():
             result = Bisecting(project, line, effort, verdicts, _tell).run()
@@ -125,7 +127,7 @@ def _verdicts(given: argparse.Namespace, line: Line, here: Path, effort: Effort)
     if found.trouble is not None:
         _tell(found.trouble)
     if found.found:
-        _tell(f"goes on from what an earlier run found out ({found.found} commits judged; --restart forgets it)")
+        _tell(f"goes on from what an earlier run found out ({_number(found.found, 'verdict')}; --restart forgets it)")
     return found
 
 
@@ -167,17 +169,24 @@ def _lines(nodeid: str, line: Line, result: Result) -> list[str]:
         said = [
             f"{ends}: made dearer by one of {result.narrowed.bad - result.narrowed.good} commits, "
             f"from {first.revision.short} to {last.revision.short}: those between them cannot be judged",
-            *(f"  {_named(line[number])}" for number in range(result.narrowed.good + 1, result.narrowed.bad + 1)),
+            *_listed(line, range(result.narrowed.good + 1, result.narrowed.bad + 1)),
             f"to look closer: git log -p {line[result.narrowed.good].revision.short}..{last.revision.short}",
         ]
     else:
         said = [ends, *_found(nodeid, line, result, result.narrowed.bad, result.confirmed)]
     if result.by_why:
         said.append(f"by joules: {result.by_why}")
-    for number, why in sorted(result.skipped.items()):
-        said.append(f"skipped {line[number].revision.short}: {why}")
+    skipped = sorted(result.skipped.items())
+    said += [f"skipped {line[number].revision.short}: {why}" for number, why in skipped[:_FEW]]
+    if len(skipped) > _FEW:
+        said.append(f"skipped {len(skipped) - _FEW} more: --json has all")
     said.append(_account(line, result))
     return said
+
+
+def _listed(line: Line, numbers: range) -> list[str]:
+    said = [f"  {_named(line[number])}" for number in numbers[:_FEW]]
+    return said if len(numbers) <= _FEW else [*said, f"  and {len(numbers) - _FEW} more"]
 
 
 def _found(nodeid: str, line: Line, result: Result, number: int, confirmed: Judged) -> list[str]:
@@ -198,13 +207,16 @@ def _found(nodeid: str, line: Line, result: Result, number: int, confirmed: Judg
 
 
 def _account(line: Line, result: Result) -> str:
-    made = f"{result.comparisons} comparison{'s' if result.comparisons != 1 else ''} among {len(line.commits)} commits"
-    parts = [made]
+    parts = [f"{_number(result.comparisons, 'comparison')} among {_number(len(line.commits), 'commit')}"]
     if result.earlier:
         parts.append(f"{result.earlier} of them by earlier runs")
     if result.same:
-        parts.append(f"{len(result.same)} commits not run, whose code in the test's path was judged already")
+        parts.append(f"{_number(len(result.same), 'commit')} not run, whose code in the test's path was judged already")
     return "; ".join(parts)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def _named(commit: Commit) -> str:

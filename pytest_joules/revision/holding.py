@@ -221,7 +221,8 @@ def _passed(ran: Ran, name: str) -> tuple[Answer, Record]:
     if answer["errors"]:
         raise UnfitError(f"it cannot be collected: {answer['errors'][0]}")
     if not answer["collected"]:
-        raise UnfitError(f"the test does not exist there ({ran.said})" if ran.said else "the test does not exist there")
+        told = ran.said and not ran.said.startswith(("not found", "file or directory not found"))
+        raise UnfitError(f"the test does not exist there{f' ({ran.said})' if told else ''}")
     if len(answer["collected"]) > 1:
         raise UnfitError(f"this names {len(answer['collected'])} tests, and one is meant, such as {answer['collected'][0]}")
     if answer["leak"] is not None:

@@ -238,6 +238,13 @@ class TestSkipped:
         assert "made dearer by one of 3 commits" in out
         assert "git log -p" in out
 
+    def test_a_long_range_is_not_listed_whole(self, shop, runs):  # noqa: F811
+        ids = line(shop, 1000, *["failed"] * 40, 1300)
+        _, out, _ = bisect(TEST, ids[0], "--by=joules")
+        assert "made dearer by one of 41 commits" in out
+        assert "and 29 more" in out
+        assert "skipped 28 more" in out
+
     def test_noise_is_measured_once_more_with_more_rounds(self, shop, runs):  # noqa: F811
         ids = line(shop, 1000, 1000, 1300)
         runs.noise = {ids[1]: [0.5, 0.02]}
@@ -305,7 +312,7 @@ class TestGoingOn:
         runs.asked.clear()
         code, result, steps = found(ids[0])
         assert (code, named(result)) == (1, ["edit 9"])
-        assert "goes on from what an earlier run found out (3 " in steps[0]
+        assert "goes on from what an earlier run found out (3 verdicts" in steps[0]
         assert not set(runs.compares[:-1]) & set(judged)
         assert (result["earlier"], result["comparisons"]) == (3, 3 + len(runs.asked))
 

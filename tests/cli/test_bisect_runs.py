@@ -31,7 +31,7 @@ def test_the_commit_and_its_function(shop):  # noqa: F811
     assert f"made dearer by {ids[2][:7]} 2024-01-01 A: edit 0" in out
     assert f"1.30× (95 % interval 1.30 to 1.30) against {same[:7]}, the commit before it" in out
     assert "changed: shop.py::total" in out
-    assert "2 comparisons among 2 commits; 1 commits not run" in out
+    assert "2 comparisons among 2 commits; 1 commit not run" in out
     assert state(shop) == before
     assert left_behind(shop) == []
 

@@ -9,23 +9,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytest_joules import __version__
-from pytest_joules.cli import bundle, collect, comment, compare, evaluate, history, predict, report, train
+from pytest_joules.cli import bisect, bundle, collect, comment, compare, evaluate, history, predict, report, train
 from pytest_joules.cli.output import print_json, say, width
 from pytest_joules.settings.values import POWERCAP
 
 #: Exit codes, and when.
 EXITS = {
     0: "done",
-    1: "nothing was found, the history cannot be read, a compared test regressed, nothing could be trained, predicted or "
-    "collected, or an import left a baseline out",
-    2: "a command line that is not understood, or a baseline or a file that cannot be read or written",
-    130: "stopped with Ctrl-C; what joules collect has finished is kept",
+    1: "nothing was found, the history cannot be read, a compared test regressed, joules bisect found what made a test dearer, "
+    "joules comment --find found none, nothing could be trained, predicted or collected, or an import left a baseline out",
+    2: "a command line that is not understood, a baseline or a file that cannot be read or written, or commits or a test that "
+    "cannot be bisected",
+    3: "joules bisect cannot tell",
+    130: "stopped with Ctrl-C; what joules collect has finished and joules bisect has judged is kept",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments`` (default: those of the process) and return its exit code."""
-    given = _parser().parse_args(arguments)
+    words, behind = bisect.separated(sys.argv[1:] if arguments is None else arguments)
+    given = _parser().parse_args(words)
+    given.behind = behind
     command: Callable[[argparse.Namespace], int] = given.command
     try:
         code = command(given)
@@ -63,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_command(commands)
     history.add_commands(commands)
     compare.add_commands(commands)
+    bisect.add_command(commands)
     bundle.add_commands(commands)
     comment.add_command(commands)
     collect.add_commands(commands)

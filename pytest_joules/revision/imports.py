@@ -59,8 +59,10 @@ def other(path: Path, worktree: Worktree) -> Path | None:
     return worktree.path / path.relative_to(worktree.root) if belongs(path, worktree.root) else None
 
 
-def prepare(worktree: Worktree, folder: Path) -> Paths:
-    """Find how the project is installed, and do the same for the other revision. ``folder``: for what has to be made.
+def prepare(worktree: Worktree, folder: Path, *, alone: bool = False) -> Paths:
+    """Find how the project is installed, and do the same for the other revision.
+
+    ``folder``: for what has to be made. ``alone``: this tree is not to be run, so nothing is built of it.
 
     - A path in the working directory, the ini file or a conftest: nothing to do.
     - An editable installation (a line in a ``.pth`` file, or setuptools' finder): the same folders of the other revision stand in
@@ -88,6 +90,10 @@ def prepare(worktree: Worktree, folder: Path) -> Paths:
     copied = frozenset(path for path in installed.copies if path.endswith(".py"))
     if not copies:
         return Paths(there=tuple(dict.fromkeys(there)), copied=copied)
+    if alone:
+        worktree.notes.append(f"{', '.join(copies)}: an installed copy, so each commit is built and installed anew, without it")
+        built = [_install(worktree.path, folder / "there", copies)]
+        return Paths(there=(*dict.fromkeys(there), *built), copied=copied)
     worktree.notes.append(f"{', '.join(copies)}: an installed copy, so both revisions were built and installed anew, without it")
     source = folder / "source"
     _copy(worktree.root, source)

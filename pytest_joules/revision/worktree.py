@@ -54,10 +54,10 @@ def repository(folder: Path) -> Path:
     """The root of the working tree that ``folder`` is in. Raises :class:`RevisionError`."""
     if shutil.which("git") is None:
         raise RevisionError("git is not there: install it, or compare with a baseline (--energy-save, --energy-compare)")
-    done = _git(folder, "rev-parse", "--show-toplevel")
+    done = git(folder, "rev-parse", "--show-toplevel")
     root = done.stdout.strip()
     if done.returncode or not root:
-        said = _reason(done)
+        said = reason(done)
         if "not a git repository" in said:
             raise RevisionError(f"{folder} is not in a git repository: compare with a baseline (--energy-save, --energy-compare)")
         raise RevisionError(f"git cannot read the repository of {folder}: {said or 'it has no working tree'}")
@@ -66,14 +66,14 @@ def repository(folder: Path) -> Path:
 
 def resolve(root: Path, name: str) -> Revision:
     """The commit that ``name`` means. Raises :class:`RevisionError` that says what to fetch, or which names come close."""
-    done = _git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    done = git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     if done.returncode == 0:
         found = done.stdout.strip()
-        return Revision(name, found, _git(root, "rev-parse", "--short", found).stdout.strip() or found[:9])
-    if _git(root, "rev-parse", "--verify", "--quiet", "HEAD").returncode:
+        return Revision(name, found, git(root, "rev-parse", "--short", found).stdout.strip() or found[:9])
+    if git(root, "rev-parse", "--verify", "--quiet", "HEAD").returncode:
         raise RevisionError(f"{name!r}: the repository has no commit yet")
-    shallow = _git(root, "rev-parse", "--is-shallow-repository").stdout.strip() == "true"
-    remotes = _git(root, "remote").stdout.split()
+    shallow = git(root, "rev-parse", "--is-shallow-repository").stdout.strip() == "true"
+    remotes = git(root, "remote").stdout.split()
     advice = _what_to_fetch(name, remotes, shallow=shallow)
     if shallow:
         raise RevisionError(f"{name!r} is not in this shallow clone: {advice or 'fetch it first'}")
@@ -109,7 +109,7 @@ def _what_to_fetch(name: str, remotes: Sequence[str], *, shallow: bool) -> str:
 
 def _near(root: Path, name: str) -> list[str]:
     """Names of branches and tags that come close."""
-    listed = _git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes").stdout
+    listed = git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes").stdout
     names = [known for known in listed.split() if not known.endswith("/HEAD")]
     same = [known for known in names if known.rpartition("/")[2] == name.rpartition("/")[2]]
     return list(dict.fromkeys([*same, *difflib.get_close_matches(name, names, n=3, cutoff=0.6)]))[:3]
@@ -161,17 +161,17 @@ class Worktree:
         add = ("worktree", "add", "--quiet", "--detach", str(self.path), self.revision.id)
         # Killed now, git goes on without us for a while.
         handed = (*scratch.shared_with_children(self._folder), *((self._claim,) if os.name == "posix" else ()))
-        done = _git(self.root, *options, *add, handed=handed)
+        done = git(self.root, *options, *add, handed=handed)
         if done.returncode and re.search(r"\blfs\b|smudge", done.stderr):
             self._drop()
-            done = _git(self.root, *options, *add, handed=handed, GIT_LFS_SKIP_SMUDGE="1")
+            done = git(self.root, *options, *add, handed=handed, GIT_LFS_SKIP_SMUDGE="1")
             self.notes.append(f"at {self.revision} files in git LFS are pointers only: git lfs could not get them")
         if done.returncode:
-            raise RevisionError(f"git cannot check out {self.revision} beside this tree: {_reason(done)}")
+            raise RevisionError(f"git cannot check out {self.revision} beside this tree: {reason(done)}")
 
     def _take_generated(self) -> None:
         """Python files that git ignores (a ``_version.py`` that a build wrote) are no part of a revision, but it needs them."""
-        listed = _git(self.root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", "*.py").stdout
+        listed = git(self.root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", "*.py").stdout
         for name in listed.split("\0"):
             target = self.path / name
             # The other revision may have a link in the place of the file or of its folder.
@@ -182,12 +182,12 @@ class Worktree:
                     self.notes.append(f"{name} is not in git: {self.revision} is run with this tree's")
 
     def _look_for_what_is_missing(self) -> None:
-        modules = _git(self.path, "submodule", "status").stdout.splitlines()
+        modules = git(self.path, "submodule", "status").stdout.splitlines()
         missing = [line.split()[1] for line in modules if line.startswith("-") and len(line.split()) > 1]
         here = [name for name in missing if (self.root / name).is_dir() and any((self.root / name).iterdir())]
         if here:
             self.notes.append(f"at {self.revision} submodules are not checked out: {', '.join(here)}")
-        listed = _git(self.root, "ls-files", "-z", "--others", "--", "*.so", "*.pyd").stdout
+        listed = git(self.root, "ls-files", "-z", "--others", "--", "*.so", "*.pyd").stdout
         built = [name for name in listed.split("\0") if name and _of_the_project(name)]
         if built:
             more = f" and {len(built) - 3} more" if len(built) > 3 else ""
@@ -210,9 +210,9 @@ class Worktree:
 
 def _common(root: Path) -> Path:
     """Where git keeps what all worktrees of a repository have in common."""
-    done = _git(root, "rev-parse", "--git-common-dir")
+    done = git(root, "rev-parse", "--git-common-dir")
     if done.returncode:
-        raise RevisionError(f"git cannot read the repository of {root}: {_reason(done)}")
+        raise RevisionError(f"git cannot read the repository of {root}: {reason(done)}")
     return (root / done.stdout.strip()).resolve()
 
 
@@ -273,7 +273,7 @@ def _forget(common: Path, name: str, since: float | None = None) -> bool:
 
 def files_of(root: Path) -> list[str]:
     """What is in this tree and not ignored by git, relative to ``root``."""
-    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout
+    listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout
     return [name for name in listed.split("\0") if name]
 
 
@@ -282,7 +282,7 @@ def _of_the_project(name: str) -> bool:
     return not any(part in _NOT_THE_PROJECT or part.startswith(".") or part.endswith(".egg-info") for part in parts)
 
 
-def _git(folder: Path, *arguments: str, handed: Sequence[int] = (), **more: str) -> subprocess.CompletedProcess[str]:
+def git(folder: Path, *arguments: str, handed: Sequence[int] = (), **more: str) -> subprocess.CompletedProcess[str]:
     """What git says in ``folder``; a status of its own where it is not there or does not answer."""
     env = {key: value for key, value in os.environ.items() if key not in _GIT_VARIABLES}
     env.update(LC_ALL="C", GIT_TERMINAL_PROMPT="0", GIT_OPTIONAL_LOCKS="0", **more)
@@ -303,7 +303,7 @@ def _git(folder: Path, *arguments: str, handed: Sequence[int] = (), **more: str)
         return subprocess.CompletedProcess(command, 128, "", str(error))
 
 
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
+def reason(done: subprocess.CompletedProcess[str]) -> str:
     """What git complains of, in one line."""
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     wanted = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines[:1]

@@ -126,6 +126,12 @@ class Against:
                 self.reporting.other = self.comparing.other
                 self.reporting.add_judged({"comparisons": self.comparing.comparisons, "troubles": self.comparing.troubles})
 
+    @property
+    def modules(self) -> dict[str, str]:
+        """The files of the modules that both sides have imported, by name."""
+        pair = getattr(self, "_pair", None)
+        return {**pair.here.modules, **pair.there.modules} if pair is not None else {}
+
     def _file(self, path: str, *, there: bool) -> File | None:
         """What is in a file of the project on one side, by the path that a record's keys have."""
         copied = path.removeprefix(f"{INSTALLED}/")

@@ -65,12 +65,16 @@ class Bisecting:
             return self._result("no difference" if ends["verdict"] == "not dearer" else "cannot tell", ends)
         assert ends["ratio"] is not None
         ratio = ends["ratio"]
-        narrowed = bisect(len(self._line.commits), lambda number: self._judge(number, ratio))
-        if not narrowed.found:
-            return self._result("range", ends, narrowed)
-        found, before = self._line[narrowed.bad], self._line[narrowed.good]
-        confirmed = ends if (found, before) == (bad, good) else self._confirmed(found, before)
-        return self._result("found" if confirmed["verdict"] == "dearer" else "not confirmed", ends, narrowed, confirmed)
+        while True:
+            narrowed = bisect(len(self._line.commits), lambda number: self._judge(number, ratio))
+            if not narrowed.found:
+                return self._result("range", ends, narrowed)
+            found, before = self._line[narrowed.bad], self._line[narrowed.good]
+            confirmed = ends if (found, before) == (bad, good) else self._confirmed(found, before)
+            if confirmed["verdict"] == "dearer":
+                return self._result("found", ends, narrowed, confirmed)
+            if not self._was_wrong(narrowed, ratio):
+                return self._result("not confirmed", ends, narrowed, confirmed)
 
     def _result(
         self,
@@ -145,14 +149,35 @@ class Bisecting:
         except (UnfitError, RevisionError) as error:
             return judged_as("cannot tell", str(error))
 
+    def _was_wrong(self, narrowed: Narrowed, ends: float) -> bool:
+        """Whether one of the two commits that the search ended between was misjudged: a process may be slow for a reason of
+        its own. Each is measured anew, a third time where both differ, and the majority holds."""
+        if self._kept["by"] == "instructions":
+            return False
+        good, wrong = self._line.good, False
+        for commit in (self._line[narrowed.good], self._line[narrowed.bad]):
+            known = self._kept["judged"].get(pair(commit, good))
+            if known is None or known["same"] is not None or commit is self._line.commits[-1]:
+                continue
+            try:
+                others = [self._held(commit, good, ends, f"{pair(commit, good)} time 2")]
+                if others[0]["verdict"] != known["verdict"]:
+                    others.append(self._held(commit, good, ends, f"{pair(commit, good)} time 3"))
+            except (UnfitError, RevisionError):
+                continue
+            if len(others) == 2 and others[0]["verdict"] == others[1]["verdict"]:
+                self._keep(pair(commit, good), commit, good, {**others[1], "runs": known["runs"], "code": known["code"]})
+                wrong = True
+        return wrong
+
     def _held(self, commit: Commit, other: Commit, ends: float | None, key: str = "") -> Judged:
-        """A commit against another: see :class:`Holding`. ``key``: what it is kept as, where that is not the two of them."""
-        key = key or pair(commit, other)
-        known = self._kept["judged"].get(key)
+        """A commit against another: see :class:`Holding`. ``key``: what it is kept as, where that is not the two of them: it is
+        measured anew then."""
+        known = self._kept["judged"].get(key or pair(commit, other))
         if known is None:
             by = self._holding.counted if self._kept["by"] == "instructions" else self._holding.measured
-            known = by(commit, other, ends)
-            self._keep(key, commit, other, known)
+            known = by(commit, other, ends, anew=bool(key))
+            self._keep(key or pair(commit, other), commit, other, known)
         return known
 
     def _keep(self, key: str, commit: Commit, other: Commit, judged: Judged) -> None:

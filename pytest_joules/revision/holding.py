@@ -56,7 +56,9 @@ class Holding:
     # ``ends``: the ratio of the bad commit to the good one, where it is only to be told which of the two a commit is like; else
     # the verdict is that of a run of pytest.
 
-    def measured(self, commit: Commit, other: Commit, ends: float | None) -> Judged:
+    # ``anew``: whatever is known of its code.
+
+    def measured(self, commit: Commit, other: Commit, ends: float | None, *, anew: bool = False) -> Judged:
         """In joules. Raises :class:`UnfitError`, and :class:`~pytest_joules.revision.worktree.RevisionError`."""
         estimates: list[tuple[float, float, float]] = []
         effort, result = self._effort, judged_as("cannot tell", "")
@@ -65,7 +67,7 @@ class Holding:
             options = [f"--energy-against={other.revision.id}", f"--energy-max-time={seconds:g}"]
             options += [f"--energy-rounds={rounds}"] if rounds is not None else []
             options += self._threshold("--energy-threshold", ends)
-            ran = self._run(commit, options, known=ends is not None and attempt == 1)
+            ran = self._run(commit, options, known=ends is not None and attempt == 1 and not anew)
             if (same := self._as_known(ran)) is not None:
                 return same
             answer, record = _passed(ran, self._line.root.name)
@@ -88,14 +90,14 @@ class Holding:
             rounds, seconds = _MORE * max(rounds or record["rounds"], 20), _MORE * seconds
         return result
 
-    def counted(self, commit: Commit, other: Commit, ends: float | None) -> Judged:
+    def counted(self, commit: Commit, other: Commit, ends: float | None, *, anew: bool = False) -> Judged:
         """In instructions. Raises the same."""
         before = self._kept["counted"].get(other.revision.id)
         if before is None:
             if why := self.count(other, None)[1]:
                 raise UnfitError(f"at {other.revision.short} {why}")
             before = self._kept["counted"][other.revision.id]
-        ran, why = self.count(commit, Baseline(before["text"], before["root"]), ends)
+        ran, why = self.count(commit, Baseline(before["text"], before["root"]), ends, anew=anew)
         if (same := self._as_known(ran)) is not None:
             return same
         record = ran.answer["record"] if ran.answer is not None else None
@@ -111,11 +113,11 @@ class Holding:
             result = judged_as("dearer" if ratio > sqrt(ends) else "not dearer", comparison["why"])
         return {**result, "ratio": ratio, "runs": 1, "code": _functions(record), "changed": comparison["where"]}
 
-    def count(self, commit: Commit, before: Baseline | None, ends: float | None = None) -> tuple[Ran, str]:
+    def count(self, commit: Commit, before: Baseline | None, ends: float | None = None, *, anew: bool = False) -> tuple[Ran, str]:
         """Count the instructions at a commit; and why they are not, where they are not."""
         options = ["--energy-count", f"--energy-save={OWN}", *([f"--energy-compare={OTHER}"] if before is not None else [])]
         options += self._threshold("--energy-count-threshold", ends)
-        ran = self._run(commit, options, known=ends is not None, baseline=before)
+        ran = self._run(commit, options, known=ends is not None and not anew, baseline=before)
         if ran.answer is not None and ran.answer["same"] is not None:
             return ran, ""
         answer, record = _passed(ran, self._line.root.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_joules.cli.output import print_json, print_table, refuse, say, width
-from pytest_joules.cli.parsing import Commands, add_folder, folder_of, whole
+from pytest_joules.cli.parsing import Commands, add_folder, folder_of, threshold, whole
 from pytest_joules.settings.values import BASELINES, COUNT_THRESHOLD, ROWS, THRESHOLD
 
 if TYPE_CHECKING:
@@ -42,21 +42,12 @@ def add_commands(commands: Commands) -> None:
     compare.add_argument("before", metavar="A", help="a baseline's name, MACHINE/NAME, or a file (also of --energy-json)")
     compare.add_argument("now", metavar="B", help="the same")
     compare.add_argument(
-        "--threshold", metavar="PERCENT", type=_threshold, default=THRESHOLD, help="as --energy-threshold (default 5%%)"
+        "--threshold", metavar="PERCENT", type=threshold, default=THRESHOLD, help="as --energy-threshold (default 5%%)"
     )
     compare.add_argument("--top", metavar="N", type=whole(0), default=ROWS, help="rows (default %(default)s; 0: all)")
     compare.add_argument("--json", action="store_true", help="as JSON")
     compare.set_defaults(command=_compare)
     add_folder(compare)
-
-
-def _threshold(text: str) -> float:
-    from pytest_joules.settings.values import SettingError, threshold
-
-    try:
-        return threshold(text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _compare(given: argparse.Namespace) -> int:

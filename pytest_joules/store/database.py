@@ -35,6 +35,8 @@ class AnyRow(Protocol):
 
     def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401 - whatever the database holds
 
+    def __iter__(self) -> Iterator[Any]: ...
+
     def _asdict(self) -> dict[str, object]: ...
 
 

@@ -1,0 +1,188 @@
+"""What a history says of each test over time, in sessions that can be compared: methods of :class:`pytest_joules.store.Store`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_joules.model import Code, CommitRecord, Provenance
+from pytest_joules.store import checked
+from pytest_joules.store.checked_facts import facts_of
+from pytest_joules.store.database import Opened
+from pytest_joules.store.entries import Within
+from pytest_joules.store.queries import EVERYTHING, asked_for, of_sessions
+from pytest_joules.store.rows import nodeid_of, safe
+from pytest_joules.store.tables import number_of, tables
+
+if TYPE_CHECKING:
+    from pytest_joules.store.database import AnyRow, Condition
+
+
+@dataclass(frozen=True, slots=True)
+class PastSession:
+    """A session of a history."""
+
+    number: int
+    created: str
+    machine_id: str | None
+    commit: CommitRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What comparable sessions measured of a test, the oldest first: one value a session, the last one."""
+
+    nodeid: str
+    machine_id: str | None
+    """``None`` of instructions as well: they are comparable wherever :attr:`identity` is the same."""
+    source: str
+    """Names of the sources, joined by ``+``; what counted."""
+    provenance: Provenance | None
+    """``None``: of instructions."""
+    identity: str | None = None
+    """Of instructions, what decided them besides the code."""
+    sessions: list[int] = field(default_factory=list)
+    """Their numbers."""
+    values: list[float] = field(default_factory=list)
+    """Joules (medians per iteration), or instructions: all above 0."""
+    codes: list[int | None] = field(default_factory=list)
+    """Numbers of what the test executed, for :func:`executed`."""
+    doubts: bool = False
+    """Of instructions: some of the test's work is none of its own thread."""
+
+
+#: Series by what makes their values comparable, each a list of (place of the session, number of the row, value, code).
+_Key = tuple[int, "str | None", str, "Provenance | None", "str | None", bool]
+_Found = dict[_Key, list[tuple[int, int, float, "int | None"]]]
+
+
+def past_sessions(opened: Opened, within: Within = EVERYTHING) -> list[PastSession]:
+    """The sessions whose date is one, the oldest first.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    import sqlalchemy as sa
+
+    database, known = opened.asked, tables().sessions
+    columns = (known.c.id, known.c.created, known.c.machine_id, known.c.commit_id, known.c.commit_dirty)
+    query = sa.select(*columns).where(database.of_sound_sessions(), of_sessions(within)).order_by(known.c.created, known.c.id)
+
+    def made(row: AnyRow) -> PastSession:
+        commit = checked.text_or_none(row.commit_id, "commit")
+        dirty = bool(row.commit_dirty) if row.commit_dirty is not None else None
+        return PastSession(
+            checked.whole(row.id, "session"),
+            checked.created(row.created),
+            checked.text_or_none(row.machine_id, "machine's number"),
+            {"id": commit, "dirty": dirty} if commit is not None else None,
+        )
+
+    return list(database.sound(database.rows(query), made, "session"))
+
+
+def joules_over_time(opened: Opened, sessions: Sequence[PastSession], nodeid: str | None = None) -> list[Series]:
+    """Joules of tests that passed, of this test or of all: a series for each test, machine, source and provenance.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    import sqlalchemy as sa
+
+    database, measurements = opened.asked, tables().measurements
+    # All of it is in one index.
+    names = ("id", "test_id", "session_id", "source", "provenance", "code_id", "energy_median")
+    query = sa.select(*(measurements.c[name] for name in names)).where(asked_for(measurements), *_of_test(nodeid))
+    place = {session.number: (place, session.machine_id) for place, session in enumerate(sessions)}
+    found: _Found = {}
+
+    def entry(row: AnyRow) -> None:
+        number, test, session, source, provenance, code, joules = row
+        if session in place and checked.present(joules, "joules"):
+            there, machine_id = place[session]
+            name = checked.text_or_none(source, "source") or "-"
+            key = (test, machine_id, name, checked.provenance(provenance), None, False)
+            found.setdefault(key, []).append((there, number, joules, code))
+
+    for _ in database.sound(database.rows(query), entry):
+        pass
+    return list(_series(opened, found, sessions, ()))
+
+
+def instructions_over_time(opened: Opened, sessions: Sequence[PastSession], nodeid: str | None = None) -> list[Series]:
+    """Instructions of tests that passed, of this test or of all: a series for each test and all that decides a count besides the
+    code. Where that was not kept, nothing can be compared.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    import sqlalchemy as sa
+
+    database, known = opened.asked, tables()
+    measurements, kept = known.measurements, known.sessions
+    place = {session.number: place for place, session in enumerate(sessions)}
+    counting = sa.select(kept.c.id).where(kept.c.settings.not_like('%"count": null%'))
+    names = ("id", "test_id", "session_id", "code_id", "facts")
+    found: _Found = {}
+    doubtful: set[_Key] = set()
+
+    def entry(row: AnyRow) -> None:
+        number, test, session, code, text = row
+        facts = facts_of(text)
+        counted, identity = facts.get("instructions"), facts.get("counting")
+        if counted is None or identity is None:
+            return
+        # Which names share a place in the interpreter's cache of attributes is chance.
+        own = counted["count"] - (counted["misses"] or 0)
+        if own > 0:
+            key = (test, None, counted["counter"], None, identity, counted["misses"] is not None)
+            found.setdefault(key, []).append((place[session], number, own, code))
+            if counted["doubts"]:
+                doubtful.add(key)
+
+    for session in (row.id for row in database.rows(counting)):
+        if session in place:
+            condition = (measurements.c.session_id == session, measurements.c.outcome == "passed")
+            query = sa.select(*(measurements.c[name] for name in names)).where(
+                *condition, measurements.c.facts.like('%"instructions"%'), *_of_test(nodeid)
+            )
+            for _ in database.sound(database.rows(query), entry):
+                pass
+    return list(_series(opened, found, sessions, doubtful))
+
+
+def executed(opened: Opened, numbers: Collection[int | None]) -> dict[int, Code]:
+    """What tests executed, by the numbers of :attr:`Series.codes`.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    database = opened.asked
+    with database.transaction() as connection:
+        return database.codes(connection, numbers)
+
+
+def _of_test(nodeid: str | None) -> list[Condition]:
+    return [tables().measurements.c.test_id == number_of(safe(nodeid))] if nodeid is not None else []
+
+
+def _series(opened: Opened, found: _Found, sessions: Sequence[PastSession], doubtful: Collection[_Key]) -> Iterator[Series]:
+    """The series in the order of their tests' names."""
+    import sqlalchemy as sa
+
+    database, tests = opened.asked, tables().tests
+    query = sa.select(tests.c.id, tests.c.id.label("test_id"), tests.c.nodeid)
+    wanted = {key[0] for key in found}
+    rows = (row for row in database.rows(query) if row.id in wanted)
+    names = dict(database.sound(rows, lambda row: (row.id, nodeid_of(row._asdict())), "test"))
+    for key in sorted((key for key in found if key[0] in names), key=lambda key: (names[key[0]], *map(str, key[1:]))):
+        number, machine_id, source, provenance, identity, _ = key
+        # Of several measurements in a session the last one counts.
+        last = {place: (value, code) for place, _, value, code in sorted(found[key], key=lambda entry: entry[:2])}
+        made = Series(names[number], machine_id, source, provenance, identity, doubts=key in doubtful)
+        for place, (value, code) in last.items():
+            made.sessions.append(sessions[place].number)
+            made.values.append(value)
+            made.codes.append(code)
+        yield made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -59,9 +60,9 @@ class ChangeRecord(TypedDict):
     """Whether the test executed the same code on both sides; ``None``: not known."""
     changed: list[str] | None
     """What has another text in its path, the most telling first; ``None``: not known."""
-    convict: str | None
-    """The command that measures both revisions in turn (of instructions: two, that count one and compare the other with it);
-    ``None``: no commit is known of the session before."""
+    convict: list[str]
+    """The command that measures both revisions in turn; of instructions, two that count the one and then the other. Empty where no
+    commit is known of the session before."""
 
 
 class SharedRecord(TypedDict):
@@ -224,7 +225,7 @@ def _change(series: Series, by_number: dict[int, PastSession], change: Change, t
         "together": exp(together),
         "same_code": None,
         "changed": None,
-        "convict": _command(series, last_before.commit),
+        "convict": _commands(series, last_before.commit),
     }
 
 
@@ -232,13 +233,16 @@ def _side(session: PastSession) -> SideRecord:
     return {"session": session.number, "created": session.created, "commit": session.commit}
 
 
-def _command(series: Series, commit: CommitRecord | None) -> str | None:
+def _commands(series: Series, commit: CommitRecord | None) -> list[str]:
     if commit is None or not commit["id"]:
-        return None
+        return []
     test, there = f"pytest {shlex.quote(series.nodeid)}", commit["id"][:12]
     if series.identity is None:
-        return f"{test} --energy-against={there}"
-    return f"{test} --energy-count --energy-save={there} (at {there}), then {test} --energy-count --energy-compare={there} (here)"
+        return [f"{test} --energy-against={there}"]
+    return [
+        f"git switch --detach {there} && {test} --energy-count --energy-save={there}",
+        f"git switch - && {test} --energy-count --energy-compare={there}",
+    ]
 
 
 def _explain(store: Store, found: Sequence[tuple[Series, ChangeRecord]]) -> None:
@@ -268,11 +272,15 @@ def _same(then: Code, now: Code) -> bool:
 
 
 def _print(found: ChangesRecord) -> None:
+    from pytest_joules.report.text import encoding_of, printable
+
     tests = "1 test" if found["tests"] == 1 else f"{found['tests']} tests"
     if not found["changes"]:
         say(f"no change of level nominated: {tests} looked at.")
     for change in found["changes"]:
         say("\n".join(_lines(change)))
+        for command in change["convict"]:
+            print(f"    {printable(command, encoding_of(sys.stdout))}")  # on one line, however long: it is to be copied
     if found["left_out"]:
         say(f"{found['left_out']} more left out (--limit).")
     for shared in found["shared"]:
@@ -297,8 +305,8 @@ def _lines(change: ChangeRecord) -> Iterator[str]:
     yield printable(change["nodeid"])
     word = "dearer" if change["ratio"] > 1 else "cheaper"
     counts = " and ".join(map(str, change["sessions"]))
-    ratio = quantity.ratio(change["ratio"])
-    yield f"  nominated: {word}, {ratio} of before ({before} then, {after} after; medians of {counts} sessions)"
+    ratio = quantity.change(change["ratio"])
+    yield f"  nominated: {word}, {ratio} ({before} then, {after} after: medians of {counts} sessions)"
     yield f"  between {_session(change['last_before'])} and {_session(change['first_after'])}"
     yield f"  {_where(change['machine_id'], change['source'], change['provenance'])}"
     if abs(change["together"] - 1) >= 0.01:
@@ -311,7 +319,11 @@ def _lines(change: ChangeRecord) -> Iterator[str]:
         yield "  what changed in its path is not known: its code was not recorded on both sides"
     else:
         yield "  nothing that is known of its path changed"
-    yield f"  to convict: {change['convict'] or 'pytest --energy-against=COMMIT; no commit is known of the session before'}"
+    yield (
+        "  to convict:"
+        if change["convict"]
+        else "  to convict: pytest --energy-against=COMMIT (that of the session before is not known)"
+    )
 
 
 def _session(side: SideRecord) -> str:
@@ -332,6 +344,6 @@ def _together(shared: SharedRecord) -> str:
     where = _where(shared["machine_id"], shared["source"], shared["provenance"])
     between = f"{_session(shared['last_before'])} and {_session(shared['first_after'])}"
     return (
-        f"all {shared['tests']} tests together: {quantity.ratio(shared['ratio'])} of before between {between} ({where}): "
+        f"all {shared['tests']} tests together: {quantity.change(shared['ratio'])} between {between} ({where}): "
         "the machine, or what all of them run. It is taken off each test."
     )

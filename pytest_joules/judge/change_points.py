@@ -119,9 +119,7 @@ def _with_drift(series: Sequence[Array], divided: Sequence[Sequence[int]], own: 
     (the variogram) rises to the variance, and what it lacks is their covariance. Only pairs without a change between them are
     looked at, and no spikes. Of other series so many pairs count as a series may have itself.
     """
-    squares, pairs = np.zeros((len(series), _LAGS)), np.zeros((len(series), _LAGS))
-    for index, (one, divisions) in enumerate(zip(series, divided, strict=True)):
-        squares[index], pairs[index] = _variogram(one, divisions, float(own[index]))
+    squares, pairs = _variograms(series, divided, own)
     others, other_pairs = squares.sum(axis=0) - squares, pairs.sum(axis=0) - pairs
     weight = np.minimum(1.0, _OTHERS / np.maximum(other_pairs, 1.0))
     pairs += weight * other_pairs
@@ -139,18 +137,24 @@ def _with_drift(series: Sequence[Array], divided: Sequence[Sequence[int]], own: 
     return found
 
 
-def _variogram(one: Array, divisions: Sequence[int], own: float) -> tuple[Array, Array]:
-    """Sums of half the squared differences of points that are 1, 2, ... apart, over the own variance; and how many there are."""
-    segment = np.zeros(len(one), dtype=np.int64)
-    segment[list(divisions)] = 1
-    segment = segment.cumsum()
-    around = np.median(sliding_window_view(np.pad(one, 2, mode="reflect"), 5), axis=1)
-    segment[np.abs(one - around) > _SPIKE * own] = -1
-    squares, pairs = np.zeros(_LAGS), np.zeros(_LAGS)
-    for lag in range(1, min(_LAGS, len(one) - 1) + 1):
-        together = (segment[lag:] == segment[:-lag]) & (segment[lag:] >= 0)
-        differences = np.minimum(np.abs(one[lag:] - one[:-lag])[together] / own, _FARTHEST)
-        squares[lag - 1], pairs[lag - 1] = float((differences**2).sum()) / 2, len(differences)
+def _variograms(series: Sequence[Array], divided: Sequence[Sequence[int]], own: Array) -> tuple[Array, Array]:
+    """Of each series, sums of half the squared differences of points that are 1, 2, ... apart, over the own variance; and their
+    numbers."""
+    longest = max(map(len, series))
+    # Each in the middle of two points more on both sides, for the median of five around each.
+    values = np.zeros((len(series), longest + 4))
+    segment = np.full((len(series), longest), -1)
+    for index, (one, divisions) in enumerate(zip(series, divided, strict=True)):
+        values[index, : len(one) + 4] = np.pad(one, 2, mode="reflect")
+        segment[index, : len(one)] = np.searchsorted(divisions, np.arange(len(one)), side="right")
+    around = np.median(sliding_window_view(values, 5, axis=1), axis=2)
+    values = values[:, 2:-2] / own[:, None]
+    segment[np.abs(values - around / own[:, None]) > _SPIKE] = -1
+    squares, pairs = np.zeros((len(series), _LAGS)), np.zeros((len(series), _LAGS))
+    for lag in range(1, min(_LAGS, longest - 1) + 1):
+        together = (segment[:, lag:] == segment[:, :-lag]) & (segment[:, lag:] >= 0)
+        differences = np.minimum(np.abs(values[:, lag:] - values[:, :-lag]), _FARTHEST) * together
+        squares[:, lag - 1], pairs[:, lag - 1] = (differences**2).sum(axis=1) / 2, together.sum(axis=1)
     return squares, pairs
 
 

@@ -90,6 +90,9 @@ class _Costs:
         self._of = np.zeros(self._cells)
         self._even = (np.arange(points) % 2 == 1).repeat(self._series)
         """Of the segments that begin at the first point, those with an even number of points."""
+        self._cell_below = self._cell + (points + 1) * self._cells
+        # Where the median goes to: of an even number up, of an odd one down; by whether the first point's number is odd.
+        self._beside = [np.where(self._even == first, self._cell, self._cell_below) for first in (True, False)]
         self._fill(values)
         self._low = self._values.ravel()[self._median + self._cell]
 
@@ -132,15 +135,15 @@ class _Costs:
         gone, self._begin = self._begin, self._begin + 1
         rest = slice(self._begin * self._series, None)
         cell, value, point = self._cell[rest], self._values[gone, rest], gone * self._cells
-        even = self._even[: len(cell) + self._series][self._series :]
+        even = self._even[self._series : self._series + len(cell)]
         neighbours, values = self._next.ravel(), self._values.ravel()
         median, low = self._median[rest], self._low[rest]
-        beside = neighbours.take(median + cell + np.where(even, 0, (self._points + 1) * self._cells))
-        moves = np.where(even, value <= low, (value > low) | (median == point))
-        median = np.where(moves, beside, median)
+        beside = neighbours.take(median + self._beside[gone % 2][rest])
+        # Of equal values the first point is the lower one.
+        median = np.where(((value <= low) == even) | (median == point), beside, median)
         above, below = self._next[0, gone, rest], self._next[1, gone, rest]
         neighbours[below + cell] = above
-        neighbours[above + cell + (self._points + 1) * self._cells] = below
+        neighbours[above + self._cell_below[rest]] = below
         self._median[rest] = median
         place = median + cell
         low = self._low[rest] = values.take(place)

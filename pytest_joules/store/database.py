@@ -119,7 +119,7 @@ class Database:
 
     def rows(self, query: Executable) -> list[AnyRow]:
         with self.transaction() as connection:
-            return list(connection.execute(query))
+            return list(connection.execute(query).all())
 
     def sound(self, rows: Iterable[AnyRow], decode: Callable[[AnyRow], T], table: str = "measurement") -> Iterator[T]:
         """What ``decode`` makes of rows, without the damaged ones."""

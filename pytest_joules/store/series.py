@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_joules.model import Code, CommitRecord, Provenance
@@ -40,21 +41,22 @@ class Series:
     """Names of the sources, joined by ``+``; what counted."""
     provenance: Provenance | None
     """``None``: of instructions."""
-    identity: str | None = None
+    identity: str | None
     """Of instructions, what decided them besides the code."""
-    sessions: list[int] = field(default_factory=list)
+    sessions: list[int]
     """Their numbers."""
-    values: list[float] = field(default_factory=list)
+    values: list[float]
     """Joules (medians per iteration), or instructions: all above 0."""
-    codes: list[int | None] = field(default_factory=list)
+    codes: list[int | None]
     """Numbers of what the test executed, for :func:`executed`."""
-    doubts: bool = False
+    doubts: bool
     """Of instructions: some of the test's work is none of its own thread."""
 
 
-#: Series by what makes their values comparable, each a list of (place of the session, number of the row, value, code).
+#: What makes values comparable; and one of them: the place of its session, its row's number, the value, the code's number.
 _Key = tuple[int, "str | None", str, "Provenance | None", "str | None", bool]
-_Found = dict[_Key, list[tuple[int, int, float, "int | None"]]]
+_Entry = tuple[int, int, float, "int | None"]
+_Found = dict[_Key, list[_Entry]]
 
 
 def past_sessions(opened: Opened, within: Within = EVERYTHING) -> list[PastSession]:
@@ -91,23 +93,30 @@ def joules_over_time(opened: Opened, sessions: Sequence[PastSession], nodeid: st
     import sqlalchemy as sa
 
     database, measurements = opened.asked, tables().measurements
-    # All of it is in one index.
-    names = ("id", "test_id", "session_id", "source", "provenance", "code_id", "energy_median")
-    query = sa.select(*(measurements.c[name] for name in names)).where(asked_for(measurements), *_of_test(nodeid))
+    condition = sa.and_(asked_for(measurements), *_of_test(nodeid))
     place = {session.number: (place, session.machine_id) for place, session in enumerate(sessions)}
+    kinds = sa.select(measurements.c.source, measurements.c.provenance).where(condition).distinct()
     found: _Found = {}
-
-    def entry(row: AnyRow) -> None:
-        number, test, session, source, provenance, code, joules = row
-        if session in place and checked.present(joules, "joules"):
-            there, machine_id = place[session]
-            name = checked.text_or_none(source, "source") or "-"
-            key = (test, machine_id, name, checked.provenance(provenance), None, False)
-            found.setdefault(key, []).append((there, number, joules, code))
-
-    for _ in database.sound(database.rows(query), entry):
-        pass
+    for kind in database.rows(kinds):
+        with suppress(checked.Bad):
+            source, provenance = checked.text_or_none(kind.source, "source"), checked.provenance(kind.provenance)
+            names = ("id", "test_id", "session_id", "code_id", "energy_median")
+            of_kind = (measurements.c.source == source, measurements.c.provenance == provenance)
+            query = sa.select(*(measurements.c[name] for name in names)).where(condition, *of_kind)
+            lists: dict[tuple[int, str | None], list[_Entry]] = {}
+            for number, test, session, code, joules in database.sound(database.rows(query), _with_joules):
+                if session in place and joules:
+                    there, machine_id = place[session]
+                    lists.setdefault((test, machine_id), []).append((there, number, joules, code))
+            found |= {(test, there, source or "-", provenance, None, False): made for (test, there), made in lists.items()}
     return list(_series(opened, found, sessions, ()))
+
+
+def _with_joules(row: AnyRow) -> tuple[int, int, int, int | None, float]:
+    number, test, session, code, joules = row
+    # A check of two hundred thousand rows: what is as it should be is not asked further.
+    sound = type(joules) is float and checked.SMALLEST <= joules <= checked.LARGEST
+    return number, test, session, code, joules if sound else checked.present(joules, "joules")
 
 
 def instructions_over_time(opened: Opened, sessions: Sequence[PastSession], nodeid: str | None = None) -> list[Series]:
@@ -179,10 +188,15 @@ def _series(opened: Opened, found: _Found, sessions: Sequence[PastSession], doub
     for key in sorted((key for key in found if key[0] in names), key=lambda key: (names[key[0]], *map(str, key[1:]))):
         number, machine_id, source, provenance, identity, _ = key
         # Of several measurements in a session the last one counts.
-        last = {place: (value, code) for place, _, value, code in sorted(found[key], key=lambda entry: entry[:2])}
-        made = Series(names[number], machine_id, source, provenance, identity, doubts=key in doubtful)
-        for place, (value, code) in last.items():
-            made.sessions.append(sessions[place].number)
-            made.values.append(value)
-            made.codes.append(code)
-        yield made
+        last = list({entry[0]: entry for entry in sorted(found[key])}.values())
+        yield Series(
+            names[number],
+            machine_id,
+            source,
+            provenance,
+            identity,
+            [sessions[entry[0]].number for entry in last],
+            [entry[2] for entry in last],
+            [entry[3] for entry in last],
+            key in doubtful,
+        )

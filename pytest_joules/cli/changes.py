@@ -61,8 +61,8 @@ class ChangeRecord(TypedDict):
     changed: list[str] | None
     """What has another text in its path, the most telling first; ``None``: not known."""
     convict: list[str]
-    """The command that measures both revisions in turn; of instructions, two that count the one and then the other. Empty where no
-    commit is known of the session before."""
+    """The command that measures both revisions in turn; of instructions, two that count the one and then the other. Empty where the
+    commit of the session before is not known."""
 
 
 class SharedRecord(TypedDict):

@@ -57,11 +57,11 @@ class ChangeRecord(TypedDict):
     together: float
     """What all tests of the machine moved by between the same sessions, which is taken off: a ratio."""
     same_code: bool | None
-    """Whether the test executed the same code on both sides; ``None``: not known."""
+    """Whether the test executed the same code on both sides, all of it known; ``None``: its code was not recorded."""
     changed: list[str] | None
     """What has another text in its path, the most telling first; ``None``: not known."""
     convict: list[str]
-    """The command that measures both revisions in turn; of instructions, two that count the one and then the other. Empty where the
+    """The command that measures both revisions in turn; of instructions, two that count the one, then the other. Empty where the
     commit of the session before is not known."""
 
 
@@ -129,7 +129,7 @@ def _found(store: Store, within: Within, nodeid: str | None, threshold: float | 
     told = {series.nodeid for series in looked if len(series.values) >= FEWEST}
     worst = sorted((pair for pair in changes if nodeid is None or pair[1]["nodeid"] == nodeid), key=_order)
     kept = worst[:limit]
-    _explain(store, kept)
+    _explain(store, by_number, kept)
     tests = {series.nodeid for series in looked}
     return {
         "changes": [change for _, change in kept],
@@ -245,21 +245,34 @@ def _commands(series: Series, commit: CommitRecord | None) -> list[str]:
     ]
 
 
-def _explain(store: Store, found: Sequence[tuple[Series, ChangeRecord]]) -> None:
-    """What has changed in the paths of tests."""
+def _explain(store: Store, by_number: dict[int, PastSession], found: Sequence[tuple[Series, ChangeRecord]]) -> None:
+    """What has changed in the paths of tests. The point is right within a session: where the code is the same on both sides,
+    and changed a session earlier or later, the sides are that much farther apart."""
     from pytest_joules.code.blame import blame
 
-    pairs = []
-    for series, change in found:
-        place = series.sessions.index(change["first_after"]["session"])
-        pairs.append((change, series.codes[place - 1], series.codes[place]))
-    codes = store.executed({number for _, *both in pairs for number in both})
-    for change, before, after in pairs:
-        then, now = (codes.get(number) if number is not None else None for number in (before, after))
-        if then is None or now is None or not then["functions"] or not now["functions"]:
+    places = [series.sessions.index(change["first_after"]["session"]) for series, change in found]
+    wanted = {
+        number for (series, _), place in zip(found, places, strict=True) for number in series.codes[max(0, place - 2) : place + 2]
+    }
+    codes = store.executed(wanted)
+    for (series, change), place in zip(found, places, strict=True):
+        around = [(place - 1, place), (place - 2, place), (place - 1, place + 1)]
+        sides = [(first, last) for first, last in around if first >= 0 and last < len(series.codes)]
+        pairs = [(codes.get(series.codes[first] or -1), codes.get(series.codes[last] or -1)) for first, last in sides]
+        known = [
+            (then, now, side)
+            for (then, now), side in zip(pairs, sides, strict=True)
+            if then is not None and now is not None and then["functions"] and now["functions"]
+        ]
+        if not known or known[0][2] != sides[0]:
             continue
+        other = [one for one in known if not _same(one[0], one[1])]
+        then, now, (first, last) = (other or known)[0]
+        before, after = (by_number[series.sessions[number]] for number in (first, last))
         nodeid = change["nodeid"]
-        change["same_code"] = _same(then, now)
+        change["last_before"], change["first_after"] = _side(before), _side(after)
+        change["convict"] = _commands(series, before.commit)
+        change["same_code"] = not other
         change["changed"] = blame({nodeid: then["functions"]}, {nodeid: now["functions"]}, [nodeid])[nodeid]
 
 
@@ -301,7 +314,7 @@ def _lines(change: ChangeRecord) -> Iterator[str]:
     from pytest_joules.report.text import printable, whole
 
     unit = quantity.joules if change["quantity"] == "joules" else quantity.instructions
-    before, after = unit(change["before"]), unit(change["after"])
+    before, after = whole(unit(change["before"])), whole(unit(change["after"]))
     yield printable(change["nodeid"])
     word = "dearer" if change["ratio"] > 1 else "cheaper"
     counts = " and ".join(map(str, change["sessions"]))

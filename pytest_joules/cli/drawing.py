@@ -46,8 +46,10 @@ def _values(entry: HistoryRecord) -> Iterator[tuple[str, bool, float]]:
 
 def _said(name: str, counted: bool, points: Sequence[tuple[str, float]]) -> str:
     from pytest_joules.report import quantity
+    from pytest_joules.report.text import whole
 
     unit = quantity.instructions if counted else quantity.joules
     values = [value for _, value in points]
     first, last = points[0][0][:10], points[-1][0][:10]
-    return f"{name}: {len(points)} sessions, {first} to {last}, lowest {unit(min(values))}, highest {unit(max(values))}"
+    lowest, highest = whole(unit(min(values))), whole(unit(max(values)))
+    return f"{name}: {len(points)} sessions, {first} to {last}, lowest {lowest}, highest {highest}"

@@ -102,6 +102,22 @@ def test_the_same_code_is_no_culprit(history, capsys):
     assert "its code was not recorded" in " ".join(asked(capsys, "--changes")[1].split())
 
 
+def test_code_that_changed_a_session_beside_the_step_is_between_the_sides(history, capsys):
+    draw = random.Random(6)
+    for late in (-1, 1):
+        write(
+            history,
+            {OTHER: noisy(1.0, 20, draw) + noisy(2.0, 20, draw)},
+            codes={OTHER: lambda session, at=20 + late: code_of(pay=session >= at)},
+        )
+        (change,) = json.loads(asked(capsys, "--changes", "--json")[1])["changes"]
+        assert change["changed"] == ["src/shop.py::pay"] and change["same_code"] is False
+        sides = [change[side]["commit"]["id"] for side in ("last_before", "first_after")]
+        assert sides == [commit_of(number) for number in ((18, 20) if late < 0 else (19, 21))]
+        assert change["convict"] == [f"pytest {OTHER} --energy-against={sides[0][:12]}"]
+        history.unlink()
+
+
 def test_machines_are_never_mixed(history, capsys):
     draw = random.Random(5)
     write(history, {TEST: noisy(1.0, 20, draw)})

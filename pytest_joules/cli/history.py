@@ -127,10 +127,9 @@ def _of_one(nodeid: str, entries: list[HistoryRecord], given: argparse.Namespace
 
     if given.json:
         print_json(entries)
+        return 0
     if not entries:
         return refuse(f"nothing was measured of {nodeid}{scope.said(given)}. joules history lists all that was.")
-    if given.json:
-        return 0
     shares = [quantity.relative_half_width(entry["energy"]) for entry in entries]
     say(printable(nodeid))
     draw(entries)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_joules.cli.output import print_json, print_table, refuse, say, width
-from pytest_joules.cli.parsing import Commands, add_folder, folder_of, whole
+from pytest_joules.cli.parsing import Commands, add_folder, folder_of, threshold, whole
 from pytest_joules.settings.values import BASELINES, COUNT_THRESHOLD, ROWS, THRESHOLD
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def add_commands(commands: Commands) -> None:
     compare.add_argument(
         "--threshold",
         metavar="PERCENT",
-        type=_threshold,
+        type=threshold,
         default=THRESHOLD,
         help="smallest change that is one, as --energy-threshold (default 5%%)",
     )
@@ -54,15 +54,6 @@ def add_commands(commands: Commands) -> None:
     compare.add_argument("--json", action="store_true", help="as JSON")
     compare.set_defaults(command=_compare)
     add_folder(compare)
-
-
-def _threshold(text: str) -> float:
-    from pytest_joules.settings.values import SettingError, threshold
-
-    try:
-        return threshold(text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _compare(given: argparse.Namespace) -> int:

@@ -7,9 +7,10 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_joules.cli import locate
+from pytest_joules.cli import changes, locate, scope
+from pytest_joules.cli.drawing import draw
 from pytest_joules.cli.output import print_json, print_table, refuse, say
-from pytest_joules.cli.parsing import Commands, whole
+from pytest_joules.cli.parsing import Commands, threshold, whole
 from pytest_joules.cli.progress import Waiting
 from pytest_joules.settings.values import SESSIONS
 
@@ -18,11 +19,22 @@ if TYPE_CHECKING:
     from pytest_joules.store.entries import HistoryRecord, OverviewRecord
 
 
+_NOTHING = "the history holds no measurements yet: run pytest --energy first."
+
+
 def add_commands(commands: Commands) -> None:
     """Add it to the command's parser."""
     history = commands.add_parser("history", help="what was measured, the newest first")
     history.add_argument("nodeid", nargs="?", metavar="NODEID", help="a test, or a part of its name; without: all tests")
     locate.add_options(history)
+    scope.add_options(history)
+    history.add_argument("--changes", action="store_true", help="the points where the level of tests changed, the worst first")
+    history.add_argument(
+        "--threshold",
+        type=threshold,
+        metavar="PERCENT",
+        help="with --changes: smaller ones are not told (5%%; instructions: 1%%)",
+    )
     history.add_argument("--limit", type=whole(1), metavar="N", help="at most N entries")
     history.add_argument("--json", action="store_true", help="as JSON, samples included")
     history.add_argument(
@@ -43,6 +55,10 @@ def _sessions(text: str) -> int:
 
 
 def _history(given: argparse.Namespace) -> int:
+    if given.threshold is not None and not given.changes:
+        return refuse("--threshold is for --changes: add it", 2)
+    if given.prune is not None and (given.changes or given.since is not None or given.machine is not None):
+        return refuse("--prune is of all sessions: leave out --changes, --since and --machine", 2)
     place = locate.place(given)
     if place is None:
         return refuse(locate.NO_HISTORY)
@@ -54,14 +70,21 @@ def _history(given: argparse.Namespace) -> int:
 
     try:
         with locate.opened(place) as store:
+            within = scope.within(store, given)
+            if given.nodeid is None and not given.changes:
+                return _overview(store.overview(within)[: given.limit], given)
             if given.nodeid is None:
-                return _overview(store.overview()[: given.limit], given.json)
+                return changes.show(store, given, within, None) if store.nodeids() else refuse(_NOTHING)
             candidates = store.nodeids(given.nodeid)
             nodeid = given.nodeid if given.nodeid in candidates else candidates[0] if len(candidates) == 1 else None
+            if nodeid is not None and given.changes:
+                return changes.show(store, given, within, nodeid)
             if nodeid is not None:
-                return _of_one(nodeid, store.history(nodeid, given.limit), given.json)
+                return _of_one(nodeid, store.history(nodeid, given.limit, within), given)
     except StoreError as error:
         return refuse(str(error))
+    except scope.Unknown as error:
+        return refuse(str(error), 2)
     if not candidates:
         return refuse(f"nothing was measured of {given.nodeid}. joules history lists the tests that were.")
     shown = candidates[: given.limit]
@@ -70,11 +93,11 @@ def _history(given: argparse.Namespace) -> int:
     return refuse(f"{given.nodeid} is in the names of these {len(candidates)} tests{more}: name one.")
 
 
-def _overview(tests: list[OverviewRecord], as_json: bool) -> int:
+def _overview(tests: list[OverviewRecord], given: argparse.Namespace) -> int:
     from pytest_joules.report.table import Column
     from pytest_joules.report.text import last_part, shorten_nodeid
 
-    if as_json:
+    if given.json:
         print_json(tests)
     elif tests:
         print_table(
@@ -84,7 +107,10 @@ def _overview(tests: list[OverviewRecord], as_json: bool) -> int:
             Column("energy", [_cost(test) for test in tests], "right"),
             Column("provenance", [test["provenance"] for test in tests], drop=3),
         )
-    return 0 if tests else refuse("the history holds no measurements yet: run pytest --energy first.")
+    if tests:
+        return 0
+    asked = scope.said(given)
+    return refuse(f"nothing was measured{asked}. joules history lists all that was." if asked else _NOTHING)
 
 
 def _cost(test: OverviewRecord) -> str:
@@ -94,16 +120,19 @@ def _cost(test: OverviewRecord) -> str:
     return quantity.joules(test["energy_median"]) if counted is None else quantity.instructions(counted)
 
 
-def _of_one(nodeid: str, entries: list[HistoryRecord], as_json: bool) -> int:
+def _of_one(nodeid: str, entries: list[HistoryRecord], given: argparse.Namespace) -> int:
     from pytest_joules.report import quantity
     from pytest_joules.report.table import Column
     from pytest_joules.report.text import printable
 
-    if as_json:
+    if given.json:
         print_json(entries)
         return 0
+    if not entries:
+        return refuse(f"nothing was measured of {nodeid}{scope.said(given)}. joules history lists all that was.")
     shares = [quantity.relative_half_width(entry["energy"]) for entry in entries]
     say(printable(nodeid))
+    draw(entries)
     counts = [found["count"] if (found := entry.get("instructions")) is not None else None for entry in entries]
     counted = [Column("instructions", ["-" if count is None else quantity.instructions(count) for count in counts], "right")]
     print_table(

@@ -22,6 +22,17 @@ def whole(least: int) -> Callable[[str], int]:
     return read
 
 
+def threshold(text: str) -> float:
+    """Reads a share: ``5%`` or ``0.05``."""
+    from pytest_joules.settings.values import SettingError
+    from pytest_joules.settings.values import threshold as share
+
+    try:
+        return share(text)
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def add_folder(parser: argparse.ArgumentParser) -> None:
     """The option that says where baselines are."""
     parser.add_argument("--dir", type=Path, metavar="DIR", help="the folder of baselines (default: the nearest .joules)")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from pytest_joules.store.checked import MOST_FUNCTIONS, bad, parsed, quantity, text, text_or_none, whole
-from pytest_joules.store.entries import Facts
+from pytest_joules.store.entries import KeptFacts
 
 #: What a value must be: a check of its own, ``[form]`` of a list's entries, ``{None: form}`` of an object's, ``{key: form}``.
 Form = Callable[[object, str], object] | list["Form"] | Mapping[str | None, "Form"]
@@ -100,6 +100,7 @@ _FACTS: Mapping[str, Form] = {
     "work": {None: {"amount": _finite, "joules_per_unit": _finite_or_none}},
     "scores": {None: _finite_or_none},
     "notes": [text],
+    "counting": text,
     "instructions": {
         "counter": text,
         "count": _many,
@@ -131,12 +132,12 @@ _FACTS: Mapping[str, Form] = {
 }
 
 
-def facts_of(value: object) -> Facts:
+def facts_of(value: object) -> KeptFacts:
     """What else a record says, each in the form that a report gives it."""
     found = {name: entry for name, entry in parsed(value, "facts", dict).items() if entry is not None}
     for name in found.keys() & _FACTS.keys():
         _fits(found[name], _FACTS[name], name)
-    return cast(Facts, found)  # each was held against its form, which no type checker can follow
+    return cast(KeptFacts, found)  # each was held against its form, which no type checker can follow
 
 
 def counted_of(value: object) -> int | None:

@@ -35,6 +35,8 @@ class AnyRow(Protocol):
 
     def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401 - whatever the database holds
 
+    def __iter__(self) -> Iterator[Any]: ...
+
     def _asdict(self) -> dict[str, object]: ...
 
 
@@ -117,7 +119,7 @@ class Database:
 
     def rows(self, query: Executable) -> list[AnyRow]:
         with self.transaction() as connection:
-            return list(connection.execute(query))
+            return list(connection.execute(query).all())
 
     def sound(self, rows: Iterable[AnyRow], decode: Callable[[AnyRow], T], table: str = "measurement") -> Iterator[T]:
         """What ``decode`` makes of rows, without the damaged ones."""

@@ -5,7 +5,7 @@ Each entry was checked when it was read (:mod:`pytest_joules.store.checked`). Ti
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from pytest_joules.model import (
     BudgetRecord,
@@ -24,6 +24,14 @@ from pytest_joules.model import (
 
 #: A function or a statement in one version: its place (``path::qualname``) and the hash of its text.
 Version = tuple[str, str]
+
+
+class Within(NamedTuple):
+    """Which sessions of a history are asked for: ``None`` is no limit."""
+
+    since: str | None = None
+    """Created then or later: ISO 8601, UTC."""
+    machine_id: str | None = None
 
 
 class Columns(TypedDict):
@@ -52,6 +60,13 @@ class Facts(TypedDict, total=False):
     prediction: PredictionRecord
     instructions: CountRecord
     notes: list[str]
+
+
+class KeptFacts(Facts, total=False):
+    """And what no record says."""
+
+    counting: str
+    """Of what decided the instructions besides the code: counts of the same can be compared."""
 
 
 class _SampleLists(TypedDict):
@@ -102,7 +117,7 @@ class _Measured(Columns):
     duration: MedianDuration | None
 
 
-class HistoryRecord(_Measured, Facts):
+class HistoryRecord(_Measured, KeptFacts):
     """One measurement of a test, of :meth:`pytest_joules.store.Store.history`."""
 
     code: Code | None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pytest_joules.model import Record, Report
-from pytest_joules.store import for_pages, predictor_queries, queries
+from pytest_joules.store import for_pages, predictor_queries, queries, series
 from pytest_joules.store.database import Database
 from pytest_joules.store.rows import row_of, session_row
 from pytest_joules.store.writing import Writer
@@ -32,6 +32,8 @@ class Store:
         self.number: int | None = None
         """Of the session that is going on."""
         self._writer = Writer(self.written)
+        self._report: Report | None = None
+        """Of the session that is going on."""
         self._measured = 0
         self._closed = False
 
@@ -42,6 +44,10 @@ class Store:
     past = for_pages.past
     newest_report = for_pages.newest_report
     latest_code = queries.latest_code
+    past_sessions = series.past_sessions
+    joules_over_time = series.joules_over_time
+    instructions_over_time = series.instructions_over_time
+    executed = series.executed
     latest = predictor_queries.latest
     versions = predictor_queries.versions
     predictions = predictor_queries.predictions
@@ -61,7 +67,7 @@ class Store:
         uuid = uuid4().hex
         with self._writer.transaction() as connection:
             self.number = self._writer.take_session(connection, session_row(report, uuid))
-        self.written.uuid = uuid
+        self.written.uuid, self._report = uuid, report
         return self.number
 
     def add(self, record: Record) -> None:
@@ -72,11 +78,11 @@ class Store:
         Raises:
             StoreError: it cannot be written. The store stays usable; what was kept before is still there.
         """
-        if self.number is None:
+        if self.number is None or self._report is None:
             raise RuntimeError("begin() comes before add()")
         if not record["cached"]:
             self._measured += 1
-            self._writer.add(self.number, row_of(record, self._measured))
+            self._writer.add(self.number, row_of(record, self._measured, self._report.session.get("counting")))
 
     def take(self, sessions: Mapping[int, Mapping[str, object]], rows: Sequence[tuple[int, MeasurementRow]]) -> None:
         """Keep measurements of another database, in one transaction: its sessions by number, rows with their session's number.

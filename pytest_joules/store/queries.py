@@ -10,7 +10,7 @@ from pytest_joules.model import Code
 from pytest_joules.store import checked
 from pytest_joules.store.checked_facts import counted_of
 from pytest_joules.store.database import Opened, chunks
-from pytest_joules.store.entries import HistoryRecord, LatestCode, OverviewRecord, SessionEntry
+from pytest_joules.store.entries import HistoryRecord, LatestCode, OverviewRecord, SessionEntry, Within
 from pytest_joules.store.rows import entry_of, nodeid_of, record_of, safe
 from pytest_joules.store.tables import number_of, tables
 
@@ -24,9 +24,11 @@ T = TypeVar("T")
 #: More than any row's number.
 _WIDE = 10**18
 
+EVERYTHING = Within()
 
-def history(opened: Opened, nodeid: str, limit: int | None = None) -> list[HistoryRecord]:
-    """All measurements of a test, the newest first, at most ``limit`` of them.
+
+def history(opened: Opened, nodeid: str, limit: int | None = None, within: Within = EVERYTHING) -> list[HistoryRecord]:
+    """All measurements of a test, of these sessions, the newest first, at most ``limit`` of them.
 
     Raises:
         StoreError: it cannot be read.
@@ -34,7 +36,7 @@ def history(opened: Opened, nodeid: str, limit: int | None = None) -> list[Histo
     database, known = opened.asked, tables()
     query = (
         database.measurements(known.measurements, *(column for column in known.sessions.c if column.name != "id"))
-        .where(known.measurements.c.test_id == number_of(safe(nodeid)), database.of_sound_sessions())
+        .where(known.measurements.c.test_id == number_of(safe(nodeid)), database.of_sound_sessions(), of_sessions(within))
         .order_by(known.sessions.c.created.desc(), known.measurements.c.id.desc())
         .limit(limit)
     )
@@ -63,8 +65,8 @@ def nodeids(opened: Opened, like: str = "") -> list[str]:
     return sorted(nodeid for nodeid in found if safe(like) in nodeid)
 
 
-def overview(opened: Opened) -> list[OverviewRecord]:
-    """One entry a test, the most recently measured first.
+def overview(opened: Opened, within: Within = EVERYTHING) -> list[OverviewRecord]:
+    """One entry a test, of these sessions, the most recently measured first.
 
     Raises:
         StoreError: it cannot be read.
@@ -78,7 +80,7 @@ def overview(opened: Opened) -> list[OverviewRecord]:
     query = (
         sa.select(sa.func.count().label("count_of"), sa.func.max(key).label("newest"))
         .select_from(measurements.join(sessions, sessions.c.id == measurements.c.session_id))
-        .where(database.of_sound_sessions())
+        .where(database.of_sound_sessions(), of_sessions(within))
         .group_by(measurements.c.test_id)
     )
     newest = [(row.newest, row.count_of) for row in database.rows(query)]
@@ -253,3 +255,12 @@ def asked_for(measurements: FromClause) -> Condition:
         measurements.c.provenance.in_(("measured", "estimated")),
         measurements.c.energy_median.is_not(None),
     )
+
+
+def of_sessions(within: Within) -> Condition:
+    """That sessions are among those asked for."""
+    import sqlalchemy as sa
+
+    sessions = tables().sessions
+    since = sa.true() if within.since is None else sessions.c.created >= within.since
+    return since if within.machine_id is None else sa.and_(since, sessions.c.machine_id == safe(within.machine_id))

@@ -7,10 +7,10 @@ from json import dumps
 from math import isfinite
 
 from pytest_joules import __version__, stats
-from pytest_joules.model import Code, Record, Report, SampleRecord, Summary, empty_record
+from pytest_joules.model import Code, CountingRecord, Record, Report, SampleRecord, Summary, empty_record
 from pytest_joules.store import checked
 from pytest_joules.store.checked_facts import facts_of
-from pytest_joules.store.entries import HistoryRecord, LatestRecord, MeasurementRow, SessionRow
+from pytest_joules.store.entries import Facts, HistoryRecord, LatestRecord, MeasurementRow, SessionRow
 from pytest_joules.store.tables import code_number, number_of
 
 #: Entries of a record that have a column of their own.
@@ -42,14 +42,16 @@ def session_row(report: Report, uuid: str) -> SessionRow:
     }
 
 
-def row_of(record: Record, number: int) -> MeasurementRow:
-    """A record as the ``number``-th row of its session."""
+def row_of(record: Record, number: int, counting: CountingRecord | None = None) -> MeasurementRow:
+    """A record as the ``number``-th row of its session; ``counting``: what decides its counts besides the code."""
     nodeid, code = safe(record["nodeid"]), record["code"]
     energy, duration, outcome, source = record["energy"], record["duration"], record["outcome"], record["source"]
     low, high = (energy["ci95"] if energy is not None else None) or (None, None)
     facts = {key: value for key, value in record.items() if key not in _NOT_FACTS and _says_something(value)}
     if (counted := record["instructions"]) is not None:
         facts["instructions"] = {**counted, "ran": {}, "budget": None, "comparison": None}
+        if counting is not None:
+            facts["counting"] = f"{number_of(counting['facts'], counting['packages'], counting['folder']):016x}"
     return {
         "nodeid": nodeid,
         "code": code,
@@ -162,7 +164,9 @@ def record_of(values: Mapping[str, object]) -> Record:
         Bad: it holds what no run wrote.
     """
     columns, samples = checked.columns(values), checked.samples(values["samples"])
-    facts = facts_of(values["facts"])
+    kept = facts_of(values["facts"])
+    kept.pop("counting", None)
+    facts: Facts = kept
     _, interval, _ = checked.energies(values)
     blocks = samples.get("block") or [1] * len(samples["energy"])
     powers = [

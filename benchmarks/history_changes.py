@@ -36,7 +36,7 @@ import numpy as np
 from verdicts_replay import CORRELATION, bar, missed, read
 
 from pytest_joules.judge.change_points import Change, changes
-from pytest_joules.model import Report, empty_record
+from pytest_joules.model import MachineRecord, Record, Report, SampleRecord, empty_record
 from pytest_joules.store import open_store
 from pytest_joules.store.rows import row_of
 from pytest_joules.store.writing import Writer
@@ -135,7 +135,15 @@ def make(path: Path, tests: int, sessions: int) -> None:
     joules = np.exp(noise(rng, tests, sessions, 0.0) + rng.normal(0, 2, (tests, 1)) + rng.normal(0, 0.02, (1, sessions)))
     at = rng.integers(sessions // 6, sessions - sessions // 6, tests)
     joules *= np.where((np.arange(tests) % 10 == 0)[:, None] & (np.arange(sessions) >= at[:, None]), 1.1, 1.0)
-    machine = {"id": "0a1b2c3d4e5f", "cpu": "Some CPU", "cores": 8, "os": "Linux", "python": "3.12.1", "virtual": False}
+    machine: MachineRecord = {
+        "id": "0a1b2c3d4e5f",
+        "cpu": "Some CPU",
+        "cores": 8,
+        "os": "Linux",
+        "python": "3.12.1",
+        "virtual": False,
+        "facts": {},
+    }
     first = datetime(2026, 1, 1, tzinfo=timezone.utc)
     store = open_store(path)
     for session in range(sessions):
@@ -143,16 +151,22 @@ def make(path: Path, tests: int, sessions: int) -> None:
         number = store.begin(Report(created, machine, {"id": f"{session + 1:040x}", "dirty": False}, {"count": None}, []))
         rows = []
         for test in range(tests):
-            record = empty_record(f"tests/test_area_{test % 30}.py::test_{test}")
             value = float(joules[test, session])
-            samples = [{"energy": value, "duration": value / 20, "tsc": None, "domains": {}, "block": 1}] * 5
-            record.update(outcome="passed", source="rapl", provenance="measured", resolution="ok", rounds=5, samples=samples)
-            record["energy"] = {"median": value, "mean": value, "stdev": 0.0, "iqr": 0.0, "ci95": [value, value], "cv": 0.0}
             edited = test % 10 == 0 and session >= at[test]
             functions = {f"src/area_{test % 30}.py::f_{place}": f"{place:016x}" for place in range(test, test + 20)}
             functions[f"src/area_{test % 30}.py::g_{test}"] = f"{test + edited:016x}"
-            code = {"fingerprint": f"{test}-{edited}", "functions": functions, "unknown": [], "counts": {}}
-            record["code"] = code
+            sample: SampleRecord = {"energy": value, "duration": value / 20, "tsc": None, "domains": {}, "block": 1}
+            record: Record = {
+                **empty_record(f"tests/test_area_{test % 30}.py::test_{test}"),
+                "outcome": "passed",
+                "source": "rapl",
+                "provenance": "measured",
+                "resolution": "ok",
+                "rounds": 5,
+                "samples": [sample] * 5,
+                "energy": {"median": value, "mean": value, "stdev": 0.0, "iqr": 0.0, "ci95": [value, value], "cv": 0.0},
+                "code": {"fingerprint": f"{test}-{edited}", "functions": functions, "unknown": [], "counts": {}},
+            }
             rows.append((number, row_of(record, test + 1)))
         writer = Writer(store.written)
         with writer.transaction() as connection:
@@ -165,7 +179,8 @@ def speed(tests: int, sessions: int) -> None:
         path = Path(folder, "history.db")
         make(path, tests, sessions)
         print(f"  a history of {path.stat().st_size / 1e6:.0f} MB")
-        seconds, used = [], []
+        seconds: list[float] = []
+        used: list[float] = []
         command = [sys.executable, "-c", JOULES, "history", "--changes", "--json", "--store", str(path)]
         for _ in range(3):
             begun = time.perf_counter()

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from pytest_joules.model import Record, Report
 from pytest_joules.model.past import Level, Past, Series
-from pytest_joules.store import checked
-from pytest_joules.store.checked_facts import counted_of
+from pytest_joules.store import checked, series
 from pytest_joules.store.database import Opened, chunks
-from pytest_joules.store.rows import nodeid_of, record_of
+from pytest_joules.store.rows import record_of
 from pytest_joules.store.tables import tables
 
 if TYPE_CHECKING:
@@ -19,56 +18,26 @@ if TYPE_CHECKING:
 #: Sessions that a page shows.
 SESSIONS = 50
 
-_Key = tuple[str, str, str]
-
 
 def past(opened: Opened, sessions: int = SESSIONS) -> Past:
-    """What the latest sessions measured of each test that passed: a series for each machine, source and provenance, and where
-    there are no joules for each counter of instructions.
+    """What the latest sessions measured of each test that passed: a series for each machine, source and provenance, one for all
+    that decides a count of instructions.
 
     Raises:
         StoreError: it cannot be read.
     """
-    import sqlalchemy as sa
-
-    database, known = opened.asked, tables()
-    measurements = known.measurements
-    sound = database.of_sound_sessions()
-    query = sa.select(known.sessions.c.id).order_by(known.sessions.c.created.desc(), known.sessions.c.id.desc()).limit(sessions)
-    numbers = [row.id for row in database.rows(query)]
-    # Of a test whose instructions alone were counted, these are among the facts.
-    facts = sa.case((measurements.c.energy_median.is_(None), measurements.c.facts)).label("facts")
-    names = ("id", "test_id", "source", "provenance", "energy_median", "energy_low", "energy_high", "duration_median")
-    columns = (*(measurements.c[name] for name in names), facts)
-    columns += tuple(known.sessions.c[name] for name in ("created", "machine_id", "commit_id"))
-    found: dict[str, dict[_Key, list[Level]]] = {}
-    for chunk in chunks(numbers):
-        rows = database.rows(
-            database.measurements(*columns).where(measurements.c.session_id.in_(chunk), measurements.c.outcome == "passed", sound)
-        )
-        for nodeid, key, level in filter(None, database.sound(rows, _level)):
-            found.setdefault(nodeid, {}).setdefault(key, []).append(level)
-    return {
-        nodeid: [
-            Series(machine, source, "J" if unit == "J" else "instr", sorted(levels))
-            for (machine, source, unit), levels in series.items()
+    latest = {session.number: session for session in series.past_sessions(opened)[-sessions:]}
+    found: dict[str, list[Series]] = {}
+    commits = {number: session.commit["id"] if session.commit is not None else None for number, session in latest.items()}
+    order = list(latest.values())
+    for one in (*series.joules_over_time(opened, order), *series.instructions_over_time(opened, order)):
+        levels = [
+            Level(latest[number].created, commits[number], value) for number, value in zip(one.sessions, one.values, strict=True)
         ]
-        for nodeid, series in found.items()
-    }
-
-
-def _level(row: AnyRow) -> tuple[str, _Key, Level] | None:
-    values = row._asdict()
-    joules = checked.energies(values)[0]
-    machine = checked.text_or_none(row.machine_id, "machine's number") or "unknown"
-    commit = checked.text_or_none(row.commit_id, "commit")
-    nodeid = nodeid_of(values)
-    if joules is not None:
-        source = f"{checked.text_or_none(row.source, 'source')}, {checked.provenance(row.provenance)}"
-        return nodeid, (machine, source, "J"), Level(row.created, commit, joules)
-    counted = counted_of(values["facts"])
-    # Counts are the same on every machine whose facts are.
-    return None if counted is None else (nodeid, (machine, "instructions", "instr"), Level(row.created, commit, counted))
+        counted = one.provenance is None
+        how = one.source if counted else f"{one.source}, {one.provenance}"
+        found.setdefault(one.nodeid, []).append(Series(one.machine_id or "any machine", how, "instr" if counted else "J", levels))
+    return found
 
 
 def newest_report(opened: Opened) -> Report | None:

@@ -252,6 +252,7 @@ class PackageCollector:
                 f"--energy-max-time={self._bounds.max_time:g}",
                 f"--energy-store={self.history}",
                 "--energy-top=0",
+                "--energy-ci=off",
                 f"--joules-collect-until={until:.3f}",
                 "-q",
                 "--tb=short",

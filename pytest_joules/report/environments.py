@@ -4,6 +4,7 @@ so what is not alike *differs*."""
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TextIO
@@ -14,7 +15,7 @@ from pytest_joules.report import head, markdown, page, quantity
 from pytest_joules.report.page import Cell, Row
 from pytest_joules.report.quantity import median_of
 from pytest_joules.report.table import Column, table
-from pytest_joules.report.text import escaped, last_part, sentence, shorten_nodeid
+from pytest_joules.report.text import escaped, last_part, printable, sentence, shorten_nodeid
 
 #: The smallest difference that is called one, relative.
 _LEAST = 0.05
@@ -30,6 +31,12 @@ class Difference(NamedTuple):
     ratio: float | None
     """The dearest over the cheapest."""
     word: str
+    why: str = ""
+    """It is not comparable."""
+
+    @property
+    def said(self) -> str:
+        return f"{self.word}: {self.why}" if self.why else self.word
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +115,9 @@ def _difference(found: Sequence[Environment], records: Sequence[Record | None], 
     ratio = high[0] / low[0] if low[0] > 0 else None
     machines = {report.machine["id"] for _, _, report in values}
     if not counted and len(machines) > 1 and any(record["provenance"] == "estimated" for _, record, _ in values):
-        return Difference(ratio, "not comparable: estimates of several machines")
+        return Difference(ratio, "not comparable", "estimates of several machines")
     if not counted and len({record["source"] for _, record, _ in values}) > 1:
-        return Difference(ratio, "not comparable: other sources")
+        return Difference(ratio, "not comparable", "other sources")
     ends = [record["energy"]["ci95"] if record["energy"] is not None else None for _, record, _ in (low, high)]
     if not counted and (ends[0] is None or ends[1] is None):
         return Difference(ratio, "no interval")
@@ -123,10 +130,15 @@ def lines(found: Sequence[Environment], width: int, encoding: str) -> list[str]:
     known = sides(found)
     columns = [Column("test", [side.nodeid for side in known], shorten=shorten_nodeid, least=last_part)]
     for place, one in enumerate(found):
-        columns.append(Column(one.name, [side.shown(side.records[place]) for side in known], "right", drop=place + 2))
+        shown = [side.shown(side.records[place]) for side in known]
+        columns.append(Column(one.name, shown, "right", drop=len(found) - place))
     columns.append(Column("most/least", [_ratio(side) for side in known], "right"))
-    columns.append(Column("", [side.difference.word for side in known], drop=1))
-    return [*table(columns, width, encoding), *sentence(summary(known), width, encoding)]
+    columns.append(Column("", [side.difference.word for side in known]))
+    grid = table(columns, width, encoding)
+    said = [f"not comparable: {count} {why}" for why, count in Counter(side.difference.why for side in known).items() if why]
+    if hidden := [one.name for one in found if printable(one.name, encoding) not in grid[0]]:
+        said.append(f"not shown for want of room: {'; '.join(hidden)}: --html=FILE has all")
+    return [*grid, *(line for text in (*said, summary(known)) for line in sentence(text, width, encoding))]
 
 
 def summary(known: Sequence[Side]) -> str:
@@ -150,7 +162,7 @@ def write_markdown(found: Sequence[Environment], path: str | os.PathLike[str]) -
         file.write(f"**Energy: {markdown.prose(summary(known))}**\n\n")
         header = ["test", *(markdown.prose(one.name) for one in found), "most/least", " "]
         rows = [
-            [markdown.code(side.nodeid), *map(side.shown, side.records), _ratio(side), side.difference.word] for side in known
+            [markdown.code(side.nodeid), *map(side.shown, side.records), _ratio(side), side.difference.said] for side in known
         ]
         file.write(markdown.rows(header, "l" + "r" * (len(found) + 1) + "l", rows, markdown.COMMENT - 2000))
 
@@ -163,7 +175,7 @@ def write_page(found: Sequence[Environment], path: str | os.PathLike[str]) -> No
     rows = []
     for side in known:
         cells = [Cell(side.shown(record), side.value(record)) for record in side.records]
-        cells += [Cell(_ratio(side), side.difference.ratio), Cell(side.difference.word)]
+        cells += [Cell(_ratio(side), side.difference.ratio), Cell(side.difference.said)]
         rows.append(Row(escaped(side.nodeid), "", cells, side.difference.word))
     columns = [*(one.name for one in found), "most/least", "note"]
     page.write_table(path, summary(known), list(_about(found)), columns, rows)

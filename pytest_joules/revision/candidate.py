@@ -131,7 +131,7 @@ class Project:
             (folder / "request.json").write_text(json.dumps(request), "utf-8")
             more = [
                 *("-p", PLUGIN, f"--joules-candidate={folder / 'request.json'}"),
-                *(f"--energy-store={folder / 'history.db'}", "--energy-fail-on=none", *options),
+                *(f"--energy-store={folder / 'history.db'}", "--energy-fail-on=none", "--energy-ci=off", *options),
             ]
             env = {**os.environ, **self._path(paths, worktree, directory)}
             status, said = self._pytest([self.nodeid, *self.options, *more], directory, env, folder)

@@ -76,14 +76,26 @@ def test_several_stand_side_by_side_without_a_verdict(measured, capsys):
     assert "| 2.00 | differs |" in (measured.path / "m.md").read_text("utf-8")
 
 
-def test_estimates_of_several_machines_are_not_compared(measured, capsys):
+def test_estimates_of_several_machines_are_not_compared(measured, monkeypatch, capsys):
     other(measured, id="another")
     for name in ("report", "other"):
         path = measured.path / f"{name}.json"
         path.write_text(path.read_text("utf-8").replace('"measured"', '"estimated"'), "utf-8")
-    said = joules(capsys, "report", "report.json", "other.json")
-    assert "not comparable: estimates of several machines" in said
-    assert "differs  " not in said
+    for columns in ("200", "80"):
+        monkeypatch.setenv("COLUMNS", columns)
+        said = joules(capsys, "report", "report.json", "other.json")
+        assert "not comparable: 2 estimates of several machines" in said
+        assert "2.00  not comparable" in said
+    joules(capsys, "report", "report.json", "other.json", "--markdown=m.md")
+    assert "| not comparable: estimates of several machines |" in (measured.path / "m.md").read_text("utf-8")
+
+
+def test_what_has_no_room_is_named(measured, monkeypatch, capsys):
+    other(measured)
+    monkeypatch.setenv("COLUMNS", "60")
+    said = joules(capsys, "report", "report.json", *["other.json"] * 5)
+    assert max(map(len, said.splitlines())) <= 60
+    assert "not shown for want of room: CPython 3.11.7, os=linux; CPython 3.13.0 #1; " in " ".join(said.split())
 
 
 def test_the_headline_is_one_line(measured, capsys):

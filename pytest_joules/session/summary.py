@@ -3,10 +3,13 @@ in lines of its own."""
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from pytest_joules.report import quiet_run, terminal
 from pytest_joules.report.colours import painted
+from pytest_joules.report.text import encodable, encoding_of
 from pytest_joules.rounds.net import guarded
 from pytest_joules.session.reporting import Reporting
 from pytest_joules.session.terminal import encoding, say
@@ -47,7 +50,7 @@ class Summary:
         commands, self.reporting.commands = self.reporting.commands, []
         if commands:
             # The CI system reads lines, each from its beginning.
-            print("", *commands, sep="\n", flush=True)
+            print("", *(encodable(command, encoding_of(sys.stdout)) for command in commands), sep="\n", flush=True)
 
     def _say_briefly(self) -> None:
         self._said = True

@@ -90,6 +90,15 @@ def test_what_is_dearer_is_annotated_where_the_function_changed(inner, monkeypat
     assert "changed in its path: shop.Cart.price" in line
 
 
+def test_an_output_without_the_characters_gets_others(shop, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(shop.path / "summary.md"))
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")
+    result = shop.run("--energy-rounds=2", "--energy-trust-estimates", "-k", "dear", subprocess=True)
+    (line,) = commands(result)
+    assert "over budget" in line
+    assert "x%3A test_shop.py" in line
+
+
 def test_github_shows_ten_annotations_the_worst_first(inner, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(inner.path / "summary.md"))
     tests = "\n".join(f'@pytest.mark.energy_budget(joules="{n} nJ")\ndef test_{n}(): draw({n}_000_000)' for n in range(1, 13))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -160,3 +160,13 @@ def all_verdicts(record: Record) -> Iterator[str]:
             yield str(part["verdict"])
     if foretold is not None and foretold["flagged"] and foretold["failed"]:
         yield "predicted"
+
+
+def dearest_first(tests: Iterable[Record]) -> list[Record]:
+    """By joules, then by instructions, then by name."""
+
+    def key(test: Record) -> tuple[float, int, str]:
+        counted = test["instructions"]
+        return -(median_of(test["energy"]) or 0.0), -counted["count"] if counted is not None else 0, test["nodeid"]
+
+    return sorted(tests, key=key)

@@ -106,10 +106,10 @@ def _undecided(report: Report) -> Iterable[str]:
 
 def _all(report: Report, most: int) -> str:
     """Every test that has a number, folded."""
-    tests = [test for test in report.tests if test["instructions"] is not None or median_of(test["energy"]) is not None]
+    known = [test for test in report.tests if test["instructions"] is not None or median_of(test["energy"]) is not None]
+    tests = findings.dearest_first(known)
     if not tests:
         return ""
-    tests.sort(key=_cost)
     counted, measured = (any(test[key] is not None for test in tests) for key in ("instructions", "energy"))
     header = ["test", *(["energy", "±"] if measured else []), *(["instructions"] if counted else []), "provenance", "verdict"]
     cells = []
@@ -123,11 +123,6 @@ def _all(report: Report, most: int) -> str:
     head_line = f"\n<details><summary>{len(tests)} tests, the dearest first</summary>\n\n"
     tail = "\n</details>\n"
     return head_line + rows(header, "l" + "r" * (len(header) - 3) + "ll", cells, most - len(head_line) - len(tail)) + tail
-
-
-def _cost(test: Record) -> tuple[float, int, str]:
-    counted = test["instructions"]
-    return -(median_of(test["energy"]) or 0.0), -counted["count"] if counted is not None else 0, test["nodeid"]
 
 
 def plus_minus(test: Record) -> str:

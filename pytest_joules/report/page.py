@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -94,7 +94,7 @@ def write_table(
 
 def contents(report: Report, past: Past) -> dict[str, object]:
     """What the template shows, by its names."""
-    tests = sorted(report.tests, key=_cost)
+    tests = findings.dearest_first(report.tests)
     found = findings.findings(report)
     chosen = dict.fromkeys(one.nodeid for one in found)
     chosen |= dict.fromkeys(test["nodeid"] for test in tests)
@@ -159,11 +159,6 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _cost(test: Record) -> tuple[float, int, str]:
-    counted = test["instructions"]
-    return -(median_of(test["energy"]) or 0.0), -counted["count"] if counted is not None else 0, test["nodeid"]
-
-
 def _table(tests: Sequence[Record], sections: Mapping[str, str]) -> tuple[list[str], list[Row]]:
     """Columns as in the terminal; those that no test has anything in are left out."""
     every_estimated = all(test["provenance"] == "estimated" for test in tests if test["energy"] is not None)
@@ -194,8 +189,8 @@ def _table(tests: Sequence[Record], sections: Mapping[str, str]) -> tuple[list[s
     return [names[place] for place in used], kept
 
 
-def _shown(show: object, value: float | None) -> str:
-    return show(value) if value is not None and callable(show) else ""
+def _shown(show: Callable[[float | None], str], value: float | None) -> str:
+    return show(value) if value is not None else ""
 
 
 def _why(test: Record) -> str:

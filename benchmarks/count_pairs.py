@@ -177,7 +177,7 @@ class Versions:
             shutil.copytree(released, package, ignore=shutil.ignore_patterns("__pycache__"))
         return folder
 
-    def run(self, folder: Path, out: Path, options: Iterable[str], tests: Iterable[str], **variables: str) -> Any:  # noqa: ANN401
+    def run(self, folder: Path, out: Path, options: Iterable[str], tests: Iterable[str], **variables: str) -> Any:  # noqa: ANN401 - JSON
         """What pytest wrote to ``out``. Raises ``SystemExit`` where it wrote nothing."""
         out.unlink(missing_ok=True)
         paths = os.pathsep.join(filter(None, (str(folder / self.pair.source), str(self.temporary), os.environ.get("PYTHONPATH"))))

@@ -63,7 +63,7 @@ class _Recorded:
         """By name without ``--energy-``; ``energy`` itself by its own."""
         self.keys: dict[str, str] = {}
         """What each ini key is, in one sentence."""
-        plugin.pytest_addoption(self, None)  # type: ignore[arg-type]
+        plugin.pytest_addoption(self, None)  # type: ignore[arg-type]  # it takes what pytest gives it, and this stands in for that
 
     def getgroup(self, *_: str) -> _Recorded:
         return self

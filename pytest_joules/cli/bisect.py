@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pytest_joules.cli.output import print_json, refuse, say
-from pytest_joules.cli.parsing import Commands, whole
+from pytest_joules.cli.parsing import Commands, seconds, threshold, whole
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -47,9 +47,9 @@ def add_command(commands: Commands) -> None:
         help="by what they are judged; auto (default): instructions, where they can be counted and the ends differ in them",
     )
     parser.add_argument("--rounds", type=whole(1), metavar="N", help="as --energy-rounds")
-    parser.add_argument("--max-time", type=_seconds, metavar="SECONDS", default=10.0, help="as --energy-max-time (default 10)")
+    parser.add_argument("--max-time", type=seconds, metavar="SECONDS", default=10.0, help="as --energy-max-time (default 10)")
     parser.add_argument(
-        "--threshold", type=_threshold, metavar="PERCENT", help="smallest change that counts (default 5%%; of instructions 1%%)"
+        "--threshold", type=threshold, metavar="PERCENT", help="smallest change that counts (default 5%%; of instructions 1%%)"
     )
     parser.add_argument("--restart", action="store_true", help="forget what earlier runs of this command found out")
     parser.add_argument("--cache-dir", type=Path, metavar="DIR", help="pytest's cache (default: the nearest .pytest_cache)")
@@ -63,24 +63,6 @@ def separated(words: Sequence[str]) -> tuple[list[str], list[str]]:
         return list(words), []
     place = list(words).index("--")
     return list(words[:place]), list(words[place + 1 :])
-
-
-def _seconds(text: str) -> float:
-    from pytest_joules.settings.values import SettingError, seconds
-
-    try:
-        return seconds(text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _threshold(text: str) -> float:
-    from pytest_joules.settings.values import SettingError, threshold
-
-    try:
-        return threshold(text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _bisect(given: argparse.Namespace) -> int:

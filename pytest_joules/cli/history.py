@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from pytest_joules.store.entries import HistoryRecord, OverviewRecord
 
 
-_NOTHING = "the history holds no measurements yet: run pytest --energy first."
-
-
 def add_commands(commands: Commands) -> None:
     """Add it to the command's parser."""
     history = commands.add_parser("history", help="what was measured, the newest first")
@@ -74,7 +71,7 @@ def _history(given: argparse.Namespace) -> int:
             if given.nodeid is None and not given.changes:
                 return _overview(store.overview(within)[: given.limit], given)
             if given.nodeid is None:
-                return changes.show(store, given, within, None) if store.nodeids() else refuse(_NOTHING)
+                return changes.show(store, given, within, None) if store.nodeids() else refuse(locate.NOTHING)
             candidates = store.nodeids(given.nodeid)
             nodeid = given.nodeid if given.nodeid in candidates else candidates[0] if len(candidates) == 1 else None
             if nodeid is not None and given.changes:
@@ -110,7 +107,7 @@ def _overview(tests: list[OverviewRecord], given: argparse.Namespace) -> int:
     if tests:
         return 0
     asked = scope.said(given)
-    return refuse(f"nothing was measured{asked}. joules history lists all that was." if asked else _NOTHING)
+    return refuse(f"nothing was measured{asked}. joules history lists all that was." if asked else locate.NOTHING)
 
 
 def _cost(test: OverviewRecord) -> str:

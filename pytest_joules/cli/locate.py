@@ -21,6 +21,8 @@ NO_HISTORY = (
     "Run pytest --energy first, or name the cache with --cache-dir=DIR or the history with --store=URL."
 )
 
+NOTHING = "the history holds no measurements yet: run pytest --energy first."
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The two that say where it is."""

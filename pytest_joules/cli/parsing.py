@@ -24,11 +24,23 @@ def whole(least: int) -> Callable[[str], int]:
 
 def threshold(text: str) -> float:
     """Reads a share: ``5%`` or ``0.05``."""
+    from pytest_joules.settings import values
+
+    return _setting(text, values.threshold)
+
+
+def seconds(text: str) -> float:
+    """Reads seconds as ``--energy-max-time`` does."""
+    from pytest_joules.settings import values
+
+    return _setting(text, values.seconds)
+
+
+def _setting(text: str, read: Callable[[object], float]) -> float:
     from pytest_joules.settings.values import SettingError
-    from pytest_joules.settings.values import threshold as share
 
     try:
-        return share(text)
+        return read(text)
     except SettingError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -94,7 +94,7 @@ def _history(given: argparse.Namespace) -> tuple[list[Report], Past]:
     except StoreError as error:
         raise Refused(str(error)) from None
     if report is None:
-        raise Refused("the history holds no measurements yet: run pytest --energy first.")
+        raise Refused(locate.NOTHING)
     try:
         return [report_of(report.as_record())], past
     except Bad as error:

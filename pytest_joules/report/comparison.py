@@ -173,13 +173,17 @@ def _outcome(facts: RunComparisonRecord, compared: Sequence[_Compared]) -> str:
     one_sided = [f"{len(nodeids)} {word}" for word, nodeids in _one_sided(facts)]
     others = [f"{len(facts['renamed'])} renamed"] if facts["renamed"] else []
     others += [f"not compared: {', '.join(one_sided)}"] if one_sided else []
-    # The name of a revision says already which commit it is.
-    commit = (facts["commit"] or "")[:8]
-    about = [text for text in ((facts["created"] or "")[:10], commit if commit[:7] not in facts["baseline"] else "") if text]
-    said = f" ({', '.join(about)})" if about else ""
     # Tests without a verdict do not mean that something went wrong: say what did.
     nothing = "nothing was compared" + (f"; {facts['why']}" if facts["why"] else "")
-    return f"compared with {facts['baseline']}{said}: " + "; ".join((", ".join(verdicts) or nothing, *others))
+    return f"compared with {named(facts, 8)}: " + "; ".join((", ".join(verdicts) or nothing, *others))
+
+
+def named(facts: RunComparisonRecord, digits: int) -> str:
+    """What was compared with, when that was made, and so many digits of its commit."""
+    # The name of a revision says already which commit it is.
+    commit = (facts["commit"] or "")[:digits]
+    about = [text for text in ((facts["created"] or "")[:10], commit if commit[:7] not in facts["baseline"] else "") if text]
+    return facts["baseline"] + (f" ({', '.join(about)})" if about else "")
 
 
 def _compared(report: Report) -> list[_Compared]:

@@ -11,7 +11,7 @@ from typing import NamedTuple, TextIO
 
 from pytest_joules.files import atomic
 from pytest_joules.model import Record, Report
-from pytest_joules.report import head, markdown, page, quantity
+from pytest_joules.report import findings, head, markdown, page, quantity
 from pytest_joules.report.page import Cell, Row
 from pytest_joules.report.quantity import median_of
 from pytest_joules.report.table import Column, table
@@ -64,7 +64,7 @@ def _value(record: Record | None, *, counted: bool) -> float | None:
         return None
     if not counted:
         return median_of(record["energy"])
-    return record["instructions"]["count"] if record["instructions"] is not None else None
+    return findings.count_of(record)
 
 
 def environments(reports: Sequence[Report]) -> list[Environment]:

@@ -20,6 +20,9 @@ Kind = Literal["over budget", "regressed", "predicted", "improved"]
 #: What is dearer than it may be or was, the worst kind first.
 DEARER: tuple[Kind, ...] = ("over budget", "regressed", "predicted")
 
+#: All words of verdicts, those first that somebody must look at.
+ORDER = (*DEARER, "improved", "cannot tell", "same instructions", "ok")
+
 _FIGURES = re.compile(r"<?[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?")
 
 
@@ -54,13 +57,26 @@ class Finding:
     def shown(self, value: float | None) -> str:
         return quantity.joules(value) if self.unit == "J" else quantity.instructions(value)
 
+    @property
+    def said(self) -> str:
+        """Its kind, and where that is dearer and fails no test, that too."""
+        return self.kind if self.fails or self.kind not in DEARER else f"{self.kind}, fails nobody"
+
+    @property
+    def before_said(self) -> str:
+        return self.shown(self.before) + (" (budget)" if self.kind == "over budget" else "")
+
+    @property
+    def interval_said(self) -> str:
+        """Empty where there is none."""
+        return f"{quantity.ratio(self.interval[0])} to {quantity.ratio(self.interval[1])}" if self.interval is not None else ""
+
     def sentence(self) -> str:
         """Both numbers, and what changed; without the test's name."""
         unit = "" if self.unit == "J" else " in instructions"
         limit = "its budget of " if self.kind == "over budget" else ""
         said = f"{self.kind}{unit}: {self.shown(self.now)}, {limit or 'before '}{self.shown(self.before)}"
-        if self.interval is not None:
-            said += f" ({quantity.ratio(self.interval[0])} to {quantity.ratio(self.interval[1])} times)"
+        said += f" ({self.interval_said} times)" if self.interval is not None else ""
         places = [dotted(place) for place in self.changed[:3]] or list(self.where[:3])
         return escaped(said + (f"; changed in its path: {', '.join(places)}" if places else ""))
 
@@ -85,8 +101,7 @@ class Undecided:
 def findings(report: Report) -> list[Finding]:
     """What was found, the worst first: by kind, then by ratio."""
     found = [finding for record in report.tests for finding in of_test(record)]
-    kinds = (*DEARER, "improved")
-    return sorted(found, key=lambda one: (kinds.index(one.kind), -abs((one.ratio or 1.0) - 1), one.nodeid))
+    return sorted(found, key=lambda one: (ORDER.index(one.kind), -abs((one.ratio or 1.0) - 1), one.nodeid))
 
 
 def of_test(record: Record) -> Iterator[Finding]:
@@ -144,11 +159,10 @@ def reasons(record: Record) -> Iterator[str]:
 def verdicts(report: Report) -> dict[str, int]:
     """How many tests have which verdict: what is dearer first, then the others; those without any are left out."""
     dearest: Counter[str] = Counter()
-    order = (*DEARER, "improved", "cannot tell", "same instructions", "ok")
     for record in report.tests:
         if found := set(all_verdicts(record)):
-            dearest[min(found, key=order.index)] += 1
-    return {word: dearest[word] for word in order if dearest[word]}
+            dearest[min(found, key=ORDER.index)] += 1
+    return {word: dearest[word] for word in ORDER if dearest[word]}
 
 
 def all_verdicts(record: Record) -> Iterator[str]:
@@ -162,11 +176,15 @@ def all_verdicts(record: Record) -> Iterator[str]:
         yield "predicted"
 
 
+def count_of(test: Record) -> int | None:
+    """Its instructions; ``None`` where they were not counted."""
+    return test["instructions"]["count"] if test["instructions"] is not None else None
+
+
 def dearest_first(tests: Iterable[Record]) -> list[Record]:
     """By joules, then by instructions, then by name."""
 
     def key(test: Record) -> tuple[float, int, str]:
-        counted = test["instructions"]
-        return -(median_of(test["energy"]) or 0.0), -counted["count"] if counted is not None else 0, test["nodeid"]
+        return -(median_of(test["energy"]) or 0.0), -(count_of(test) or 0), test["nodeid"]
 
     return sorted(tests, key=key)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from pytest_joules.model import Report
-from pytest_joules.report import findings, quantity
+from pytest_joules.report import comparison, findings, quantity
 from pytest_joules.report.quantity import median_of
 
 _PROVENANCES = {
@@ -39,12 +39,7 @@ def _tests(values: list[float] | list[int]) -> str:
 
 def since(report: Report) -> str:
     """What the run was compared with; empty where with nothing."""
-    facts = report.comparison
-    if facts is None:
-        return ""
-    commit = (facts["commit"] or "")[:10]
-    about = [text for text in ((facts["created"] or "")[:10], commit if commit[:7] not in facts["baseline"] else "") if text]
-    return facts["baseline"] + (f" ({', '.join(about)})" if about else "")
+    return comparison.named(report.comparison, 10) if report.comparison is not None else ""
 
 
 def facts(report: Report) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from pytest_joules.files import atomic
-from pytest_joules.model import Record, Report
+from pytest_joules.model import Report
 from pytest_joules.report import findings, head, quantity
 from pytest_joules.report.comparison import dotted
 from pytest_joules.report.findings import Finding
@@ -84,14 +84,11 @@ def _not_compared(report: Report) -> str:
 
 
 def _row(found: Finding) -> list[str]:
-    ratio = found.ratio
-    interval = f"{quantity.ratio(found.interval[0])} to {quantity.ratio(found.interval[1])}" if found.interval else ""
     places = ", ".join(code(dotted(place)) for place in found.changed[:_PLACES])
     if not places:
         places = prose("; ".join(found.where[:_PLACES]))
-    kind = found.kind if found.fails or found.kind not in findings.DEARER else f"{found.kind}, fails nobody"
-    before = found.shown(found.before) + (" (budget)" if found.kind == "over budget" else "")
-    return [code(found.nodeid), kind, before, found.shown(found.now), quantity.ratio(ratio), interval, places]
+    numbers = [found.before_said, found.shown(found.now), quantity.ratio(found.ratio), found.interval_said]
+    return [code(found.nodeid), found.said, *numbers, places]
 
 
 def _undecided(report: Report) -> Iterable[str]:
@@ -115,20 +112,13 @@ def _all(report: Report, most: int) -> str:
     cells = []
     for test in tests:
         row = [code(test["nodeid"])]
-        row += [quantity.joules(median_of(test["energy"])), plus_minus(test)] if measured else []
-        count = test["instructions"]["count"] if test["instructions"] is not None else None
-        row += [quantity.instructions(count)] if counted else []
+        row += [quantity.joules(median_of(test["energy"])), quantity.precision(test["energy"])] if measured else []
+        row += [quantity.instructions(findings.count_of(test))] if counted else []
         verdicts = ", ".join(dict.fromkeys(findings.all_verdicts(test)))
         cells.append([*row, test["provenance"] if test["energy"] is not None else "", verdicts])
     head_line = f"\n<details><summary>{len(tests)} tests, the dearest first</summary>\n\n"
     tail = "\n</details>\n"
     return head_line + rows(header, "l" + "r" * (len(header) - 3) + "ll", cells, most - len(head_line) - len(tail)) + tail
-
-
-def plus_minus(test: Record) -> str:
-    """Half of the 95 % interval of a test's median, over that."""
-    share = quantity.relative_half_width(test["energy"])
-    return "" if share is None else quantity.plus_minus(share)
 
 
 def rows(header: Sequence[str], align: str, cells: Sequence[Sequence[str]], most: int) -> str:

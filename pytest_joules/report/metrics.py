@@ -11,6 +11,7 @@ from typing import TypedDict
 
 from pytest_joules.model import Record, Report
 from pytest_joules.report import quantity
+from pytest_joules.report.findings import count_of
 from pytest_joules.report.quantity import median_of
 from pytest_joules.report.text import escaped
 
@@ -34,9 +35,8 @@ def benchmarks(reports: Sequence[Report]) -> list[Benchmark]:
         machine = f"{report.machine['id'] or 'unknown'}"[:12]
         name = escaped(test["nodeid"]) + (f" [{machine}, Python {report.machine['python']}]" if several else "")
         if (energy := median_of(test["energy"])) is not None:
-            share = quantity.relative_half_width(test["energy"])
             extra = f"{test['provenance']}, {test['source']}, {test['rounds']} rounds, machine {machine}"
-            said = quantity.plus_minus(share) if share is not None else ""
+            said = quantity.precision(test["energy"])
             found.append({"name": name, "unit": "J", "value": energy, "range": said, "extra": extra})
         if (counted := test["instructions"]) is not None:
             name_of_count = f"{name} (instructions)"
@@ -50,7 +50,7 @@ def open_metrics(reports: Sequence[Report]) -> Iterator[str]:
     for name, unit, help_text, value_of in (
         ("pytest_joules_energy_joules", "joules", "Median energy of one run of a test.", _energy),
         ("pytest_joules_duration_seconds", "seconds", "Median duration of one run of a test.", _duration),
-        ("pytest_joules_instructions", "", "Instructions of one run of a test's body.", _instructions),
+        ("pytest_joules_instructions", "", "Instructions of one run of a test's body.", count_of),
     ):
         rows = [(report, test, value) for report, test in _tests(reports) if (value := value_of(test)) is not None]
         if not rows:
@@ -60,7 +60,7 @@ def open_metrics(reports: Sequence[Report]) -> Iterator[str]:
         yield f"# HELP {name} {help_text}\n"
         seen: set[str] = set()
         for report, test, value in rows:
-            labels = _labels(report, test, instructions=value_of is _instructions)
+            labels = _labels(report, test, instructions=value_of is count_of)
             if labels not in seen:  # one value for each set of labels
                 seen.add(labels)
                 yield f"{name}{{{labels}}} {value!r}\n"
@@ -79,10 +79,6 @@ def _energy(test: Record) -> float | None:
 
 def _duration(test: Record) -> float | None:
     return median_of(test["duration"])
-
-
-def _instructions(test: Record) -> float | None:
-    return test["instructions"]["count"] if test["instructions"] is not None else None
 
 
 def _labels(report: Report, test: Record, *, instructions: bool) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -99,7 +99,8 @@ def contents(report: Report, past: Past) -> dict[str, object]:
     chosen = dict.fromkeys(one.nodeid for one in found)
     chosen |= dict.fromkeys(test["nodeid"] for test in tests)
     sections = {nodeid: f"t{number}" for number, nodeid in enumerate(list(chosen)[:_SECTIONS], 1)}
-    columns, rows = _table(tests, sections)
+    noted = _noted(tests)
+    columns, rows = _table(tests, noted, sections)
     return {
         **_frame(head.headline(report)),
         "since": head.since(report),
@@ -112,7 +113,7 @@ def contents(report: Report, past: Past) -> dict[str, object]:
         "verdicts": _verdicts(rows),
         "sections": [_section(test, sections[test["nodeid"]], past) for test in tests if test["nodeid"] in sections],
         "left_out": max(0, len(tests) - _SECTIONS),
-        "legend": _legend(report),
+        "legend": _legend(report, {word for words in noted for word in words}),
     }
 
 
@@ -159,22 +160,25 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _table(tests: Sequence[Record], sections: Mapping[str, str]) -> tuple[list[str], list[Row]]:
-    """Columns as in the terminal; those that no test has anything in are left out."""
+def _noted(tests: Sequence[Record]) -> list[list[str]]:
+    """What the terminal notes of each test, without verdicts, which have a column of their own."""
     every_estimated = all(test["provenance"] == "estimated" for test in tests if test["energy"] is not None)
+    return [[word for word in terminal.notes(test, every_estimated) if word not in findings.ORDER] for test in tests]
+
+
+def _table(tests: Sequence[Record], noted: Sequence[Sequence[str]], sections: Mapping[str, str]) -> tuple[list[str], list[Row]]:
+    """Columns as in the terminal; those that no test has anything in are left out."""
     names = ["energy", "±", "net", "power", "time", "rounds", "instructions", "verdict", "note"]
-    order = {word: place for place, word in enumerate((*findings.DEARER, "improved", "cannot tell", "same instructions", "ok"))}
     rows = []
-    for test in tests:
+    for test, words in zip(tests, noted, strict=True):
         share = quantity.relative_half_width(test["energy"])
-        count = test["instructions"]["count"] if test["instructions"] is not None else None
+        count = findings.count_of(test)
         energy, power, time = median_of(test["energy"]), median_of(test["power"]), median_of(test["duration"])
-        verdicts = sorted(set(findings.all_verdicts(test)), key=lambda word: order.get(word, 0))
-        noted = [word for word in terminal.notes(test, every_estimated) if word not in order]
-        note = ", ".join(noted) or ("" if energy is not None or count is not None else _why(test))
+        verdicts = sorted(set(findings.all_verdicts(test)), key=findings.ORDER.index)
+        note = ", ".join(words) or ("" if energy is not None or count is not None else _why(test))
         cells = [
             Cell(_shown(quantity.joules, energy), energy),
-            Cell(quantity.plus_minus(share) if share is not None else "", share),
+            Cell(quantity.precision(test["energy"]), share),
             Cell(_shown(quantity.joules, test["net_energy"]), test["net_energy"]),
             Cell(_shown(quantity.watts, power), power),
             Cell(_shown(quantity.seconds, time), time),
@@ -199,16 +203,15 @@ def _why(test: Record) -> str:
 
 
 def _change(found: findings.Finding, sections: Mapping[str, str]) -> Change:
-    interval = f"{quantity.ratio(found.interval[0])} to {quantity.ratio(found.interval[1])}" if found.interval else ""
     where = ", ".join(dotted(place) for place in found.changed[:3]) or "; ".join(found.where[:3])
     return Change(
         escaped(found.nodeid),
         sections.get(found.nodeid, ""),
-        found.kind if found.fails or found.kind not in findings.DEARER else f"{found.kind}, fails nobody",
-        found.shown(found.before) + (" (budget)" if found.kind == "over budget" else ""),
+        found.said,
+        found.before_said,
         found.shown(found.now),
         quantity.ratio(found.ratio),
-        interval,
+        found.interval_said,
         escaped(where),
     )
 
@@ -289,9 +292,7 @@ def _tables(test: Record) -> list[tuple[str, Sequence[str], list[Sequence[str]]]
     return found
 
 
-def _legend(report: Report) -> list[tuple[str, str]]:
+def _legend(report: Report, occurring: Collection[str]) -> list[tuple[str, str]]:
     """The words of the column of notes that occur."""
-    every_estimated = all(test["provenance"] == "estimated" for test in report.tests if test["energy"] is not None)
-    occurring = {word for test in report.tests for word in terminal.notes(test, every_estimated)} - {*findings.DEARER, "improved"}
     baseline = escaped(report.comparison["baseline"]) if report.comparison is not None else "before"
     return [(word, text.format(baseline=baseline)) for _, word, text in terminal.NOTES if word in occurring]

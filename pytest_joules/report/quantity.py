@@ -71,6 +71,12 @@ def plus_minus(share: float | None) -> str:
     return f"±{percent:.1f} %" if float(f"{percent:.2g}") < 10 else f"±{percent:.0f} %"
 
 
+def precision(summary: MedianRecord | None) -> str:
+    """:func:`plus_minus` of a summary; empty where its interval is not known."""
+    share = relative_half_width(summary)
+    return "" if share is None else plus_minus(share)
+
+
 def ratio(value: float | None) -> str:
     """A ratio with two places, such as ``1.30``; with three significant digits where it is far from 1."""
     if value is None or not math.isfinite(value):

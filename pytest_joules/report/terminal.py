@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from pytest_joules.model import FEWER_ROUNDS, NOT_AGAIN, BudgetRecord, Record, Report, Summary
+from pytest_joules.model import FEWER_ROUNDS, NOT_AGAIN, BudgetRecord, Record, Report
 from pytest_joules.report import comparison, instructions, prediction, quantity
 from pytest_joules.report.quantity import median_of
 from pytest_joules.report.table import Column, fits, table
@@ -71,7 +71,7 @@ def _tests(records: Sequence[Record], width: int, encoding: str, baseline: str) 
     columns = [
         Column("test", [record["nodeid"] for record in records], shorten=shorten_nodeid, least=last_part),
         Column("energy", [quantity.joules(median_of(record["energy"])) for record in records], "right"),
-        Column("±", [_interval(record["energy"]) for record in records], "right", drop=5),
+        Column("±", [quantity.precision(record["energy"]) or "-" for record in records], "right", drop=5),
         Column("power", [quantity.watts(median_of(record["power"])) for record in records], "right", drop=2),
         Column("time", [quantity.seconds(median_of(record["duration"])) for record in records], "right", drop=3),
         Column("rounds", [str(record["rounds"]) for record in records], "right", drop=1),
@@ -233,8 +233,3 @@ def _undecided(budgets: Iterable[tuple[Record, BudgetRecord]], width: int, rows:
     if len(shown) < len(undecided):
         result += sentence(f"… and {len(undecided) - len(shown)} more such budgets", width, encoding)
     return result
-
-
-def _interval(summary: Summary | None) -> str:
-    share = quantity.relative_half_width(summary)
-    return "-" if share is None else quantity.plus_minus(share)

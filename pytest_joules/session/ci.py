@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_joules.code.installed_copies import INSTALLED
 from pytest_joules.files import atomic
 from pytest_joules.model import Report
 from pytest_joules.report import findings, github, gitlab, markdown, metrics
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 #: In the folder that GitLab has checked out.
 CODE_QUALITY, METRICS = "gl-energy-code-quality.json", "gl-energy-metrics.txt"
 
-_INSTALLED = "installed/"
 #: Folders that sources of a package lie in.
 _SOURCES = ("src", "lib", "python")
 
@@ -112,7 +112,7 @@ class Places:
 
     def _place(self, path: str, name: str, at_least: int | None = None) -> Place | None:
         # An installed copy is one of what lies here.
-        inside = path.removeprefix(_INSTALLED)
+        inside = path.removeprefix(f"{INSTALLED}/")
         near = (path, inside, *(f"{folder}/{inside}" for folder in _SOURCES))
         path = next((one for one in near if (self._root / one).is_file()), path)
         file = self._project.file(path)

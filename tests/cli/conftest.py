@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from bisected import shop  # noqa: F401 - a fixture
 from inner import Inner, Make
 from predictor_project import write
 

@@ -6,7 +6,7 @@ import re
 import subprocess
 
 import pytest
-from bisected import TEST, bisect, git, history, keep, shop  # noqa: F401 - a fixture
+from bisected import TEST, bisect, git, keep
 
 from pytest_joules.model import empty_record
 from pytest_joules.revision import candidate
@@ -108,7 +108,7 @@ class Simulated:
 
 
 @pytest.fixture
-def runs(shop, monkeypatch):  # noqa: F811
+def runs(shop, monkeypatch):
     keep(shop, "the project")
     return Simulated(monkeypatch)
 
@@ -117,7 +117,7 @@ def runs(shop, monkeypatch):  # noqa: F811
 COSTS = {}
 
 
-def line(shop, *costs, same=()):  # noqa: F811
+def line(shop, *costs, same=()):
     """A commit for each cost; those whose numbers are in ``same`` have the code of the one before."""
     branch = git(shop.path, "branch", "--show-current")
     born = subprocess.run(["git", "rev-parse", "-q", "--verify", branch], cwd=shop.path, check=False, capture_output=True)
@@ -148,7 +148,7 @@ def named(result):
 
 
 class TestSearch:
-    def test_among_64(self, shop, runs):  # noqa: F811
+    def test_among_64(self, shop, runs):
         ids = line(shop, *[1000] * 23, *[1200] * 42)
         code, result, steps = found(ids[0])
         assert (code, result["result"], named(result)) == (1, "found", ["edit 23"])
@@ -156,7 +156,7 @@ class TestSearch:
         assert result["of"] == 64
         assert result["confirmed"]["ratio"] == pytest.approx(1.2)
 
-    def test_by_instructions(self, shop, runs):  # noqa: F811
+    def test_by_instructions(self, shop, runs):
         ids = line(shop, *[100_000] * 5, *[103_000] * 4)
         code, result, _ = found(ids[0], by="auto")
         assert (code, result["by"], named(result)) == (1, "instructions", ["edit 5"])
@@ -165,13 +165,13 @@ class TestSearch:
         assert max(map(runs.compares.count, set(runs.compares) - {ids[5]})) == 1
         assert result["comparisons"] == len(runs.asked) - 1
 
-    def test_by_joules_where_instructions_are_the_same(self, shop, runs):  # noqa: F811
+    def test_by_joules_where_instructions_are_the_same(self, shop, runs):
         ids = line(shop, 1000, 1000, 1300, 1300)
         runs.count = lambda ran, cost, baseline: Simulated.count(runs, ran, 1000, baseline)
         code, result, _ = found(ids[0], by="auto")
         assert (code, result["by"], named(result)) == (1, "joules", ["edit 2"])
 
-    def test_by_joules_where_nothing_counts(self, shop, runs):  # noqa: F811
+    def test_by_joules_where_nothing_counts(self, shop, runs):
         ids = line(shop, 1000, 1000, 1300)
         runs.counter = "instructions are not counted: no Valgrind"
         code, out, _ = bisect(TEST, ids[0])
@@ -179,7 +179,7 @@ class TestSearch:
         assert "by joules: instructions are not counted: no Valgrind" in out
         assert bisect(TEST, ids[0], "--by=instructions")[0] == 2
 
-    def test_no_difference(self, shop, runs):  # noqa: F811
+    def test_no_difference(self, shop, runs):
         ids = line(shop, 1000, 1000, 1010)
         code, out, _ = bisect(TEST, ids[0], "--by=joules")
         assert code == 0
@@ -187,16 +187,16 @@ class TestSearch:
         assert "no commit made it dearer" in out
         assert len(runs.asked) == 1
 
-    def test_an_earlier_end(self, shop, runs):  # noqa: F811
+    def test_an_earlier_end(self, shop, runs):
         ids = line(shop, 1000, 1000, 1300, 1300, 2000)
         _, result, _ = found(ids[0], ids[3])
         assert named(result) == ["edit 2"]
 
-    def test_of_two_that_made_it_dearer_the_one_that_crosses_the_middle(self, shop, runs):  # noqa: F811
+    def test_of_two_that_made_it_dearer_the_one_that_crosses_the_middle(self, shop, runs):
         ids = line(shop, 1000, 1000, 1060, 1060, 1060, 1300, 1300)
         assert named(found(ids[0])[1]) == ["edit 5"]
 
-    def test_the_first_after_the_good_one(self, shop, runs):  # noqa: F811
+    def test_the_first_after_the_good_one(self, shop, runs):
         """Like the others it is confirmed, by a verdict that names what changed."""
         ids = line(shop, 1000, 1300, 1300, 1300)
         _, result, _ = found(ids[0])
@@ -204,7 +204,7 @@ class TestSearch:
         assert runs.compares.count(ids[1]) == 2
         assert "--energy-threshold=1000%" not in runs.asked[-1][1]
 
-    def test_the_search_measures_nothing_a_second_time(self, shop, runs):  # noqa: F811
+    def test_the_search_measures_nothing_a_second_time(self, shop, runs):
         """What a run of pytest does for a verdict of its own costs as much again."""
         ids = line(shop, *[1000] * 4, *[1300] * 5)
         found(ids[0], "--threshold=10%")
@@ -226,14 +226,14 @@ class TestSkipped:
             ("crash", "INTERNALERROR"),
         ],
     )
-    def test_beside_it(self, shop, runs, what, said):  # noqa: F811
+    def test_beside_it(self, shop, runs, what, said):
         ids = line(shop, 1000, 1000, 1000, what, 1000, 1300, 1300)
         code, result, _ = found(ids[0])
         assert (code, named(result)) == (1, ["edit 5"])
         assert [entry["subject"] for entry in result["skipped"]] == ["edit 3"]
         assert said in result["skipped"][0]["why"]
 
-    def test_a_range(self, shop, runs):  # noqa: F811
+    def test_a_range(self, shop, runs):
         ids = line(shop, 1000, 1000, "failed", "failed", 1300, 1300)
         code, result, _ = found(ids[0])
         assert (code, result["result"], named(result)) == (1, "range", ["edit 2", "edit 3", "edit 4"])
@@ -242,14 +242,14 @@ class TestSkipped:
         assert "made dearer by one of 3 commits" in out
         assert "git log -p" in out
 
-    def test_a_long_range_is_not_listed_whole(self, shop, runs):  # noqa: F811
+    def test_a_long_range_is_not_listed_whole(self, shop, runs):
         ids = line(shop, 1000, *["failed"] * 40, 1300)
         _, out, _ = bisect(TEST, ids[0], "--by=joules")
         assert "made dearer by one of 41 commits" in out
         assert "and 29 more" in out
         assert "skipped 28 more" in out
 
-    def test_noise_is_measured_once_more_with_more_rounds(self, shop, runs):  # noqa: F811
+    def test_noise_is_measured_once_more_with_more_rounds(self, shop, runs):
         ids = line(shop, 1000, 1000, 1300)
         runs.noise = {ids[1]: [0.5, 0.02]}
         _, result, _ = found(ids[0])
@@ -258,20 +258,20 @@ class TestSkipped:
         assert len(again) == 2
         assert {"--energy-rounds=60", "--energy-max-time=30"} <= set(again[1])
 
-    def test_and_then_skipped(self, shop, runs):  # noqa: F811
+    def test_and_then_skipped(self, shop, runs):
         ids = line(shop, 1000, 1000, 1300)
         runs.noise = {ids[1]: [0.9, 0.9]}
         code, result, _ = found(ids[0])
         assert (code, result["result"], result["comparisons"]) == (1, "range", 3)
 
-    def test_noise_at_the_ends(self, shop, runs):  # noqa: F811
+    def test_noise_at_the_ends(self, shop, runs):
         ids = line(shop, 1000, 1000, 1300)
         runs.noise = {ids[2]: [0.9, 0.9]}
         code, out, _ = bisect(TEST, ids[0], "--by=joules")
         assert code == 3
         assert "cannot be told: noisy" in out
 
-    def test_not_confirmed(self, shop, runs):  # noqa: F811
+    def test_not_confirmed(self, shop, runs):
         ids = line(shop, 1000, 1000, 1150, 1200, 1400)
         runs.noise = {ids[3]: [0.01, 0.09, 0.09]}
         code, out, _ = bisect(TEST, ids[0], "--by=joules")
@@ -280,7 +280,7 @@ class TestSkipped:
         assert "not confirmed" in out
 
     @pytest.mark.parametrize(("number", "chance"), [(4, 0.75), (2, 1.4)])
-    def test_one_that_was_misjudged_is_measured_anew_and_the_search_goes_on(self, shop, runs, number, chance):  # noqa: F811
+    def test_one_that_was_misjudged_is_measured_anew_and_the_search_goes_on(self, shop, runs, number, chance):
         """A process may be slow, or quick, for a reason of its own."""
         ids = line(shop, *[1000] * 4, *[1300] * 5)
         runs.slow = {ids[number]: [chance]}
@@ -288,7 +288,7 @@ class TestSkipped:
         assert (code, named(result)) == (1, ["edit 4"])
         assert runs.compares.count(ids[number]) >= 3
 
-    def test_what_cannot_be_run_again_is_not_confirmed(self, shop, runs):  # noqa: F811
+    def test_what_cannot_be_run_again_is_not_confirmed(self, shop, runs):
         ids = line(shop, 1000, 1000, 1300, 1300)
         compared, runs.compared = runs.compared, lambda commit, ratio: None if len(runs.asked) > 3 else compared(commit, ratio)
         code, result, _ = found(ids[0])
@@ -297,7 +297,7 @@ class TestSkipped:
 
 
 class TestSameCode:
-    def test_is_not_run(self, shop, runs):  # noqa: F811
+    def test_is_not_run(self, shop, runs):
         ids = line(shop, *[1000] * 5, *[1300] * 6, same=(1, 2, 3, 4, 6, 7, 8, 9, 10))
         code, result, steps = found(ids[0])
         assert (code, named(result)) == (1, ["edit 5"])
@@ -306,7 +306,7 @@ class TestSameCode:
         assert others <= {0, 10}
         assert any("not run: all code that it executes is that of" in step for step in steps)
 
-    def test_takes_the_verdict_of_one_that_cannot_be_told(self, shop, runs):  # noqa: F811
+    def test_takes_the_verdict_of_one_that_cannot_be_told(self, shop, runs):
         ids = line(shop, 1000, 1001, 1001, 1300, same=(2,))
         runs.noise = {ids[1]: [0.9, 0.9]}
         _, result, _ = found(ids[0])
@@ -315,7 +315,7 @@ class TestSameCode:
 
 
 class TestGoingOn:
-    def test_after_ctrl_c(self, shop, runs):  # noqa: F811
+    def test_after_ctrl_c(self, shop, runs):
         ids = line(shop, *[1000] * 9, *[1300] * 9)
         runs.stop_after = 3
         code, _, steps = bisect(TEST, ids[0], "--by=joules")
@@ -329,7 +329,7 @@ class TestGoingOn:
         assert not set(runs.compares[:-1]) & set(judged)
         assert (result["earlier"], result["comparisons"]) == (3, 3 + len(runs.asked))
 
-    def test_between_the_counts_and_the_joules_of_the_ends(self, shop, runs):  # noqa: F811
+    def test_between_the_counts_and_the_joules_of_the_ends(self, shop, runs):
         """Instructions that do not tell are no answer to a later run either."""
         ids = line(shop, 1000, 1000, 1300)
         runs.count = lambda ran, cost, baseline: Simulated.count(runs, ran, 1000, baseline)
@@ -338,7 +338,7 @@ class TestGoingOn:
         runs.stop_after = None
         assert named(found(ids[0], by="auto")[1]) == ["edit 2"]
 
-    def test_by_instructions_too(self, shop, runs):  # noqa: F811
+    def test_by_instructions_too(self, shop, runs):
         ids = line(shop, *[100_000] * 9, *[103_000] * 9)
         runs.stop_after = 4
         assert bisect(TEST, ids[0])[0] == 130
@@ -348,7 +348,7 @@ class TestGoingOn:
         assert (result["by"], named(result)) == ("instructions", ["edit 9"])
         assert ids[0] not in runs.compares  # its counts were kept
 
-    def test_again(self, shop, runs):  # noqa: F811
+    def test_again(self, shop, runs):
         ids = line(shop, 1000, 1000, 1300)
         first = found(ids[0])[1]
         runs.asked.clear()
@@ -361,7 +361,7 @@ class TestGoingOn:
         assert runs.asked  # other options, other verdicts
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "pytest-joules/bisect/1"}', "\0" * 50])
-    def test_a_damaged_file(self, shop, runs, text):  # noqa: F811
+    def test_a_damaged_file(self, shop, runs, text):
         ids = line(shop, 1000, 1000, 1300)
         found(ids[0])
         (file,) = (shop.path / ".pytest_cache/d/joules/bisect").iterdir()
@@ -370,7 +370,7 @@ class TestGoingOn:
         assert (code, named(result)) == (1, ["edit 2"])
         assert len([step for step in steps if "begins anew" in step]) == 1
 
-    def test_any_damage(self, shop, runs):  # noqa: F811
+    def test_any_damage(self, shop, runs):
         """Whatever a value is replaced by, it is refused or goes on: no traceback."""
         ids = line(shop, 1000, 1000, 1300)
         found(ids[0])
@@ -380,7 +380,7 @@ class TestGoingOn:
             file.write_text(f"{whole[: match.start()]}-1{whole[match.end() :]}")
             assert bisect(TEST, ids[0], "--by=joules")[0] in (0, 1, 2, 3)
 
-    def test_the_cache_is_not_seen_by_git(self, shop, runs):  # noqa: F811
+    def test_the_cache_is_not_seen_by_git(self, shop, runs):
         ids = line(shop, 1000, 1000, 1300)
         (shop.path / ".gitignore").write_text("/.powercap*\n")
         keep(shop, "nothing ignored")
@@ -389,7 +389,7 @@ class TestGoingOn:
 
 
 class TestSaid:
-    def test_to_a_person(self, shop, runs):  # noqa: F811
+    def test_to_a_person(self, shop, runs):
         ids = line(shop, *[1000] * 5, *[1300] * 3)
         (shop.path / "cost").write_text("5")
         code, out, steps = bisect(TEST, ids[0], "--by=joules")
@@ -404,7 +404,7 @@ class TestSaid:
         assert len(steps) == 1 + len(runs.asked)
         assert all(re.fullmatch(r"joules: \w{7} edit \d.*: .*dearer", step) for step in steps[1:])
 
-    def test_a_merge(self, shop, runs):  # noqa: F811
+    def test_a_merge(self, shop, runs):
         """What is merged is one step, whatever is in it, and the next command looks into it."""
         ids = line(shop, 1000, 1000)
         git(shop.path, "checkout", "-qb", "side")
@@ -421,7 +421,7 @@ class TestSaid:
         assert f"joules bisect '{TEST}' {ids[1][:10]} {inside[-1][:10]}" in out
         assert named(found(ids[1], inside[-1])[1]) == ["edit 1"]
 
-    def test_a_good_one_that_came_in_by_a_merge(self, shop, runs):  # noqa: F811
+    def test_a_good_one_that_came_in_by_a_merge(self, shop, runs):
         line(shop, 1000)
         git(shop.path, "checkout", "-qb", "side")
         (inside,) = line(shop, 1000)
@@ -436,7 +436,7 @@ class TestSaid:
         assert result["of"] == 2
         assert beside not in runs.compares
 
-    def test_options_for_pytest(self, shop, runs, monkeypatch):  # noqa: F811
+    def test_options_for_pytest(self, shop, runs, monkeypatch):
         ids = line(shop, 1000, 1300)
         given = []
         monkeypatch.setattr(candidate.Project, "run", lambda project, *a, **k: given.append(project.options) or runs.run(*a, **k))
@@ -451,7 +451,7 @@ class TestRefused:
         assert len([step for step in steps if step.startswith("joules: ")]) == len(steps) == 1
         assert says in steps[0]
 
-    def test_commits(self, shop, runs):  # noqa: F811
+    def test_commits(self, shop, runs):
         ids = line(shop, 1000, 1000, 1300)
         git(shop.path, "checkout", "-qb", "side", ids[0])
         keep(shop, "apart")
@@ -464,25 +464,25 @@ class TestRefused:
 
     @pytest.mark.parametrize("what", ["absent", "failed", "skipped", "import", "leak", "crash", "no build", "several"])
     @pytest.mark.parametrize("by", ["joules", "auto"])
-    def test_a_test_that_cannot_be_measured_at_the_end(self, shop, runs, what, by):  # noqa: F811
+    def test_a_test_that_cannot_be_measured_at_the_end(self, shop, runs, what, by):
         ids = line(shop, 1000, 1000, what)
         self.refused(TEST, ids[0], f"--by={by}", says=f"at {ids[2][:7]}")
 
-    def test_not_a_repository(self, shop, tmp_path_factory, monkeypatch):  # noqa: F811
+    def test_not_a_repository(self, shop, tmp_path_factory, monkeypatch):
         monkeypatch.chdir(tmp_path_factory.mktemp("no-repository"))
         self.refused(TEST, "HEAD", says="is not in a git repository")
 
-    def test_no_git(self, shop, monkeypatch):  # noqa: F811
+    def test_no_git(self, shop, monkeypatch):
         monkeypatch.setenv("PATH", "")
         self.refused(TEST, "HEAD", says="git is not there")
 
-    def test_bare(self, shop, monkeypatch):  # noqa: F811
+    def test_bare(self, shop, monkeypatch):
         line(shop, 1000)
         subprocess.run(["git", "clone", "-q", "--bare", str(shop.path), str(shop.temp / "bare")], check=True)
         monkeypatch.chdir(shop.temp / "bare")
         self.refused(TEST, "HEAD", says="is a bare repository")
 
-    def test_shallow(self, shop, monkeypatch):  # noqa: F811
+    def test_shallow(self, shop, monkeypatch):
         ids = line(shop, 1000, 1000, 1300)
         where = shop.temp / "shallow"
         subprocess.run(["git", "clone", "-q", "--depth=1", f"file://{shop.path}", str(where)], check=True)
@@ -490,18 +490,18 @@ class TestRefused:
         self.refused(TEST, ids[0], says="git fetch --unshallow")
         self.refused(TEST, "HEAD~2", says="git fetch --unshallow")
 
-    def test_no_commit(self, shop):  # noqa: F811
+    def test_no_commit(self, shop):
         self.refused(TEST, "HEAD~1", says="the repository has no commit yet")
 
     @pytest.mark.parametrize(
         "option", ["--rounds=0", "--rounds=x", "--max-time=0", "--max-time=soon", "--threshold=x", "--by=watts"]
     )
-    def test_options(self, shop, option):  # noqa: F811
+    def test_options(self, shop, option):
         code, _, steps = bisect(TEST, "HEAD~1", option)
         assert code == 2
         assert option.partition("=")[0] in steps[-1]
 
-    def test_a_cache_that_cannot_be_written(self, shop, runs):  # noqa: F811
+    def test_a_cache_that_cannot_be_written(self, shop, runs):
         ids = line(shop, 1000, 1300)
         (shop.path / "file").write_text("")
         code, _, steps = bisect(TEST, ids[0], "--by=joules", "--cache-dir=file")

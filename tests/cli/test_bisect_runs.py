@@ -6,20 +6,20 @@ import subprocess
 import sys
 
 import pytest
-from bisected import TEST, bisect, git, history, keep, shop  # noqa: F401 - a fixture
+from bisected import TEST, bisect, git, history, keep
 from processes import PATIENCE, wait_until
 from two_revisions import left_behind
 
 QUICK = ("--rounds=8", "--by=joules")
 
 
-def state(shop):  # noqa: F811
+def state(shop):
     """What is the user's."""
     refs = git(shop.path, "for-each-ref"), git(shop.path, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
     return git(shop.path, "status", "--porcelain"), refs, (shop.path / ".git" / "index").read_bytes()
 
 
-def test_the_commit_and_its_function(shop):  # noqa: F811
+def test_the_commit_and_its_function(shop):
     ids = history(shop, 1000)
     (shop.path / "README").write_text("of no test")
     same = keep(shop, "edit of no test")
@@ -36,7 +36,7 @@ def test_the_commit_and_its_function(shop):  # noqa: F811
     assert left_behind(shop) == []
 
 
-def test_by_instructions(shop, monkeypatch):  # noqa: F811
+def test_by_instructions(shop, monkeypatch):
     monkeypatch.setenv("PYTEST_PLUGINS", "own_counters,pytest_joules.plugin,simulated_count")
     (shop.path / "test_shop.py").write_text("import shop\ndef test_total(): shop.total()\n")
     ids = []
@@ -51,7 +51,7 @@ def test_by_instructions(shop, monkeypatch):  # noqa: F811
     assert left_behind(shop) == []
 
 
-def test_an_editable_installation_does_not_leak(shop, monkeypatch):  # noqa: F811
+def test_an_editable_installation_does_not_leak(shop, monkeypatch):
     """Layout ``src``, installed from the user's tree, where the code is as at the first commit."""
     site, start = shop.temp / "env" / "site-packages", shop.temp / "start"
     site.mkdir(parents=True)
@@ -77,7 +77,7 @@ def test_an_editable_installation_does_not_leak(shop, monkeypatch):  # noqa: F81
     assert "1.30×" in done.stdout
 
 
-def test_a_leak_is_told(shop, monkeypatch):  # noqa: F811
+def test_a_leak_is_told(shop, monkeypatch):
     """A finder that puts the user's tree before everything else, as some editable installations do."""
     start = shop.temp / "start"
     start.mkdir()
@@ -97,7 +97,7 @@ def test_a_leak_is_told(shop, monkeypatch):  # noqa: F811
     assert "so it is not the commit's code" in steps[-1]
 
 
-def test_a_test_that_is_not_there(shop):  # noqa: F811
+def test_a_test_that_is_not_there(shop):
     ids = history(shop, 1000, 1300)
     for nodeid in ("test_shop.py::test_nothing", "test_nothing.py"):
         code, out, steps = bisect(nodeid, ids[0], *QUICK)
@@ -108,7 +108,7 @@ def test_a_test_that_is_not_there(shop):  # noqa: F811
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped(shop, number, status):  # noqa: F811
+def test_stopped(shop, number, status):
     """Nothing is left behind, and what it started has ended."""
     (shop.path / "test_shop.py").write_text("import time\ndef test_total(): time.sleep(60)\n")
     ids = [keep(shop, "one"), keep(shop, "two")]

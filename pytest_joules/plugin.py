@@ -29,6 +29,9 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     ),
     "store": ("URL", "history (default: history.db in pytest's cache directory)"),
     "against": ("GITREF", "measure this tree and that revision in turn, and compare the two"),
+    "trace": ("functions|modules", "where inside a test its joules go: functions of the project, or what energy.trace() names"),
+    "share": ("own", "only this process tree's own share of the counters, on a machine that others use too"),
+    "variants": ("PARAM[:REFERENCE]", "measure the variants of a parametrised test in turn, and compare them"),
     "count-threshold": ("PERCENT", "smallest change of instructions that can be a regression (default 1%%)"),
     "threshold": ("PERCENT", "smallest change that can be a regression (default 5%%)"),
     "fail-on": ("WHAT", "what fails the run: budget,regression (default: both), predicted, or none"),
@@ -75,6 +78,8 @@ MARKERS = (
     "energy(rounds, iterations, warmup, max_time, skip): how --energy measures this test: so many rounds (or 'auto'), each of "
     "so many calls of the body (only where it may be called again at once), after so many unmeasured ones, in max_time seconds; "
     "skip=True: run once, not measured. Without --energy it does nothing.",
+    "energy_variants(parameter, reference): the values of this parameter are variants of one thing; --energy measures them in "
+    "turn and compares each with the reference. Without --energy it does nothing.",
 )
 
 
@@ -151,7 +156,7 @@ def wanted(config: pytest.Config, options: Namespace | None = None) -> bool:
         return True
     if not _may_say(config, "energy"):
         return False
-    from pytest_joules.settings.options import flag
+    from pytest_joules.settings.ini import flag
 
     return flag(config, "energy")
 
@@ -164,7 +169,7 @@ def predicts(config: pytest.Config) -> bool:
         return True
     if not any(_may_say(config, key) for key in ("energy_predict", "energy_predict_only")):
         return False
-    from pytest_joules.settings.options import says_more_than_no
+    from pytest_joules.settings.ini import says_more_than_no
 
     return any(says_more_than_no(config, key) for key in ("energy_predict", "energy_predict_only"))
 
@@ -181,7 +186,7 @@ def counts(config: pytest.Config, options: Namespace | None = None) -> bool:
         return True
     if not _may_say(config, "energy_count"):
         return False
-    from pytest_joules.settings.options import says_more_than_no
+    from pytest_joules.settings.ini import says_more_than_no
 
     return says_more_than_no(config, "energy_count")
 
@@ -259,8 +264,18 @@ class NoEnergy:
     def work(self, **units: float) -> None:
         """``energy.work(tokens=128)``: units of work done in this round; calls add up. The report has joules for each unit."""
 
-    def score(self, **scores: float) -> None:
-        """``energy.score(pass_at_1=0.31)``: a score beside the cost."""
+    def score(self, *, higher_is_better: bool | None = None, **scores: object) -> None:
+        """``energy.score(pass_at_1=0.31)``: a score beside the cost. A list of values has an interval, a number none;
+        ``higher_is_better`` says which way is better."""
+
+    def trace(self, what: object) -> None:
+        """``energy.trace(model)``: with ``--energy-trace=modules``, the joules of this test go to the modules of a torch module
+        that runs in it; of a path, to the events in that trace file, which the test has written."""
+
+    @property
+    def tracing(self) -> bool:
+        """Whether this round is traced, so that a profiler of the test's own is worth its cost."""
+        return False
 
 
 @pytest.fixture

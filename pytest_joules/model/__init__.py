@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_joules.model.account_records import AccountRecord, NodeRecord, PartRecord, SharedBy, SimilarityRecord
 from pytest_joules.model.count_records import CountBudgetRecord, CountComparisonRecord, CountingRecord, CountRecord
 from pytest_joules.model.measurement import (
     Counters,
@@ -70,6 +71,7 @@ __all__ = [
     "OTHER",
     "SCHEMA",
     "WOULD_BE",
+    "AccountRecord",
     "BudgetRecord",
     "BudgetVerdict",
     "Code",
@@ -86,6 +88,8 @@ __all__ = [
     "MachineRecord",
     "Measurement",
     "MedianRecord",
+    "NodeRecord",
+    "PartRecord",
     "Phase",
     "Phases",
     "PhasesRecord",
@@ -105,6 +109,8 @@ __all__ = [
     "Sample",
     "SampleRecord",
     "SessionRecord",
+    "SharedBy",
+    "SimilarityRecord",
     "SourceFacts",
     "SourceRecord",
     "State",

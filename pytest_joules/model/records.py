@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
+from pytest_joules.model.account_records import AccountRecord
 from pytest_joules.model.count_records import CountingRecord, CountRecord
 from pytest_joules.model.words import BudgetVerdict, PredictionOutcome, Provenance, Resolution, State, Verdict
 
@@ -197,6 +198,8 @@ class _Record(HowMeasured):
     """By session/forecast."""
     instructions: CountRecord | None
     """By session/counting."""
+    account: AccountRecord | None
+    """By session/measured_test."""
     code: Code | None
     """By session/measuring."""
     cached: str | None
@@ -370,6 +373,7 @@ def empty_record(nodeid: str) -> Record:
         "comparison": None,
         "prediction": None,
         "instructions": None,
+        "account": None,
         "code": None,
         "cached": None,
         "notes": [],

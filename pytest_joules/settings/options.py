@@ -5,21 +5,17 @@ The command line beats the marker (:mod:`pytest_joules.settings.markers`), the m
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import shlex
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from pytest_joules.files import atomic
 from pytest_joules.settings.budgets import BudgetRule, budget_rules
+from pytest_joules.settings.ini import ini
+from pytest_joules.settings.places import stay_at_home
 from pytest_joules.settings.values import (
     BASELINE_NAME,
     COUNT_THRESHOLD,
@@ -44,6 +40,7 @@ from pytest_joules.settings.values import (
     text_of,
     threshold,
     truth,
+    variants,
     watts,
     whole,
     whole_warmups,
@@ -92,6 +89,12 @@ class Settings:
     """What counts instructions; ``None``: nothing does."""
     count_threshold: float = COUNT_THRESHOLD
     """The smallest relative change of instructions that can be one."""
+    trace: str | None = None
+    """What joules inside a test are shared out to: ``functions`` or ``modules``."""
+    own_share: bool = False
+    """Of the counters, only what this process tree drew."""
+    variants: tuple[str, str | None] | None = None
+    """The parameter whose values are variants to be measured in turn, and the one to compare with."""
     against: str | None = None
     """The git revision to measure in turn with this tree."""
     threshold: float = THRESHOLD
@@ -136,6 +139,9 @@ class Settings:
             "count": self.count,
             "count_threshold": self.count_threshold,
             "labels": dict(self.labels),
+            "trace": self.trace,
+            "share": "own" if self.own_share else None,
+            "variants": self.variants[0] if self.variants is not None else None,
         }
 
     @property
@@ -143,34 +149,6 @@ class Settings:
         """The reports that are asked for, by what is behind ``--energy-`` in their options."""
         named = {"json": self.json, "csv": self.csv, "html": self.html, "markdown": self.markdown}
         return {name: path for name, path in named.items() if path is not None}
-
-
-def ini(config: pytest.Config, key: str) -> Any:  # noqa: ANN401 - whatever a file of TOML may hold
-    """An ini key: TOML's own numbers, booleans and lists as they are, anything else as text; ``None`` where it is not set."""
-    with warnings.catch_warnings():
-        # No version of pytest has a type for all of these, and what says the value in spite of that is deprecated.
-        warnings.simplefilter("ignore")
-        try:
-            return config.getini(key)
-        except (TypeError, ValueError, pytest.UsageError):
-            known = getattr(config, "inicfg", {})
-            if key not in known:
-                raise
-            return known[key]
-
-
-def flag(config: pytest.Config, key: str) -> bool:
-    """An ini key that says yes or no. Raises ``pytest.UsageError`` where it says neither."""
-    said = ini(config, key)
-    if (text := str(said).strip().lower()) in (*YES, *NO):
-        return text in YES
-    raise pytest.UsageError(f"ini {key}: {said!r}: write true or false")
-
-
-def says_more_than_no(config: pytest.Config, key: str) -> bool:
-    """Whether an ini key is set, and not to what means no."""
-    said = ini(config, key)
-    return said is not None and str(said).strip().lower() not in NO
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -226,6 +204,9 @@ def read_settings(config: pytest.Config) -> Settings:
         update=value("update", truth, False),
         count=_counter(value("count", choice(*COUNTERS, "true", "off"), None)),
         count_threshold=value("count_threshold", threshold, COUNT_THRESHOLD),
+        trace=_unless_off(value("trace", choice("functions", "modules", "off"), None)),
+        own_share=value("share", choice("own", "off"), "off") == "own",
+        variants=value("variants", variants, None),
         against=value("against", revision, None),
         threshold=value("threshold", threshold, THRESHOLD),
         fail_on=value("fail_on", failures, frozenset(FAILURES[:2])),
@@ -238,7 +219,7 @@ def read_settings(config: pytest.Config) -> Settings:
     )
     settings = _quick(config, settings)
     _fit_together(settings)
-    _stay_at_home(config, settings)
+    stay_at_home(config, settings.files, settings.store)
     if settings.predict is None and "predicted" in settings.fail_on and config.getoption("energy_fail_on", None):
         raise pytest.UsageError("--energy-fail-on=predicted needs --energy-predict")
     return settings
@@ -255,46 +236,12 @@ def _labels(config: pytest.Config) -> dict[str, str]:
         raise pytest.UsageError(f"{origin}: {error}") from None
 
 
+def _unless_off(said: str | None) -> str | None:
+    return None if said == "off" else said
+
+
 def _counter(said: str | None) -> str | None:
-    return None if said == "off" else "auto" if said == "true" else said
-
-
-def _stay_at_home(config: pytest.Config, settings: Settings) -> None:
-    """What an ini file names to be written lies in the project, or in pytest's cache: whoever runs a repository's tests did not
-    choose these places."""
-    if hasattr(config, "workerinput"):  # the controller has looked
-        return
-    for name, path in (*settings.files.items(), ("store", _history_file(settings.store))):
-        given = config.getoption(f"energy_{name}", None)
-        if path is not None and not _typed(config, name, str(ini(config, f"energy_{name}") if given is None else given)):
-            origin = f"ini energy_{name}" if given is None else f"--energy-{name} in addopts"
-            try:
-                atomic.stay(path, places_of(config), origin)
-            except atomic.ReportPathError as error:
-                raise pytest.UsageError(str(error)) from None
-
-
-def places_of(config: pytest.Config) -> list[Path]:
-    """Where what belongs to a project is written: its root, and pytest's cache wherever that is."""
-    cache = getattr(getattr(config, "cache", None), "_cachedir", None)
-    return [config.rootpath, *([Path(cache)] if cache is not None else [])]
-
-
-def _history_file(url: str | None) -> Path | None:
-    """The file of a history; ``None``: it is none, or has the default place."""
-    if url is None or re.match(r"postgres(ql)?(\+\w+)?:", url):
-        return None
-    name = re.sub(r"^sqlite(\+\w+)?:(//[^/]*/)?(file:(//[^/]*)?)?", "", url).partition("?")[0]
-    return Path(name) if name not in ("", ":memory:") else None
-
-
-def _typed(config: pytest.Config, name: str, value: str) -> bool:
-    """Whether the user gave an option: on the command line (also as ``-o``) or in the environment, not in a repository."""
-    words = list(map(str, config.invocation_params.args))
-    with contextlib.suppress(ValueError):  # then pytest has not got here
-        words += shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
-    given = (f"energy-{name}={value}", f"energy_{name}={value}")
-    return (f"--energy-{name}", value) in pairwise(words) or any(word.endswith(given) for word in words)
+    return "auto" if said == "true" else _unless_off(said)
 
 
 #: What ``--energy-quick`` comes to.

@@ -157,6 +157,14 @@ def revision(value: object) -> str:
     return text
 
 
+def variants(value: object) -> tuple[str, str | None]:
+    """``model`` or ``model:fp32``: a parameter's name, and the id of the value to compare with. Raises :class:`SettingError`."""
+    name, colon, reference = text_of(value).partition(":")
+    if not name.isidentifier() or (colon and not reference):
+        raise SettingError(f"{value!r}: write the name of a parameter, or NAME:REFERENCE, such as model:fp32")
+    return name, reference or None
+
+
 def threshold(value: object) -> float:
     """``5%`` or ``0.05`` as a share."""
     text = str(value).strip()

@@ -1,0 +1,87 @@
+"""Records of where inside a test its joules go (see :mod:`pytest_joules.account`)."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+#: How the joules were shared out: with watts of their own for each part, or by CPU time (a device: its seconds) alone.
+SharedBy = Literal["regression", "busy time", "seconds"]
+
+
+class PartRecord(TypedDict):
+    """A part wherever it ran, or several alike ones; what ran below it is not in it. All of one iteration of the test."""
+
+    name: str
+    kind: Literal["function", "module", "operation"]
+    direction: Literal["", "forward", "backward"]
+    device: str
+    """``cpu``, or the domain of the device that it ran on."""
+    joules: float
+    ci95: list[float] | None
+    """Both ends of the 95 % interval of the joules."""
+    share: float
+    """Of the test's joules."""
+    seconds: float
+    """In which it was what ran, asleep or not."""
+    busy: float
+    """CPU-seconds; of a device: seconds that it worked."""
+    watts: float | None
+    """Joules over seconds."""
+    calls: float
+    same: list[str]
+    """Other parts that it cannot be told apart from: the joules are those of all of them together."""
+
+
+class NodeRecord(TypedDict):
+    """A part at its place in the tree."""
+
+    name: str
+    direction: Literal["", "forward", "backward"]
+    joules: float
+    """With all that ran below it."""
+    own: float
+    """Joules without."""
+    seconds: float
+    """With all that ran below it."""
+    calls: float
+    children: list[NodeRecord]
+    """The dearest first."""
+
+
+class SimilarityRecord(TypedDict):
+    """Pearson correlation of accounts, as the literature reports it: it is no error, and a wrong account can have .99."""
+
+    sparser: dict[str, float]
+    """With every n-th reading of the counter, by n."""
+    more_runs: float | None
+    """Of half the traced rounds with all of them."""
+    between_runs: float | None
+    """The median over pairs of traced rounds."""
+
+
+class AccountRecord(TypedDict):
+    """Made by :func:`pytest_joules.account.accounting.account`."""
+
+    what: Literal["functions", "modules", "operations"]
+    joules: float
+    """Of one iteration of the test, as its measured rounds have it: parts and ``unattributed`` add up to it."""
+    shared_by: SharedBy
+    why: str | None
+    """Why not by regression."""
+    idle_watts: float | None
+    """Drawn whatever runs, as the traced rounds tell it."""
+    rounds: int
+    """Traced ones."""
+    tree: list[NodeRecord]
+    flat: list[PartRecord]
+    """The dearest first."""
+    summarised: list[PartRecord]
+    """The same with alike parts as one: ``encoder.layer.*.attention``. Empty where none are alike."""
+    unattributed: PartRecord
+    """What no part accounts for."""
+    conservation: float
+    """By how much parts and ``unattributed`` differ from ``joules``, relative."""
+    against_counter: float | None
+    """Joules that the model gives the traced rounds, over what the counter had counted."""
+    similarity: SimilarityRecord | None
+    notes: list[str]

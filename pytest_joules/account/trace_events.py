@@ -85,9 +85,7 @@ def _check(
         raise file.wrong("none of its events has a name", "Trace with the names of operations.")
 
 
-def _timeline(
-    nesting: Nesting, found: list[Lane | None], lane: NDArray[np.int32], ahead: int
-) -> Timeline:
+def _timeline(nesting: Nesting, found: list[Lane | None], lane: NDArray[np.int32], ahead: int) -> Timeline:
     busy = nesting.busy()
     event = np.frombuffer(nesting.stretches.event, np.int32)
     begin, end = np.frombuffer(nesting.stretches.begin, np.int64), np.frombuffer(nesting.stretches.end, np.int64)

@@ -43,7 +43,7 @@ class Nesting:
         self._names = list(rows.names)
         self._device = device
         sequence, backward = np.frombuffer(rows.sequence, np.int64), np.frombuffer(rows.backward, np.uint8) > 0
-        self._wanted = set(sequence[backward].tolist())
+        self._wanted = set(sequence[backward].tolist()) - {NONE}
         self._forward: dict[int, int] = {}
         """The module of the forward operation, by sequence number."""
 

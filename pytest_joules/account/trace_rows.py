@@ -99,12 +99,12 @@ class Rows:
         if not isinstance(details, dict):
             details = _NO_DETAILS
         lane: tuple[str, ...] = (str(event.get("pid", "")), str(event.get("tid", "")))
-        sequence, backward = NONE, 0
+        sequence, backward = NONE, name.startswith(_BACKWARD)
         if category in _ON_DEVICE:
             lane = (*lane, "gpu", str(details.get("device", lane[0])), str(details.get("stream", lane[1])))
         elif details and "Sequence number" in details:
             sequence = _whole(details["Sequence number"])
-            backward = int(sequence != NONE and (name.startswith(_BACKWARD) or _whole(details.get("Fwd thread id")) > 0))
+            backward = backward or _whole(details.get("Fwd thread id")) > 0
         own = event.get("tdur")
         self.begin.append(round(begin * 1000))
         self.length.append(round(length * 1000))

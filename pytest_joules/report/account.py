@@ -27,10 +27,10 @@ def lines(record: AccountRecord, width: int, rows: int = TOP, encoding: str = "u
     found = []
     for text in _before(record):
         found += sentence(text, width, encoding)
-    found += _table(record["flat"], record["unattributed"], record, width, rows, encoding)
+    found += _table(record["flat"], record["unattributed"], width=width, rows=rows, encoding=encoding)
     if record["summarised"]:
         found += sentence("alike parts as one:", width, encoding)
-        found += _table(record["summarised"], record["unattributed"], record, width, rows, encoding)
+        found += _table(record["summarised"], record["unattributed"], width=width, rows=rows, encoding=encoding)
     for text in (*sentences(record["grown"]), *remarks(record)):
         found += sentence(text, width, encoding)
     return found
@@ -72,9 +72,7 @@ def _similar(similar: SimilarityRecord) -> Iterator[str]:
     yield from [f"between rounds {value:.3f}" for value in (similar["between_runs"],) if value is not None]
 
 
-def _table(
-    parts: Sequence[PartRecord], rest: PartRecord, record: AccountRecord, width: int, rows: int, encoding: str
-) -> list[str]:
+def _table(parts: Sequence[PartRecord], rest: PartRecord, *, width: int, rows: int, encoding: str) -> list[str]:
     shown = list(parts[:rows] if rows else parts)
     every = [*shown, rest]
     names = [name_of(part) for part in shown] + [UNATTRIBUTED]
@@ -97,7 +95,7 @@ def _table(
 
 def name_of(part: PartRecord) -> str:
     """A part's name, with its direction, its device, and those that it cannot be told apart from."""
-    said = [part["direction"]] if part["direction"] else []
+    said: list[str] = [part["direction"]] if part["direction"] else []
     said += [part["device"]] if part["device"] != "cpu" else []
     said += [f"with {len(part['same'])} more that cannot be told apart"] if part["same"] else []
     return part["name"] + (f" ({', '.join(said)})" if said else "")

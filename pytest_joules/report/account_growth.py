@@ -18,9 +18,9 @@ _Key = tuple[str, str, str]
 def grown(now: AccountRecord, before: AccountRecord) -> list[GrownRecord]:
     """Parts that cost more than before, those first whose 95 % intervals lie apart, then by the joules that they grew by.
 
-    A part that did not run before has no interval there: it is sure where its own lies above zero. Parts of another kind (functions
-    before, modules now) are not compared: the list is empty. What grew by less than a hundredth of the account, and may be noise, is
-    left out.
+    A part that did not run before has no interval there: it is sure where its own lies above zero. Parts of another kind
+    (functions before, modules now) are not compared: the list is empty. What grew by less than a hundredth of the account, and
+    may be noise, is left out.
     """
     if now["what"] != before["what"]:
         return []

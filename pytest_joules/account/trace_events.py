@@ -113,7 +113,7 @@ def _notes(rows: Rows, nesting: Nesting, events: int) -> list[str]:
     if nesting.clipped:
         said.append(
             f"{nesting.clipped} of {events} events overlap others of their lane without lying within them: "
-            "they are taken to end with what they began in"
+            "what overlaps less is cut off"
         )
     if nesting.parts.deep:
         said.append(f"{nesting.parts.deep} events lie deeper than 100: they stand beside what they ran in")

@@ -68,10 +68,15 @@ class Nesting:
             ends, since, events = stack
             while ends and ends[-1] <= begin:
                 self._close(ends, since, events)
-            if ends:
-                if end > ends[-1]:
-                    self.clipped += end > ends[-1] + _ROUNDING
+            # What overlaps loses the shorter end: the call that opened a region ends after the region has begun.
+            while ends and end > ends[-1]:
+                self.clipped += min(end - ends[-1], ends[-1] - begin) > _ROUNDING
+                if end - ends[-1] <= ends[-1] - begin:
                     end = ends[-1]
+                else:
+                    ends[-1] = begin
+                    self._close(ends, since, events)
+            if ends:
                 if begin > since[-1]:
                     emit_begin(since[-1])
                     emit_end(begin)

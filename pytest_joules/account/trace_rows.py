@@ -28,6 +28,8 @@ _SKIPPED = frozenset(
 )
 _ON_DEVICE = frozenset(("kernel", "gpu_memcpy", "gpu_memset"))
 _MODULE = "nn.Module: "
+#: Of the object whose method is called: another one in each run.
+_ADDRESS = re.compile(r" of (?:\S+ )*object at 0x[0-9a-f]+| at 0x[0-9a-f]+")
 _BACKWARD = "autograd::engine::evaluate_function"
 
 
@@ -163,7 +165,9 @@ def _meaning(category: object, name: str, details: Mapping[str, Any]) -> tuple[W
         # The steps of a training are not parts of a program.
         return (What.FUNCTION, "ProfilerStep") if name.startswith("ProfilerStep#") else (What.SCOPE, name)
     if category == "python_function":
-        return (What.SCOPE, name[len(_MODULE) :]) if name.startswith(_MODULE) else (What.FUNCTION, name)
+        if name.startswith(_MODULE):
+            return What.SCOPE, name[len(_MODULE) :]
+        return What.FUNCTION, _ADDRESS.sub("", name) if " at 0x" in name else name
     if category == "FEE":  # VizTracer
         return What.FUNCTION, name
     if details:

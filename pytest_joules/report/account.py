@@ -14,6 +14,7 @@ from pytest_joules.report.text import sentence
 TOP = 10
 UNATTRIBUTED = "unattributed"
 
+_UNITS = {"nJ": 1e-9, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0, "kJ": 1e3, "MJ": 1e6}
 _METHODS = {
     "regression": "each part has watts of its own, told from the counter's readings",
     "busy time": "shared out by CPU time (on a device: by the time that it worked): all parts at the same watts",
@@ -45,6 +46,8 @@ def remarks(record: AccountRecord) -> Iterator[str]:
     """How far to trust it: the method and why, both checks, the similarity, notes."""
     method = _METHODS[record["shared_by"]]
     yield f"{method}; {record['why']}" if record["why"] else method
+    if any(part["same"] for part in record["flat"]):
+        yield "+N: with N other parts that ran as it did; the joules are those of all of them"
     yield "; ".join(_checks(record))
     similar = record["similarity"]
     if similar is not None and (told := _similar(similar)):
@@ -62,7 +65,7 @@ def _checks(record: AccountRecord) -> Iterator[str]:
     off = abs(record["conservation"])
     yield f"parts and {UNATTRIBUTED} add up to the test's joules" + (f" within {100 * off:.1g} %" if off > 1e-9 else "")
     if (against := record["against_counter"]) is not None:
-        yield f"the model gives the traced rounds {against:.4g} of what the counter counted"
+        yield f"the model gives the traced rounds {100 * against:.4g} % of what the counter counted"
 
 
 def _similar(similar: SimilarityRecord) -> Iterator[str]:
@@ -80,8 +83,8 @@ def _table(parts: Sequence[PartRecord], rest: PartRecord, *, width: int, rows: i
         Column("part", names, shorten=_ending),
         Column("energy", [quantity.joules(part["joules"]) for part in every], "right"),
         Column("95 %", [interval(part) for part in every], "right", drop=4),
-        Column("share", [f"{100 * part['share']:.1f} %" for part in every], "right"),
-        Column("power", [_known(part["watts"]) for part in every], "right", drop=3),
+        Column("%", [f"{100 * part['share']:.1f}" for part in every], "right"),
+        Column("W", [f"{part['watts']:.3g}" if part["watts"] is not None else "" for part in every], "right", drop=3),
         Column("time", [quantity.seconds(part["seconds"]) for part in every], "right", drop=2),
         Column("calls", [calls(part["calls"]) for part in shown] + [""], "right", drop=1),
     ]
@@ -94,29 +97,24 @@ def _table(parts: Sequence[PartRecord], rest: PartRecord, *, width: int, rows: i
 
 
 def name_of(part: PartRecord) -> str:
-    """A part's name, with its direction, its device, and those that it cannot be told apart from."""
+    """A part's name, with how many cannot be told apart from it (``+2``), its direction and its device."""
     said: list[str] = [part["direction"]] if part["direction"] else []
     said += [part["device"]] if part["device"] != "cpu" else []
-    said += [f"with {len(part['same'])} more that cannot be told apart"] if part["same"] else []
-    return part["name"] + (f" ({', '.join(said)})" if said else "")
+    return part["name"] + (f" +{len(part['same'])}" if part["same"] else "") + (f" ({', '.join(said)})" if said else "")
 
 
 def interval(part: PartRecord) -> str:
-    """``0.19 to 0.23 J``; empty where it is not known."""
+    """``0.19–0.23`` in the unit of the part's energy; empty where it is not known."""
     if part["ci95"] is None:
         return ""
-    low, high = map(quantity.joules, part["ci95"])
-    number, _, unit = low.partition(" ")
-    return f"{number if unit == high.partition(' ')[2] else low} to {high}"
+    number, _, unit = quantity.joules(part["joules"]).partition(" ")
+    places = len(number.partition(".")[2])
+    return "–".join(f"{end / _UNITS[unit]:.{places}f}" for end in part["ci95"])
 
 
 def calls(count: float) -> str:
     """How often; a mean over rounds has a place."""
     return f"{count:,.0f}" if float(count).is_integer() else f"{count:,.1f}"
-
-
-def _known(watts: float | None) -> str:
-    return quantity.watts(watts) if watts is not None else ""
 
 
 def _ending(name: str, width: int) -> str:

@@ -75,8 +75,8 @@ def _drawn(box: _Box, total: float) -> str:
     top = box.row * _ROW
     words = f"{quantity.joules(box.joules)} {100 * box.joules / total:.0f} %"
     room = int((box.width - 8) / _LETTER)
-    text = f"{_end(box.name, room - len(words) - 2)}  {words}" if room >= len(words) + 6 else _end(box.name, room)
-    label = f'<text x="{box.left + 4:.1f}" y="{top + 15}">{escape(text)}</text>' if room >= 3 and text else ""
+    text = next((one for one in (f"{box.name}  {words}", box.name, _last(box.name)) if len(one) <= room), "")
+    label = f'<text x="{box.left + 4:.1f}" y="{top + 15}">{escape(text)}</text>' if text else ""
     title = f"<title>{escape(f'{box.name}: {words}')}</title>"
     width = max(box.width - 1, 1)
     return (
@@ -84,9 +84,9 @@ def _drawn(box: _Box, total: float) -> str:
     )
 
 
-def _end(name: str, room: int) -> str:
-    """The end of a qualified name says more than its beginning."""
-    return name if len(name) <= room else f"…{name[len(name) - room + 1 :]}" if room > 1 else ""
+def _last(name: str) -> str:
+    """What of a qualified name is its own."""
+    return name.removesuffix(" (backward)").rpartition("/")[2].rpartition("::")[2]
 
 
 def _count(nodes: Sequence[NodeRecord]) -> int:

@@ -15,7 +15,7 @@ from pytest_joules.model import AccountRecord, NodeRecord
 from pytest_joules.report.account import UNATTRIBUTED
 
 _SCHEMA = "https://www.speedscope.app/file-format-schema.json"
-#: speedscope has no unit of energy, and writes microseconds of weights without one as they are: microjoules are shown.
+#: speedscope has no unit of energy: its numbers are microjoules, as the profile's name says.
 _MICRO = 1e6
 
 

@@ -92,6 +92,7 @@ class Counter:
             self._tick = 0  # it is continuous: any time is as good
         self._expected = self.due = _wall()
         if self._tick:
+            self._margin = max(100_000, self._tick // 10)
             self._expect(steps[-1], 1)
 
     def look(self, interval: int) -> None:

@@ -183,9 +183,8 @@ class _Posterior:
         for start, stop, piece, level in zip(self.starts[:-1], self.starts[1:], pieces, self.level, strict=True):
             # What the error of each inner reading is, as the intervals beside it tell it, in its standard deviations.
             off = np.abs(solved[start : stop - 1] - solved[start + 1 : stop]) * level[1:-1]
-            typical = max(float(np.median(off)) * 1.48, 1e-30)
-            wrong = off > _WRONG * typical
-            if not wrong.any() or wrong.mean() > 0.2 or len(off) <= 4:
+            wrong = off > _WRONG * max(float(np.median(off)) * 1.48, 1e-30) if len(off) > 4 else np.zeros(len(off), bool)
+            if not wrong.any() or wrong.mean() > 0.2:
                 kept.append(piece)
                 continue
             found = True
@@ -248,9 +247,9 @@ class _Posterior:
     def _told_apart(self) -> tuple[Floats, Floats, Floats]:
         """What the intervals alone would tell, if nothing but the size of the watts were known before."""
         _, ratio, variance = self._best
-        x = solve_banded((1, 0), self._bands(ratio), self.design[:, :-1]) / np.sqrt(variance)
-        prior = np.append(np.full(self.parts, self.scale), self.mean)
-        covariance = np.linalg.inv(x.T @ x * np.outer(prior, prior) + np.eye(len(prior)))[: self.parts, : self.parts]
+        # Given idle: what is not known of that is common to all.
+        x = solve_banded((1, 0), self._bands(ratio), self.busy) * self.scale / np.sqrt(variance)
+        covariance = np.linalg.inv(x.T @ x + np.eye(self.parts))
         single = np.maximum(np.diag(covariance), 1e-30)
         difference = np.sqrt(np.maximum(single[:, None] + single[None, :] - 2 * covariance, 0.0) / 2)
         return difference, np.sqrt(single), covariance / np.sqrt(np.outer(single, single))

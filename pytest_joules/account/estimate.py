@@ -2,7 +2,7 @@
 
 The joules of an interval are ``idle x seconds + sum of k_m x busy seconds of part m in it``. The ``k_m`` come from one normal
 distribution, whose spread is learnt from the same data (empirical Bayes: Efron and Morris, "Data analysis using Stein's estimator
-and its generalizations", 1975): where the data say little, each part gets the common watts, which is the plain share of busy time.
+and its generalizations", 1975): where the data say little, each part gets the common watts: the plain share of busy time.
 
 A reading whose time stamp is off takes from one interval what it gives to the next, so errors of neighbours are correlated: what
 differs between readings is known far better over long times than over short ones. Background is an error of each interval.
@@ -173,7 +173,7 @@ class _Posterior:
 
     def without_wrong(self, pieces: Sequence[Piece]) -> list[Piece] | None:
         """The pieces without readings that are far off, their two intervals as one; ``None`` where all are sound."""
-        _, ratio, variance = self._best
+        _, ratio, _ = self._best
         bands = self._bands(ratio)
         white = solve_banded((1, 0), bands, self.joules - self.design @ self.centre)
         upper = np.stack([np.concatenate([[0.0], bands[1][:-1]]), bands[0]])

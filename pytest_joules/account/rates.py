@@ -56,7 +56,9 @@ class Intervals:
     """Why there are none."""
 
 
-def intervals_of(pooled: Pooled, totals: Totals, powers: Sequence[Sequence[Power]], device: int, most: int = MOST_PARTS) -> Intervals:
+def intervals_of(
+    pooled: Pooled, totals: Totals, powers: Sequence[Sequence[Power]], device: int, most: int = MOST_PARTS
+) -> Intervals:
     """The busy seconds of each part in each interval of a domain's counter.
 
     Args:
@@ -83,15 +85,17 @@ def intervals_of(pooled: Pooled, totals: Totals, powers: Sequence[Sequence[Power
             edges, joules = _within(power, begin, end)
             if len(edges) < 2:
                 continue
-            busy = spread(stretches.begin[here], stretches.end[here], stretches.busy[here], column[here], count, edges)
+            busy = spread(
+                stretches.begin[here], stretches.end[here], stretches.busy[here], column[here], columns=count, edges=edges
+            )
             pieces.append(Piece(np.diff(edges) / 1e9, np.diff(joules), busy, power.stamp_seconds))
         rounds.append(tuple(pieces))
     why = None
     if not any(rounds):
         outside = early + late
         why = (
-            f"none of the counter's {outside} readings lies within a traced round: the clocks do not fit, or the rounds are shorter "
-            "than the time between two readings"
+            f"none of the counter's {outside} readings lies within a traced round: the clocks do not fit, or the rounds are "
+            "shorter than the time between two readings"
             if outside
             else "no power was sampled"
         )
@@ -172,7 +176,10 @@ def _sparser(piece: Piece, every: int) -> Piece:
     first = np.arange(0, count, every)
     add = np.add.reduceat
     return Piece(
-        add(piece.seconds[:count], first), add(piece.joules[:count], first), add(piece.busy[:count], first, axis=0), piece.stamp_seconds
+        add(piece.seconds[:count], first),
+        add(piece.joules[:count], first),
+        add(piece.busy[:count], first, axis=0),
+        piece.stamp_seconds,
     )
 
 

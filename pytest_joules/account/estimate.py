@@ -110,7 +110,8 @@ class _Posterior:
         self.scale = mean / max(load, 1e-3)
         """Watts per busy second if nothing were drawn idle."""
         self.weights: list[float] = []
-        self.cells: list[tuple[Floats, Floats]] = []
+        self.cells: list[tuple[Floats, Floats, Floats]] = []
+        """For each ratio and spread the mean, the roots of the prior, and the factor of the precision in units of these."""
         self._best = (-np.inf, _RATIOS[0], self.stamp**2)
         for ratio in _RATIOS:
             self._over_spreads(ratio)
@@ -164,9 +165,7 @@ class _Posterior:
             )
             # Equal watts are likelier beforehand than all the rest: else errors alone would set parts apart.
             likelihood += np.log(1.0 / (1.0 + (spread / 0.5) ** 2)) + (np.log(16.0) if spread == _SPREADS[0] else 0.0)
-            # theta = root x (L'^-1 z): the half of the covariance
-            half = root[:, None] * solve_triangular(factor, np.eye(len(root)), lower=True).T
-            self.cells.append((centre, half))
+            self.cells.append((centre, root, factor))
             self.weights.append(float(likelihood))
             if likelihood > self._best[0]:
                 self._best = float(likelihood), ratio, variance
@@ -201,9 +200,13 @@ class _Posterior:
 
     def watts(self, seed: int) -> Watts:
         random = np.random.default_rng(seed)
-        chosen = random.choice(len(self.cells), size=_DRAWS, p=self.weight)
-        normal = random.standard_normal((_DRAWS, self.parts + 2))
-        theta = np.array([self.cells[cell][0] + self.cells[cell][1] @ z for cell, z in zip(chosen, normal, strict=True)])
+        chosen = np.sort(random.choice(len(self.cells), size=_DRAWS, p=self.weight))
+        theta = random.standard_normal((_DRAWS, self.parts + 2))
+        for cell in np.unique(chosen):
+            centre, root, factor = self.cells[cell]
+            theta[chosen == cell] = centre + root * solve_triangular(factor, theta[chosen == cell].T, lower=True, trans="T").T
+        # They come by cell: in any order, or draws of several domains would go together.
+        random.shuffle(theta)
         covariance = np.cov(theta.T) + 1e-12 * self.mean**2 * np.eye(self.parts + 2)
         centre = self._possible(self.centre, covariance)
         draws = theta[:, :-1].copy()

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from pytest_joules.sources.base import MOST_WATTS
@@ -86,12 +87,13 @@ class Counter:
                     value = now
         except Failed:
             steps = []
-        gaps = sorted(later - sooner for sooner, later in zip(steps, steps[1:]))  # noqa: B905 - one is shorter
+        gaps = sorted(later - sooner for sooner, later in pairwise(steps))
         self._tick = gaps[len(gaps) // 2] if len(gaps) > 1 else 0
         if self._tick < 200_000:
             self._tick = 0  # it is continuous: any time is as good
         self._expected = self.due = _wall()
         if self._tick:
+            self._margin = max(100_000, self._tick // 10)
             self._expect(steps[-1], 1)
 
     def look(self, interval: int) -> None:

@@ -24,7 +24,7 @@ FEWEST = 8
 #: Spread of the watts over their mean, as it may be; the first is none.
 _SPREADS = (1e-4, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.4)
 #: Variance of an interval's own error over that of a reading's time stamp, as it may be.
-_RATIOS = (1e-3, 0.03, 0.3, 3.0, 30.0)
+_RATIOS = (1e-3, 0.03, 0.3, 3.0, 30.0, 300.0)
 #: What the declared error of a time stamp weighs, in readings.
 _PRIOR_READINGS = 4.0
 #: Standard deviations from which a reading is taken for a wrong one.
@@ -162,8 +162,8 @@ class _Posterior:
                 + determinant
                 + 2 * float(np.log(np.diag(factor)).sum())
             )
-            # Equal watts are as likely beforehand as all the rest: most programs differ less than they could.
-            likelihood += np.log(1.0 / (1.0 + (spread / 0.5) ** 2)) + (np.log(4.0) if spread == _SPREADS[0] else 0.0)
+            # Equal watts are likelier beforehand than all the rest: else errors alone would set parts apart.
+            likelihood += np.log(1.0 / (1.0 + (spread / 0.5) ** 2)) + (np.log(16.0) if spread == _SPREADS[0] else 0.0)
             # theta = root x (L'^-1 z): the half of the covariance
             half = root[:, None] * solve_triangular(factor, np.eye(len(root)), lower=True).T
             self.cells.append((centre, half))
@@ -183,9 +183,8 @@ class _Posterior:
         for start, stop, piece, level in zip(self.starts[:-1], self.starts[1:], pieces, self.level, strict=True):
             # What the error of each inner reading is, as the intervals beside it tell it, in its standard deviations.
             off = np.abs(solved[start : stop - 1] - solved[start + 1 : stop]) * level[1:-1]
-            typical = max(float(np.median(off)) * 1.48, 1e-30)
-            wrong = off > _WRONG * typical
-            if not wrong.any() or wrong.mean() > 0.2 or len(off) <= 4:
+            wrong = off > _WRONG * max(float(np.median(off)) * 1.48, 1e-30) if len(off) > 4 else np.zeros(len(off), bool)
+            if not wrong.any() or wrong.mean() > 0.2:
                 kept.append(piece)
                 continue
             found = True
@@ -209,10 +208,14 @@ class _Posterior:
         centre = self._possible(self.centre, covariance)
         draws = theta[:, :-1].copy()
         draws[:, :-1] += theta[:, -1:]
-        # Idle watts below zero are none, and what the parts then draw follows from it.
+        # Idle watts are not below zero, nor above what leaves each part some; what the parts then draw follows from them.
         spread = np.cov(draws.T)
-        raised = np.maximum(draws[:, -1], 0.0) - draws[:, -1]
-        draws += np.outer(raised, spread[-1] / max(spread[-1, -1], 1e-30))
+        slope = spread[-1] / max(spread[-1, -1], 1e-30)
+        draws += np.outer(np.maximum(draws[:, -1], 0.0) - draws[:, -1], slope)
+        falling = slope[:-1] < -1e-6
+        if falling.any():
+            lower = np.minimum(draws[:, :-1][:, falling], 0.0) / -slope[:-1][falling]
+            draws += np.outer(np.maximum(lower.min(axis=1), -draws[:, -1]), slope)
         draws = np.maximum(draws, 0.0)
         fitted = self.busy @ centre[: self.parts] + self.seconds * centre[self.parts]
         apart, alone, linked = self._told_apart()
@@ -244,9 +247,9 @@ class _Posterior:
     def _told_apart(self) -> tuple[Floats, Floats, Floats]:
         """What the intervals alone would tell, if nothing but the size of the watts were known before."""
         _, ratio, variance = self._best
-        x = solve_banded((1, 0), self._bands(ratio), self.design[:, :-1]) / np.sqrt(variance)
-        prior = np.append(np.full(self.parts, self.scale), self.mean)
-        covariance = np.linalg.inv(x.T @ x * np.outer(prior, prior) + np.eye(len(prior)))[: self.parts, : self.parts]
+        # Given idle: what is not known of that is common to all.
+        x = solve_banded((1, 0), self._bands(ratio), self.busy) * self.scale / np.sqrt(variance)
+        covariance = np.linalg.inv(x.T @ x + np.eye(self.parts))
         single = np.maximum(np.diag(covariance), 1e-30)
         difference = np.sqrt(np.maximum(single[:, None] + single[None, :] - 2 * covariance, 0.0) / 2)
         return difference, np.sqrt(single), covariance / np.sqrt(np.outer(single, single))

@@ -303,7 +303,10 @@ def test_an_account_needs_a_round():
 def anything(draw):
     """A round of any parts on any lanes, with any readings."""
     count = draw(st.integers(1, 6))
-    parts = [function(draw(st.sampled_from("abc")), draw(st.none() | st.integers(0, number - 1)) if number else None) for number in range(count)]
+    parts = [
+        function(draw(st.sampled_from("abc")), draw(st.none() | st.integers(0, number - 1)) if number else None)
+        for number in range(count)
+    ]
     lanes = [Lane("main"), Lane("thread"), Lane("stream", "gpu-0")]
     stretches = []
     for lane in range(3):
@@ -330,7 +333,9 @@ def test_parts_and_unattributed_add_up_and_none_is_negative(rounds, joules, spli
     assert record["conservation"] <= 1e-9
     everything = [*record["flat"], record["unattributed"]]
     assert math.fsum(each["joules"] for each in everything) == pytest.approx(joules, rel=1e-9)
-    assert math.fsum([*(each["joules"] for each in record["tree"]), record["unattributed"]["joules"]]) == pytest.approx(joules, rel=1e-9)
+    assert math.fsum([*(each["joules"] for each in record["tree"]), record["unattributed"]["joules"]]) == pytest.approx(
+        joules, rel=1e-9
+    )
     for each in [*everything, *record["summarised"]]:
         assert each["joules"] >= 0 and each["seconds"] >= 0 and each["busy"] >= 0 and math.isfinite(each["joules"])
         if each["ci95"] is not None:

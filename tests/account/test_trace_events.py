@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_joules.account import trace_clock, trace_events, trace_file
+from pytest_joules.account.accounting import account
 from pytest_joules.account.trace_events import TraceError
+from pytest_joules.account.traced_round import TracedRound
 
 REAL = Path(__file__).parent / "data" / "torch.json.gz"
 EVENT = {"ph": "X", "name": "a", "pid": 1, "tid": 1, "ts": 10, "dur": 5}
@@ -85,6 +87,13 @@ JAX = [
 @pytest.mark.parametrize("events", [TORCH, TENSORFLOW, JAX], ids=["torch", "tensorflow", "jax"])
 def test_one_program_has_one_tree_whichever_profiler_wrote_it(tmp_path, events):
     assert tree(load(tmp_path, events).timeline) == PROGRAM
+
+
+def test_layers_of_any_profiler_are_alike(tmp_path):
+    timeline = load(tmp_path, TENSORFLOW).timeline
+    found = account([TracedRound(timeline, (), int(timeline.begin[0]), int(timeline.end[-1]))], 1.2, None, what="operations")
+    alike = {part["name"]: part["joules"] for part in found["summarised"] if part["joules"]}
+    assert alike["encoder/layer_*/MatMul"] == pytest.approx(0.5, rel=0.2)
 
 
 def test_a_trace_of_torch_itself():

@@ -40,7 +40,12 @@ def timeline(
 
 
 def in_turn(
-    watts: Sequence[float], seconds: float = 2.0, seed: int = 0, idle: float = 0.0, load: Sequence[float] | None = None, event: float = 1e-3
+    watts: Sequence[float],
+    seconds: float = 2.0,
+    seed: int = 0,
+    idle: float = 0.0,
+    load: Sequence[float] | None = None,
+    event: float = 1e-3,
 ):
     """A round whose parts run in random order, and joules by part.
 

@@ -145,6 +145,7 @@ def test_a_trace_of_torch_on_cpu(tmp_path, capsys):
         ("time_ns,joules\n1,x\n", "reading 1 has no number as its joules: 'x'"),
         ("time_ns,joules\n1\n", "reading 1 has no number as its joules: 'None'"),
         ("time_ns,joules\n1,nan\n", "no number as its joules: 'nan'"),
+        ("time_ns,joules\n1,2\n1e300,3\n", "beyond all that is measured"),
         ("time_ns,joules\n1,2\n", "package-0 has one reading"),
         ("time_ns,joules\n2,1\n2,2\n", "do not rise at its reading 2"),
         ("time_ns,joules\n1,2\n2,1\n", "the counter of package-0 falls at its reading 2"),

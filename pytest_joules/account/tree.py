@@ -1,0 +1,154 @@
+"""The records of an account: as a tree, flat, and with alike parts as one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from pytest_joules.account.intervals import Floats
+from pytest_joules.account.pooled import Flat, Pooled
+from pytest_joules.account.shares import Shares
+from pytest_joules.account.totals import Totals
+from pytest_joules.model.account_records import NodeRecord, PartRecord
+
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+
+
+def tree_of(pooled: Pooled, totals: Totals, shares: Shares, per: float) -> list[NodeRecord]:
+    """The top parts, each with all below it; the dearest first. Without recursion: call chains are deeper than Python's limit.
+
+    Args:
+        pooled: the traced rounds
+        totals: of the same
+        shares: joules by part
+        per: iterations over those of all traced rounds
+    """
+    count = len(pooled.parts)
+    node = totals.pairs[:, 0]
+    own = np.bincount(node, weights=shares.pairs, minlength=count)
+    joules, seconds = own.copy(), np.bincount(node, weights=totals.pair_seconds, minlength=count) * per
+    for index in range(count - 1, -1, -1):
+        above = pooled.parts[index].parent
+        if above is not None:
+            joules[above] += joules[index]
+            seconds[above] += seconds[index]
+    nodes = [
+        NodeRecord(
+            name=part.name,
+            direction=part.direction,
+            joules=float(joules[index]),
+            own=float(own[index]),
+            seconds=float(seconds[index]),
+            calls=float(pooled.calls[index] * per),
+            children=[],
+        )
+        for index, part in enumerate(pooled.parts)
+    ]
+    tops: list[NodeRecord] = []
+    for index in sorted(range(count), key=lambda index: (-joules[index], -seconds[index], index)):
+        above = pooled.parts[index].parent
+        (tops if above is None else nodes[above]["children"]).append(nodes[index])
+    return tops
+
+
+def flat_records(pooled: Pooled, totals: Totals, shares: Shares, joules: float, per: float) -> list[PartRecord]:
+    """Each part wherever it ran, the dearest first; parts that cannot be told apart as one, by the name of the busiest."""
+    busy = totals.busy.sum(axis=0)
+    grouped = {index for group in shares.groups for index in group}
+    groups = [*shares.groups, *((index,) for index in range(len(pooled.flats)) if index not in grouped)]
+    calls = _calls(pooled, totals)
+    records = []
+    for group in groups:
+        first, *others = sorted(group, key=lambda index: (-busy[index], index))
+        same = [_said(pooled.flats[index], pooled.flats[first]) for index in others]
+        records.append(_record(pooled.flats[first], group, totals, shares, calls, joules, per, same))
+    return sorted(records, key=lambda record: (-record["joules"], -record["seconds"], record["name"]))
+
+
+def summarised(pooled: Pooled, totals: Totals, shares: Shares, joules: float, per: float) -> list[PartRecord]:
+    """Modules and operations whose names differ in numbers only as one: ``layer.0.x`` and ``layer.1.x`` are ``layer.*.x``."""
+    alike: dict[Flat, list[int]] = {}
+    for index, flat in enumerate(pooled.flats):
+        name = flat.name if flat.kind == "function" else _NUMBER.sub("*", flat.name)
+        alike.setdefault(flat._replace(name=name), []).append(index)
+    if all(len(group) == 1 for group in alike.values()):
+        return []
+    calls = _calls(pooled, totals)
+    records = []
+    for flat, group in alike.items():
+        if len(group) == 1:
+            flat = pooled.flats[group[0]]
+        beyond = {other for one in shares.groups if set(one) & set(group) for other in one} - set(group)
+        same = [_said(pooled.flats[index], flat) for index in sorted(beyond)]
+        records.append(_record(flat, group, totals, shares, calls, joules, per, same))
+    return sorted(records, key=lambda record: (-record["joules"], -record["seconds"], record["name"]))
+
+
+def unattributed_record(pooled: Pooled, totals: Totals, shares: Shares, joules: float, per: float) -> PartRecord:
+    """What no part accounts for."""
+    used = sorted(set(totals.pairs[:, 1].tolist())) or [0]
+    kind: Literal["function", "module", "operation"] = pooled.flats[0].kind if pooled.flats else "function"
+    seconds = float(totals.nobody_idle[:, used[0]].sum()) * per
+    return PartRecord(
+        name="unattributed",
+        kind=kind,
+        direction="",
+        device=pooled.devices[used[0]] if len(used) == 1 else "",
+        joules=shares.unattributed,
+        ci95=_interval(shares.draws, [len(pooled.flats)], shares.unattributed),
+        share=shares.unattributed / joules if joules > 0 else 0.0,
+        seconds=seconds,
+        busy=float(totals.nobody_busy.sum()) * per,
+        watts=shares.unattributed / seconds if seconds > 0 else None,
+        calls=0.0,
+        same=[],
+    )
+
+
+def _record(
+    flat: Flat,
+    group: Sequence[int],
+    totals: Totals,
+    shares: Shares,
+    calls: Floats,
+    joules: float,
+    per: float,
+    same: list[str],
+) -> PartRecord:
+    chosen = list(group)
+    own, seconds = float(shares.flats[chosen].sum()), float(totals.seconds[chosen].sum()) * per
+    return PartRecord(
+        name=flat.name,
+        kind=flat.kind,
+        direction=flat.direction,
+        device=flat.device,
+        joules=own,
+        ci95=_interval(shares.draws, chosen, own),
+        share=own / joules if joules > 0 else 0.0,
+        seconds=seconds,
+        busy=float(totals.busy[:, chosen].sum()) * per,
+        watts=own / seconds if seconds > 0 else None,
+        calls=float(calls[chosen].sum()) * per,
+        same=same,
+    )
+
+
+def _calls(pooled: Pooled, totals: Totals) -> Floats:
+    """By flat part; a part that ran on several devices was entered as often for each."""
+    return np.bincount(totals.pair_flat, weights=pooled.calls[totals.pairs[:, 0]], minlength=len(pooled.flats)).astype(np.float64)
+
+
+def _interval(draws: Floats | None, columns: Sequence[int], joules: float) -> list[float] | None:
+    if draws is None:
+        return None
+    low, high = np.quantile(draws[:, list(columns)].sum(axis=1), [0.025, 0.975])
+    return [float(min(low, joules)), float(max(high, joules))]
+
+
+def _said(flat: Flat, beside: Flat) -> str:
+    """A part's name, with what tells it from the one beside it."""
+    more = [word for word, other in ((flat.direction, beside.direction), (flat.device, beside.device)) if word and word != other]
+    return f"{flat.name} ({', '.join(more)})" if more else flat.name

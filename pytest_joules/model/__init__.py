@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_joules.model.account_records import AccountRecord, NodeRecord, PartRecord, SharedBy, SimilarityRecord
+from pytest_joules.model.account_records import AccountRecord, GrownRecord, NodeRecord, PartRecord, SharedBy, SimilarityRecord
 from pytest_joules.model.count_records import CountBudgetRecord, CountComparisonRecord, CountingRecord, CountRecord
 from pytest_joules.model.measurement import (
     Counters,
@@ -84,6 +84,7 @@ __all__ = [
     "Counters",
     "CountingRecord",
     "Effort",
+    "GrownRecord",
     "HowMeasured",
     "MachineRecord",
     "Measurement",

@@ -59,6 +59,20 @@ class SimilarityRecord(TypedDict):
     """The median over pairs of traced rounds."""
 
 
+class GrownRecord(TypedDict):
+    """A part that costs more than on the other side of a comparison; made by :mod:`pytest_joules.report.account_growth`."""
+
+    name: str
+    direction: Literal["", "forward", "backward"]
+    device: str
+    before: float | None
+    """Joules; ``None``: it did not run."""
+    now: float
+    """Joules."""
+    sure: bool
+    """Their 95 % intervals lie apart; if not, it is within the noise."""
+
+
 class AccountRecord(TypedDict):
     """Made by :func:`pytest_joules.account.accounting.account`."""
 
@@ -84,4 +98,6 @@ class AccountRecord(TypedDict):
     against_counter: float | None
     """Joules that the model gives the traced rounds, over what the counter had counted."""
     similarity: SimilarityRecord | None
+    grown: list[GrownRecord]
+    """What costs more than on the other side of a comparison, the worst first; empty where there is none."""
     notes: list[str]

@@ -209,10 +209,14 @@ class _Posterior:
         centre = self._possible(self.centre, covariance)
         draws = theta[:, :-1].copy()
         draws[:, :-1] += theta[:, -1:]
-        # Idle watts below zero are none, and what the parts then draw follows from it.
+        # Idle watts are not below zero, nor above what leaves each part some; what the parts then draw follows from them.
         spread = np.cov(draws.T)
-        raised = np.maximum(draws[:, -1], 0.0) - draws[:, -1]
-        draws += np.outer(raised, spread[-1] / max(spread[-1, -1], 1e-30))
+        slope = spread[-1] / max(spread[-1, -1], 1e-30)
+        draws += np.outer(np.maximum(draws[:, -1], 0.0) - draws[:, -1], slope)
+        falling = slope[:-1] < -1e-6
+        if falling.any():
+            lower = np.minimum(draws[:, :-1][:, falling], 0.0) / -slope[:-1][falling]
+            draws += np.outer(np.maximum(lower.min(axis=1), -draws[:, -1]), slope)
         draws = np.maximum(draws, 0.0)
         fitted = self.busy @ centre[: self.parts] + self.seconds * centre[self.parts]
         apart, alone, linked = self._told_apart()

@@ -41,6 +41,22 @@ class Domain:
     """What its energy above idle is shared out by when rounds are too short for the counter."""
 
 
+@dataclass(frozen=True, slots=True)
+class CounterPlace:
+    """Where another process reads a domain's counter."""
+
+    domain: str
+    device: str
+    """``cpu``, or the domain of the device that it is the counter of."""
+    path: str | None
+    """A file that holds microjoules."""
+    index: int | None
+    """Of an NVIDIA board, NVML's."""
+    span: int | None
+    """Microjoules at which it wraps."""
+    most_watts: float
+
+
 class Source(ABC):
     """One way to read energy. Made unopened and cheaply; :meth:`open` does the work or raises :class:`Unavailable`.
 
@@ -128,6 +144,10 @@ class Source(ABC):
     def mirrored(self) -> str:
         """What to say of the domains that are counted once, with the one that they mirror; empty where there are none."""
         return "; ".join(f"{name} shows the counter of {other}: counted once" for name, other in self.mirrors.items())
+
+    def places(self) -> tuple[CounterPlace, ...]:
+        """Where another process reads the counters that are added to the total; none where it cannot."""
+        return ()
 
     def close(self) -> None:  # noqa: B027 - nothing to close is a fine default
         """Release what :meth:`open` took. May be called twice."""

@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 
 from pytest_joules.clock import CLOCKS
 from pytest_joules.model import Counters
-from pytest_joules.sources.base import Domain, RisingSource, Unavailable
+from pytest_joules.sources.base import CounterPlace, Domain, RisingSource, Unavailable
 from pytest_joules.sources.power_sampling import GAP, INTERVAL, Sampler
 from pytest_joules.sources.remedies import in_container
 
@@ -81,6 +81,12 @@ class Nvml(RisingSource):
 
     def missing(self, difference: float) -> str | None:
         return "samples of the power are missing in between" if difference >= GAP else None
+
+    def places(self) -> tuple[CounterPlace, ...]:
+        return tuple(
+            CounterPlace(domain.name, domain.name, None, int(domain.name.removeprefix("gpu-")), None, self.most_watts)
+            for domain in self.domains
+        )
 
     def close(self) -> None:
         if self._sampler is not None:

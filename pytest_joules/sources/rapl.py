@@ -9,14 +9,14 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pytest_joules.clock import CLOCKS
 from pytest_joules.files.locks import identity
 from pytest_joules.model import Counters
-from pytest_joules.sources.base import Source, Unavailable
+from pytest_joules.sources.base import CounterPlace, Domain, Source, Unavailable
 from pytest_joules.sources.mirrored_dies import Dies
 from pytest_joules.sources.powercap import POWERCAP, NamedZone, Zone, most_watts, name_zones, range_of, said, text_of, zones_below
 from pytest_joules.sources.remedies import grant, why_still
@@ -87,6 +87,14 @@ class PowercapSource(Source):
         if of_kernel and (still := self.stand_still()):
             self.close()
             raise Unavailable(f"{root} has counters that stand still ({still}){why_still()}")
+
+    def places_in(self, zones: Iterable[tuple[Domain, Zone | None]]) -> tuple[CounterPlace, ...]:
+        """The files of those zones that are added to the total."""
+        return tuple(
+            CounterPlace(domain.name, "cpu", str(zone.path / "energy_uj"), None, span, self.most_watts)
+            for (domain, zone), span in zip(zones, self._spans, strict=True)
+            if zone is not None and self.in_total(domain)
+        )
 
     def joules(self, before: Counters, after: Counters, seconds: float) -> Counters:
         result: list[float | None] = []
@@ -189,6 +197,9 @@ class Rapl(PowercapSource):
         if self._dies.watching:
             self._dies.note(counters)
         return counters
+
+    def places(self) -> tuple[CounterPlace, ...]:
+        return self.places_in(zip(self.domains, self._zones, strict=True))
 
     def close(self) -> None:
         for descriptor, known in zip(self._descriptors, self._identities, strict=True):

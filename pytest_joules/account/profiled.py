@@ -15,11 +15,12 @@ from types import CodeType, FrameType
 from pytest_joules.account.events import CALLED, LEFT, RESUMED, Recorded
 from pytest_joules.account.recorder import EVERY, OLD, Noted, name_of
 from pytest_joules.clock import CLOCKS
+from pytest_joules.code import recording_cost
 
-#: What recording may cost, of what a body takes without; and when it ends: the bar is 1.5.
-SHARE, END = 0.5, 2.2
-#: Seconds that it takes to be told of what is not noted, with what the interpreter does for it.
-_TOLD = 1.2e-7
+#: What noting events may cost, of what a body takes without; and how many times its time recording in all, before that ends.
+SHARE, END = 0.4, 4.0
+#: From so much on, a reader is told.
+SAID = 0.25
 
 #: Flags of code that is called once and resumed often: generators, coroutines.
 _RESUMED = 0x20 | 0x80 | 0x200
@@ -34,12 +35,16 @@ class Profiled:
         self.trouble: str | None = None
         self._relative = relative
         self._noted = Noted(SHARE, self._fold)
-        self._noted.cost = 6e-7
         self._begins: dict[int, int | None] = {}
         """By code object: its first instruction, where it is resumed; ``None`` for any other; -2: it is not told of."""
         self._kept: list[CodeType] = []
         """What ``_begins`` has identities of."""
+        self._measured = False
+        self._begun = 0
+        self._seconds = self._dearest = 0.0
         self._told = 0
+        """How often it was told of anything since the body began."""
+        self._cost_of_nothing = 1e-7
         self._see = self._profile()
 
     @property
@@ -48,16 +53,19 @@ class Profiled:
 
     def arm(self, seconds: float) -> None:
         self.trouble = None
+        if not self._measured and _get_profile() is None:
+            self._measure()
         for key in self._noted.folded:
             self._begins[key] = _begin_of(self._noted.codes[key])
         self._noted.begin_test(seconds)
+        self._seconds, self._dearest = seconds, 0.0
 
     def disarm(self) -> None:
         pass
 
     def enter(self) -> None:
-        self._told = 0
         self._noted.begin()
+        self._begun, self._told = CLOCKS.wall(), 0
         if _get_profile() is not None:
             self.trouble = "another profiler is active"
             return
@@ -70,11 +78,17 @@ class Profiled:
         elif self.trouble is None:
             self.trouble = "another profiler took over"
         if getattr(threading, "_profile_hook", None) is self._see:
-            threading.setprofile(None)  # type: ignore[arg-type]  # none from now on
+            threading.setprofile(None)  # type: ignore[arg-type, unused-ignore]  # none from now on
+        self._dearest = max(self._dearest, self._times())
         return self._noted.end(self._name)
 
     def remarks(self) -> list[str]:
-        return self._noted.remarks(self._name)
+        said = self._noted.remarks(self._name)
+        if self._dearest > SAID:
+            said.append(
+                f"traced rounds took about {1 + self._dearest:.1f} times as long: what calls much looks dearer than it is"
+            )
+        return said
 
     def _name(self, code: CodeType) -> str:
         return name_of(code, self._relative)
@@ -126,11 +140,34 @@ class Profiled:
 
     def _look(self) -> None:
         self._told += EVERY
-        too_much = self._noted.look(max(0, self._told - len(self._noted.events)) * _TOLD)
-        if too_much * SHARE > END:
+        self._noted.look()
+        if self._times() > END:
             self.trouble = self.trouble or "too many calls to trace them before Python 3.12"
-            threading.setprofile(None)  # type: ignore[arg-type]  # none from now on
+            threading.setprofile(None)  # type: ignore[arg-type, unused-ignore]  # none from now on
             _set_profile(None)
+
+    def _times(self) -> float:
+        """What recording has cost in this body, in times of what it takes without."""
+        spent = self._told * self._cost_of_nothing + len(self._noted.events) * self._noted.cost
+        taken = (CLOCKS.wall() - self._begun) / 1e9
+        return spent / max(taken - spent, self._seconds, 1e-9)
+
+    def _measure(self) -> None:
+        """What it costs to be told, and to note."""
+        noted, self._measured = self._noted, True
+        code = _call.__code__
+        self._kept.append(code)
+
+        def switch(on: bool) -> None:
+            noted.begin()
+            self._begun = CLOCKS.wall()
+            _set_profile(self._see if on else None)
+
+        noted.begin_test(3600.0)
+        self._cost_of_nothing = recording_cost.cost(_c_calls, switch, events=2)
+        self._begins[id(code)] = None
+        noted.cost = max(recording_cost.cost(_calls, switch, events=2) - self._cost_of_nothing, 5e-8)
+        self._begins[id(code)] = -2
 
     def _fold(self, key: int) -> None:
         self._begins[key] = -2
@@ -140,3 +177,17 @@ def _begin_of(code: CodeType) -> int | None:
     if not code.co_flags & _RESUMED:
         return None
     return next((step.offset for step in dis.get_instructions(code) if step.opname == "RESUME"), -1)
+
+
+def _call() -> None:
+    pass
+
+
+def _calls(times: int) -> None:
+    for _ in range(times):
+        _call()
+
+
+def _c_calls(times: int) -> None:
+    for _ in range(times):
+        len(())

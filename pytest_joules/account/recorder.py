@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -67,7 +66,10 @@ class Noted:
         self._seconds = 0.0
         self._counted = 0
         self._counts: Counter[int] = Counter()
-        self._begun = 0
+        self._begun = self._before = 0
+        """Since when what recording costs is added up, and how many events there were by then."""
+        self._free = 0.0
+        """Seconds that it may cost however short the body was until now."""
         self._threads: dict[int, str] = {}
 
     def begin_test(self, seconds: float) -> None:
@@ -79,33 +81,32 @@ class Noted:
         self.events.clear()
         self.due.clear()
         self._counts.clear()
-        self._counted = 0
+        self._counted = self._before = 0
         self.cut = False
         self._begun = CLOCKS.wall()
+        self._free = self._share * self._seconds
         self.mark()
 
     def mark(self) -> None:
         self.events.append((CLOCKS.wall(), threading.get_ident(), None, MARK, (CLOCKS.thread(), CLOCKS.cpu())))
 
-    def look(self, more: float = 0.0) -> float:
-        """Leave out what is called most often where recording costs too much; ``more``: seconds besides the events.
-
-        Returns by how many times it is too much.
-        """
+    def look(self) -> None:
+        """Leave out what is called most often where recording costs too much."""
         new = self.events[self._counted :]
         self._counted += len(new)
         self._counts.update(event[2] for event in new if isinstance(event[2], int))
-        taken = (CLOCKS.wall() - self._begun) / 1e9
-        spent = self._counted * self.cost + more
-        may = self._share * max(taken - spent, self._seconds)
-        if spent <= may and self._counted < MOST_EVENTS:
-            return spent / may if may else 1.0
-        for key, _ in self._counts.most_common(1):
-            del self._counts[key]
-            self.cut = True
-            self.folded[key] = self.codes[key]
-            self._fold(key)
-        return spent / may if may else 2.0
+        now = CLOCKS.wall()
+        spent = (self._counted - self._before) * self.cost
+        may = max(self._share * ((now - self._begun) / 1e9 - spent), self._free, 1e-9)
+        if spent > may or self._counted >= MOST_EVENTS:
+            ((key, _),) = self._counts.most_common(1) or ((None, 0),)
+            if key is not None:
+                self.cut = True
+                self.folded[key] = self.codes[key]
+                self._fold(key)
+            # What it has cost is not undone: from now on it is as if the body began.
+            self._counts.clear()
+            self._begun, self._before, self._free = now, self._counted, self._free / 2
 
     def end(self, name: Callable[[CodeType], str]) -> Recorded:
         """The body has ended."""
@@ -115,28 +116,19 @@ class Noted:
         self._threads.update({ident: text for ident, text in known.items() if ident is not None})
         keys = {event[2] for event in events}
         parts: dict[object, Part] = {key: Part(name(code), None, "function") for key, code in self.codes.items() if key in keys}
-        return Recorded(events, parts, self._threads, frozenset(self.folded))
+        return Recorded(events, parts, dict(self._threads), frozenset(self.folded))
 
     def remarks(self, name: Callable[[CodeType], str]) -> list[str]:
         if not self.folded:
             return []
         names = sorted({name(code) for code in self.folded.values()})
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        verb = "is called so often that it counts as its caller" if len(names) == 1 else "are called so often that they count as their callers"
+        verb = "is called so often that it counts as its caller"
+        if len(names) > 1:
+            verb = "are called so often that they count as their callers"
         return [f"{', '.join(names[:3])}{more} {verb}"]
 
 
 def name_of(code: CodeType, relative: Callable[[str], str | None]) -> str:
     """``path::qualname``, as the records of what a test executes have it."""
     return f"{relative(code.co_filename)}::{getattr(code, 'co_qualname', code.co_name)}"
-
-
-def functions(relative: Callable[[str], str | None]) -> Functions:
-    """The way that this Python offers. ``relative``: the path of a project's file; ``None`` of any other."""
-    if sys.version_info >= (3, 12):
-        from pytest_joules.account.monitored import Monitored
-
-        return Monitored(relative)
-    from pytest_joules.account.profiled import Profiled
-
-    return Profiled(relative)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from pytest_joules.account.events import Recorded, timeline
 from pytest_joules.account.modules import Modules, is_model
@@ -26,12 +27,6 @@ MOST_EVENTS = 600_000
 _CUT = 5
 
 
-class Powers(Protocol):
-    """What samples counters meanwhile."""
-
-    def readings(self, begin: int, end: int) -> Sequence[Power]: ...
-
-
 @dataclass(slots=True)
 class _Body:
     begin: int
@@ -41,6 +36,17 @@ class _Body:
     """What a trace file says of it."""
     cut: bool
     """It cost more than it may, until functions were left out."""
+
+
+def functions(relative: Callable[[str], str | None]) -> Functions:
+    """The way to record them that this Python offers. ``relative``: the path of a project's file; ``None`` of any other."""
+    if sys.version_info >= (3, 12):
+        from pytest_joules.account.monitored import Monitored
+
+        return Monitored(relative)
+    from pytest_joules.account.profiled import Profiled
+
+    return Profiled(relative)
 
 
 class Tracer:
@@ -166,7 +172,7 @@ class Tracer:
             self._recorder.disarm()
             self.notes += self._recorder.remarks()
 
-    def rounds(self, powers: Powers | None) -> list[TracedRound]:
+    def rounds(self, powers: Callable[[int, int], Sequence[Power]]) -> list[TracedRound]:
         """What the traced rounds of the last test showed: those in which nothing had to be left out, where there are any."""
         bodies = [body for body in self._bodies if not body.cut] or self._bodies
         if not bodies:
@@ -175,7 +181,7 @@ class Tracer:
         return [
             TracedRound(
                 body.file if body.file is not None else timeline(replace(body.recorded, left_out=left_out)),
-                powers.readings(body.begin, body.end) if powers is not None else (),
+                powers(body.begin, body.end),
                 body.begin,
                 body.end,
             )

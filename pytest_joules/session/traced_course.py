@@ -104,7 +104,7 @@ class TracedCourse(Course):
             return self._made
         if self._why_not:
             self.account_notes.append(f"no account: {self._why_not}")
-        self.notes += self.account_notes
+        self.notes.extend(self.account_notes)
         self.account_notes = []
         return super().measurement(nodeid)
 

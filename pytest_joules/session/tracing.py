@@ -6,23 +6,29 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pytest_joules.account.accounting import account
 from pytest_joules.account.modules import Modules
-from pytest_joules.account.recorder import functions
-from pytest_joules.account.tracer import Tracer
+from pytest_joules.account.power import Power
+from pytest_joules.account.tracer import Tracer, functions
+from pytest_joules.clock import CLOCKS
 from pytest_joules.measure.course import Course
 from pytest_joules.model import Effort, Record
 from pytest_joules.rounds.limits import Limits
 from pytest_joules.rounds.plan import Plan
 from pytest_joules.rounds.running import Rounds
 from pytest_joules.session.traced_course import TracedCourse
-from pytest_joules.sources.base import Source, Unavailable
-from pytest_joules.sources.power_ring import PowerRing
+from pytest_joules.sources.base import Source
 
 if TYPE_CHECKING:
     from pytest_joules.account.trace_events import Trace
     from pytest_joules.code.project import Project
     from pytest_joules.measure.regions import Energy
+    from pytest_joules.sources.power_ring import PowerRing
+
+#: Seconds after which what samples the counters has read them once more.
+_NEXT_READING = 0.025
 
 #: Said of a session in which no test named anything.
 NOTHING = (
@@ -41,8 +47,6 @@ class Tracing:
         self._energy = energy
         self._tracer: Tracer | None = None
         self._ring: PowerRing | None = None
-        self._no_ring = ""
-        """Why there is none, where that was tried."""
 
     def course(
         self, nodeid: str, plan: Plan, limits: Limits, *, effort: Effort, quiesce: Callable[[], object] | None, **named: object
@@ -79,12 +83,11 @@ class Tracing:
     def _begins(self, rounds: Rounds) -> None:
         """Traced rounds follow: what samples the counters is started before the first ones."""
         rounds.forgive()
-        if self._ring is not None or self._no_ring:
+        if self._ring is not None:
             return
-        try:
-            self._ring = PowerRing(self._sources)
-        except Unavailable as error:
-            self._no_ring = error.reason
+        from pytest_joules.sources.power_ring import PowerRing
+
+        self._ring = PowerRing(self._sources)
 
     def account(self, course: Course, record: Record) -> None:
         """Of a test that has run, put into its record, or a note why there is none."""
@@ -92,7 +95,8 @@ class Tracing:
         if tracer is None or not isinstance(course, TracedCourse) or not course.complete:
             return
         try:
-            rounds = tracer.rounds(self._ring)
+            CLOCKS.sleep(_NEXT_READING)
+            rounds = tracer.rounds(self._powers)
         finally:
             tracer.forget()
         if not rounds or energy is None:
@@ -105,7 +109,7 @@ class Tracing:
             for name, summary in record["domains"].items()
             if name in counted and summary is not None and summary["median"] >= 0
         }
-        record["account"] = account(
+        made = account(
             rounds,
             energy["median"],
             energy["ci95"],
@@ -113,7 +117,15 @@ class Tracing:
             iterations=record["iterations"],
             domains_joules=domains if len(domains) == len(counted) else None,
         )
-        record["account"]["notes"] += course.account_notes
+        made["notes"] += course.account_notes
+        record["account"] = made
+
+    def _powers(self, begin: int, end: int) -> list[Power]:
+        """What the counters of the total showed."""
+        return [
+            Power(one.domain, one.device, np.array(one.at, np.int64), np.array(one.joules, np.float64))
+            for one in (self._ring.readings(begin, end) if self._ring is not None else ())
+        ]
 
     def close(self) -> None:
         ring, self._ring = self._ring, None

@@ -24,7 +24,7 @@ FEWEST = 8
 #: Spread of the watts over their mean, as it may be; the first is none.
 _SPREADS = (1e-4, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.4)
 #: Variance of an interval's own error over that of a reading's time stamp, as it may be.
-_RATIOS = (1e-3, 0.03, 0.3, 3.0, 30.0)
+_RATIOS = (1e-3, 0.03, 0.3, 3.0, 30.0, 300.0)
 #: What the declared error of a time stamp weighs, in readings.
 _PRIOR_READINGS = 4.0
 #: Standard deviations from which a reading is taken for a wrong one.
@@ -162,8 +162,8 @@ class _Posterior:
                 + determinant
                 + 2 * float(np.log(np.diag(factor)).sum())
             )
-            # Equal watts are as likely beforehand as all the rest: most programs differ less than they could.
-            likelihood += np.log(1.0 / (1.0 + (spread / 0.5) ** 2)) + (np.log(4.0) if spread == _SPREADS[0] else 0.0)
+            # Equal watts are likelier beforehand than all the rest: else errors alone would set parts apart.
+            likelihood += np.log(1.0 / (1.0 + (spread / 0.5) ** 2)) + (np.log(16.0) if spread == _SPREADS[0] else 0.0)
             # theta = root x (L'^-1 z): the half of the covariance
             half = root[:, None] * solve_triangular(factor, np.eye(len(root)), lower=True).T
             self.cells.append((centre, half))

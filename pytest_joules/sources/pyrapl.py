@@ -19,10 +19,11 @@ from types import ModuleType
 from typing import ClassVar, Literal, Protocol
 
 from pytest_joules.model import Counters
-from pytest_joules.sources.base import Domain, Unavailable
+from pytest_joules.sources.base import CounterPlace, Domain, Unavailable
 from pytest_joules.sources.powercap import (
     POWERCAP,
     NamedZone,
+    Zone,
     counting,
     is_package,
     most_watts,
@@ -64,7 +65,7 @@ class PyRapl(PowercapSource):
         self._lock = threading.Lock()
         self._apis: list[_Sensors] = []
         self._sockets: list[tuple[int, int]] = []
-        self._zones: list[NamedZone] = []
+        self._files: list[Zone | None] = []
 
     def open(self) -> None:
         if self._apis:
@@ -100,6 +101,9 @@ class PyRapl(PowercapSource):
                 self.trouble[domain.name] = said or type(error).__name__
             return (None,) * len(self._sockets)
 
+    def places(self) -> tuple[CounterPlace, ...]:
+        return self.places_in(zip(self.domains, self._files, strict=True))
+
     def close(self) -> None:
         _release(self._apis)
         self._apis = []
@@ -122,6 +126,7 @@ class PyRapl(PowercapSource):
         self._sockets = [(index, socket) for index, socket, _, _, _ in found]
         self._spans = [range_of(zone.zone) if zone else None for _, _, _, _, zone in found]
         self._watts = [most_watts(zone.zone) if zone else 1000.0 for _, _, _, _, zone in found]
+        self._files = [zone.zone if zone else None for _, _, _, _, zone in found]
         self.domains = tuple(Domain(name, count) for name, count in zip(names, counts, strict=True))
 
 

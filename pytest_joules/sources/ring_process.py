@@ -28,7 +28,7 @@ GAP = -1
 #: Nanoseconds between two readings, if looking is cheap enough.
 _INTERVAL = 10_000_000
 #: Of a core, what all looking may take.
-_SHARE = 0.007
+_SHARE = 0.0065
 #: Nanoseconds to learn when a counter steps: of one that steps every millisecond, and of a slow one.
 _QUICK, _SLOW = 12_000_000, 400_000_000
 #: Nanoseconds between two looks at a counter whose steps were not found.
@@ -112,8 +112,12 @@ class Counter:
 
     def _await_step(self, interval: int) -> None:
         slow = self._tick > _SLOW_TICK
-        until = self._expected + self._margin + self._tick // 8
+        # Later than that it has stepped before the first look, or its steps have drifted.
+        until = self._expected + self._tick // 16 + 20_000
         before = _wall()
+        if before > until:
+            self._missed(before)
+            return
         value = self.read()
         while True:
             if slow:
@@ -125,15 +129,7 @@ class Counter:
             if now != value:
                 break
             if after > until:
-                # It stepped before the first look, or the clock of the steps has drifted.
-                self._margin = min(self._margin * 3 // 2, self._tick // 2)
-                self._tries += 1
-                if self._tries > 20:
-                    self._tries = 0
-                    self._note((sooner + after) // 2, now)
-                    self.learn()
-                else:
-                    self._expect(self._expected, max(1, (after + 2 * self._margin - self._expected) // self._tick + 1))
+                self._missed(after)
                 return
         if after - sooner > max(_INTERRUPTED, self._tick // 20) and self._tries < 5:
             self._tries += 1
@@ -152,6 +148,16 @@ class Counter:
         if steps > 7:
             steps += self._written * 7 % 5 - 2  # not in step with what the program does every so many milliseconds
         self._expect(stepped, steps)
+
+    def _missed(self, now: int) -> None:
+        self._margin = min(self._margin * 5 // 4, self._tick // 2)
+        self._tries += 1
+        if self._tries > 20:
+            self._tries = 0
+            self._note(_wall(), self.read())
+            self.learn()
+        else:
+            self._expect(self._expected, max(1, (now + self._margin - self._expected) // self._tick + 1))
 
     def _expect(self, step: int, later: int) -> None:
         self._expected = step + later * self._tick

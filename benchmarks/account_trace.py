@@ -38,18 +38,18 @@ def events() -> Iterator[dict[str, object]]:
                 number += 1
                 known = {"External id": number, "Record function id": 0, "Ev Idx": number, "Input Dims": [[8, 64], [64, 64]]}
                 launch = {"External id": number, "cbid": 211, "correlation": number}
-                yield _event("cpu_op", name, 7, now, 9.5, known)
-                yield _event("cuda_runtime", "cudaLaunchKernel", 7, now + 3, 4.25, launch)
+                yield _event("cpu_op", name, now, 9.5, known)
+                yield _event("cuda_runtime", "cudaLaunchKernel", now + 3, 4.25, launch)
                 known = {"External id": number, "correlation": number, "device": 0, "stream": 7, "grid": [1, 8, 1]}
-                yield _event("kernel", f"void sgemm_{name[6:]}<float, 128>(float*)", 7, now + 20, 8, known)
+                yield _event("kernel", f"void sgemm_{name[6:]}<float, 128>(float*)", now + 20, 8, known)
                 now += 10
-            yield _event("python_function", f"nn.Module: Layer_{layer}", 7, opened, now - opened, {"Python id": layer})
-        yield _event("user_annotation", "train", 7, begin, now - begin, {})
+            yield _event("python_function", f"nn.Module: Layer_{layer}", opened, now - opened, {"Python id": layer})
+        yield _event("user_annotation", "train", begin, now - begin, {})
         now += 5
 
 
-def _event(category: str, name: str, thread: int, at: float, length: float, details: dict[str, object]) -> dict[str, object]:
-    return {"ph": "X", "cat": category, "name": name, "pid": 1, "tid": thread, "ts": round(at, 3), "dur": length, "args": details}
+def _event(category: str, name: str, at: float, length: float, details: dict[str, object]) -> dict[str, object]:
+    return {"ph": "X", "cat": category, "name": name, "pid": 1, "tid": 7, "ts": round(at, 3), "dur": length, "args": details}
 
 
 def write(path: Path, size: int) -> int:

@@ -6,12 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import numpy as np
-
 from pytest_joules.account.pooled import Pooled, pool
 from pytest_joules.account.power import Power
 from pytest_joules.account.rates import intervals_of, rates_of
-from pytest_joules.account.shares import DomainShares, Shares, shares_of
+from pytest_joules.account.shares import DomainShares, shares_of
 from pytest_joules.account.similarity import similarity
 from pytest_joules.account.totals import Totals, add_up
 from pytest_joules.account.traced_round import TracedRound
@@ -86,6 +84,7 @@ def account(
         conservation=off / joules if joules > 0 else off,
         against_counter=explained / counted if counted > 0 else None,
         similarity=similarity(pooled, totals, domains),
+        grown=[],
         notes=notes + more,
     )
 
@@ -101,7 +100,10 @@ def _check(
         raise ValueError("no traced round: an account needs at least one")
     if iterations < 1:
         raise ValueError(f"{iterations} iterations: there is at least one call of the body")
-    for what, value in (("the test's joules", joules), *((f"joules of {name}", own) for name, own in (domains_joules or {}).items())):
+    for what, value in (
+        ("the test's joules", joules),
+        *((f"joules of {name}", own) for name, own in (domains_joules or {}).items()),
+    ):
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{what}: {value} is no number of joules")
     if ci95 is not None and (len(ci95) != 2 or not all(map(math.isfinite, ci95)) or ci95[0] > ci95[1]):

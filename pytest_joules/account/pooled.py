@@ -107,7 +107,9 @@ def check(timeline: Timeline, where: str) -> None:
     """
     arrays = (timeline.begin, timeline.end, timeline.busy, timeline.part, timeline.lane)
     if len({len(array) for array in arrays}) != 1:
-        raise ValueError(f"{where}: its arrays have {', '.join(str(len(array)) for array in arrays)} entries; give one a stretch each")
+        raise ValueError(
+            f"{where}: its arrays have {', '.join(str(len(array)) for array in arrays)} entries; give one a stretch each"
+        )
     if len(timeline.calls) != len(timeline.parts):
         raise ValueError(f"{where}: {len(timeline.calls)} counts of calls for {len(timeline.parts)} parts")
     for index, part in enumerate(timeline.parts):

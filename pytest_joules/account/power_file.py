@@ -1,7 +1,7 @@
 """Readings of power out of a file, for a trace that was taken elsewhere: CSV with a header, or the same columns as JSON.
 
-``time_ns`` (``time.perf_counter_ns()``), ``time_s`` (the same in seconds) or ``unix_s`` (seconds of the time of day); ``joules`` (a
-counter that only rises) or ``watts`` (drawn from this reading to the next); and, where there are several, ``domain``.
+``time_ns`` (``time.perf_counter_ns()``), ``time_s`` (the same in seconds) or ``unix_s`` (seconds of the time of day); ``joules``
+(a counter that only rises) or ``watts`` (drawn from this reading to the next); and, where there are several, ``domain``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from pytest_joules.account.power import Power
 from pytest_joules.account.trace_clock import unix_ahead
 from pytest_joules.account.trace_file import TraceError
 from pytest_joules.files import reading
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Bytes that a file of readings may have: a day at one a millisecond is 2.6 GB, an hour 110 MB.
 MOST_BYTES = 512 * 2**20
@@ -73,18 +77,16 @@ def _powers(name: str, rows: Iterable[Mapping[str, object]], domain: str) -> lis
         raise TraceError(f"{name}: it has no readings. {_FORM}")
     # A time in nanoseconds has more digits than a float: what is left is some 100 ns.
     ahead = unix_ahead() if clock == "unix_s" else 0
-    return [_power(name, of, np.array(at[of]) * _TIMES[clock], np.array(amounts[of]), amount, ahead) for of in at]
+    watts = amount == "watts"
+    return [_power(name, of, np.array(at[of]) * _TIMES[clock], np.array(amounts[of]), watts=watts, ahead=ahead) for of in at]
 
 
-def _power(
-    name: str, domain: str, at: np.ndarray[tuple[int], np.dtype[np.float64]], values: np.ndarray[tuple[int], np.dtype[np.float64]],
-    amount: str, ahead: int,
-) -> Power:  # fmt: skip
+def _power(name: str, domain: str, at: NDArray[np.float64], values: NDArray[np.float64], *, watts: bool, ahead: int) -> Power:
     if len(at) < 2:
         raise TraceError(f"{name}: {domain} has one reading. Power needs two or more.")
     if len(wrong := np.flatnonzero(np.diff(at) <= 0)):
         raise TraceError(f"{name}: the times of {domain} do not rise at its reading {wrong[0] + 2}. Sort it by time.")
-    if amount == "watts":
+    if watts:
         if len(wrong := np.flatnonzero(values < 0)):
             raise TraceError(f"{name}: {domain} draws less than nothing at its reading {wrong[0] + 1}. Power is not negative.")
         joules = np.concatenate(([0.0], np.cumsum(values[:-1] * np.diff(at) / 1e9)))

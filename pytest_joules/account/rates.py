@@ -56,7 +56,9 @@ class Intervals:
     """Why there are none."""
 
 
-def intervals_of(pooled: Pooled, totals: Totals, powers: Sequence[Sequence[Power]], device: int, most: int = MOST_PARTS) -> Intervals:
+def intervals_of(
+    pooled: Pooled, totals: Totals, powers: Sequence[Sequence[Power]], device: int, most: int = MOST_PARTS
+) -> Intervals:
     """The busy seconds of each part in each interval of a domain's counter.
 
     Args:
@@ -172,7 +174,10 @@ def _sparser(piece: Piece, every: int) -> Piece:
     first = np.arange(0, count, every)
     add = np.add.reduceat
     return Piece(
-        add(piece.seconds[:count], first), add(piece.joules[:count], first), add(piece.busy[:count], first, axis=0), piece.stamp_seconds
+        add(piece.seconds[:count], first),
+        add(piece.joules[:count], first),
+        add(piece.busy[:count], first, axis=0),
+        piece.stamp_seconds,
     )
 
 

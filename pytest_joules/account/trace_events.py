@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from pytest_joules.account.trace_file import TraceError, TraceFile
 from pytest_joules.account.trace_lanes import lanes
 from pytest_joules.account.trace_nesting import Nesting
 from pytest_joules.account.trace_rows import UNNAMED, Rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Trace", "TraceError", "load", "read"]
 
@@ -65,8 +69,8 @@ def load(path: str | os.PathLike[str]) -> Trace:
 def _check(
     file: TraceFile,
     rows: Rows,
-    begin: np.ndarray[tuple[int], np.dtype[np.int64]],
-    length: np.ndarray[tuple[int], np.dtype[np.int64]],
+    begin: NDArray[np.int64],
+    length: NDArray[np.int64],
 ) -> None:
     if not len(begin):
         raise file.wrong("it has no events with a duration", "Let the profiler run while the work is done, then stop it.")
@@ -81,9 +85,7 @@ def _check(
         raise file.wrong("none of its events has a name", "Trace with the names of operations.")
 
 
-def _timeline(
-    nesting: Nesting, found: list[Lane | None], lane: np.ndarray[tuple[int], np.dtype[np.int32]], ahead: int
-) -> Timeline:
+def _timeline(nesting: Nesting, found: list[Lane | None], lane: NDArray[np.int32], ahead: int) -> Timeline:
     busy = nesting.busy()
     event = np.frombuffer(nesting.stretches.event, np.int32)
     begin, end = np.frombuffer(nesting.stretches.begin, np.int64), np.frombuffer(nesting.stretches.end, np.int64)
@@ -111,7 +113,7 @@ def _notes(rows: Rows, nesting: Nesting, events: int) -> list[str]:
     if nesting.clipped:
         said.append(
             f"{nesting.clipped} of {events} events overlap others of their lane without lying within them: "
-            "they are taken to end with what they began in"
+            "what overlaps less is cut off"
         )
     if nesting.parts.deep:
         said.append(f"{nesting.parts.deep} events lie deeper than 100: they stand beside what they ran in")

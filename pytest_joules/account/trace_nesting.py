@@ -43,7 +43,7 @@ class Nesting:
         self._names = list(rows.names)
         self._device = device
         sequence, backward = np.frombuffer(rows.sequence, np.int64), np.frombuffer(rows.backward, np.uint8) > 0
-        self._wanted = set(sequence[backward].tolist())
+        self._wanted = set(sequence[backward].tolist()) - {NONE}
         self._forward: dict[int, int] = {}
         """The module of the forward operation, by sequence number."""
 
@@ -68,10 +68,15 @@ class Nesting:
             ends, since, events = stack
             while ends and ends[-1] <= begin:
                 self._close(ends, since, events)
-            if ends:
-                if end > ends[-1]:
-                    self.clipped += end > ends[-1] + _ROUNDING
+            # What overlaps loses the shorter end: the call that opened a region ends after the region has begun.
+            while ends and end > ends[-1]:
+                self.clipped += min(end - ends[-1], ends[-1] - begin) > _ROUNDING
+                if end - ends[-1] <= ends[-1] - begin:
                     end = ends[-1]
+                else:
+                    ends[-1] = begin
+                    self._close(ends, since, events)
+            if ends:
                 if begin > since[-1]:
                     emit_begin(since[-1])
                     emit_end(begin)

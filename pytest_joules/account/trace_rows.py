@@ -28,6 +28,8 @@ _SKIPPED = frozenset(
 )
 _ON_DEVICE = frozenset(("kernel", "gpu_memcpy", "gpu_memset"))
 _MODULE = "nn.Module: "
+#: Of the object whose method is called: another one in each run.
+_ADDRESS = re.compile(r" of (?:\S+ )*object at 0x[0-9a-f]+| at 0x[0-9a-f]+")
 _BACKWARD = "autograd::engine::evaluate_function"
 
 
@@ -99,12 +101,12 @@ class Rows:
         if not isinstance(details, dict):
             details = _NO_DETAILS
         lane: tuple[str, ...] = (str(event.get("pid", "")), str(event.get("tid", "")))
-        sequence, backward = NONE, 0
+        sequence, backward = NONE, name.startswith(_BACKWARD)
         if category in _ON_DEVICE:
             lane = (*lane, "gpu", str(details.get("device", lane[0])), str(details.get("stream", lane[1])))
         elif details and "Sequence number" in details:
             sequence = _whole(details["Sequence number"])
-            backward = int(sequence != NONE and (name.startswith(_BACKWARD) or _whole(details.get("Fwd thread id")) > 0))
+            backward = backward or _whole(details.get("Fwd thread id")) > 0
         own = event.get("tdur")
         self.begin.append(round(begin * 1000))
         self.length.append(round(length * 1000))
@@ -163,7 +165,9 @@ def _meaning(category: object, name: str, details: Mapping[str, Any]) -> tuple[W
         # The steps of a training are not parts of a program.
         return (What.FUNCTION, "ProfilerStep") if name.startswith("ProfilerStep#") else (What.SCOPE, name)
     if category == "python_function":
-        return (What.SCOPE, name[len(_MODULE) :]) if name.startswith(_MODULE) else (What.FUNCTION, name)
+        if name.startswith(_MODULE):
+            return What.SCOPE, name[len(_MODULE) :]
+        return What.FUNCTION, _ADDRESS.sub("", name) if " at 0x" in name else name
     if category == "FEE":  # VizTracer
         return What.FUNCTION, name
     if details:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytest_joules import __version__
-from pytest_joules.cli import bisect, bundle, collect, comment, compare, evaluate, history, predict, report, train
+from pytest_joules.cli import account, bisect, bundle, collect, comment, compare, evaluate, history, predict, report, train
 from pytest_joules.cli.output import print_json, say, width
 from pytest_joules.settings.values import POWERCAP
 
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(command=_doctor)
 
     report.add_command(commands)
+    account.add_command(commands)
     history.add_commands(commands)
     compare.add_commands(commands)
     bisect.add_command(commands)

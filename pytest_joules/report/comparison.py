@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pytest_joules.model import ComparisonRecord, Record, Report, RunComparisonRecord, Verdict
 from pytest_joules.report import quantity
+from pytest_joules.report.account_growth import headline as headline_of_growth
 from pytest_joules.report.instructions import counted_only
 from pytest_joules.report.text import sentence, whole
 
@@ -107,7 +108,9 @@ def _since(test: _Compared) -> str:
     facts = [whole(text)] if (text := moved(comparison)) else []
     facts += [f"{quantity.ratio(interval[0])} to {quantity.ratio(interval[1])}"] if interval else []
     facts.append(f"{test.record['rounds']} rounds" + (f", {blocks} processes" if blocks > 1 else ""))
-    return "; ".join((f"{ratio(comparison)} ({'; '.join(facts)})", *changed(comparison)))
+    account = test.record["account"]
+    grew = [text] if account is not None and (text := headline_of_growth(account["grown"])) else []
+    return "; ".join((f"{ratio(comparison)} ({'; '.join(facts)})", *changed(comparison), *grew))
 
 
 def dotted(place: str) -> str:

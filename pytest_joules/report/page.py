@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_joules import __version__
 from pytest_joules.files import atomic
-from pytest_joules.model import Record, Report
+from pytest_joules.model import AccountRecord, Record, Report
 from pytest_joules.model.past import Past, Series
-from pytest_joules.report import findings, head, pictures, prediction, quantity, terminal
+from pytest_joules.report import account, account_section, findings, head, pictures, prediction, quantity, terminal
 from pytest_joules.report.comparison import dotted
 from pytest_joules.report.pictures import Mark
 from pytest_joules.report.quantity import median_of
@@ -92,6 +92,22 @@ def write_table(
     atomic.atomically(path, lambda file: file.writelines(_template().generate(shown)))
 
 
+def write_accounts(accounts: Mapping[str, AccountRecord], path: str | os.PathLike[str], rows: int) -> None:
+    """Write a page of accounts alone, by their names, ``rows`` parts in each table at most (0: all).
+
+    Raises:
+        pytest_joules.files.atomic.ReportPathError: the file cannot be written.
+    """
+    sections = []
+    for number, (name, record) in enumerate(accounts.items(), 1):
+        found = account_section.section(record, rows)
+        sections.append(Section(f"t{number}", escaped(name), found.said, found.figures, found.tables))
+    name, record = next(iter(accounts.items()))
+    title = f"{escaped(name)}, {account.title(record)}" if len(accounts) == 1 else f"where it goes in {len(accounts)} tests"
+    shown = {**_frame(title), "listed": False, "heading": "Where the joules go", "facts": [], "sections": sections}
+    atomic.atomically(path, lambda file: file.writelines(_template().generate(shown)))
+
+
 def contents(report: Report, past: Past) -> dict[str, object]:
     """What the template shows, by its names."""
     tests = findings.dearest_first(report.tests)
@@ -125,6 +141,8 @@ def _frame(title: str) -> dict[str, object]:
         **empty,
         **{name: [] for name in ("changes", "undecided", "sections", "legend")},
         "left_out": 0,
+        "listed": True,
+        "heading": "Test by test",
         "title": title,
         "version": __version__,
         "style": style,
@@ -236,6 +254,11 @@ def _section(test: Record, identity: str, past: Past) -> Section:
         if any(len(one.levels) > 1 for one in series):
             section.figures.append((pictures.line(series), [escaped(text) for text in pictures.line_text(series)]))
     section.tables += _tables(test)
+    if (account_record := test["account"]) is not None:
+        found = account_section.section(account_record)
+        section.said += found.said
+        section.figures += found.figures
+        section.tables += found.tables
     return section
 
 

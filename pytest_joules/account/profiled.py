@@ -163,6 +163,7 @@ class Profiled:
             self._begun = CLOCKS.wall()
             _set_profile(self._see if on else None)
 
+        self._seconds = 3600.0
         noted.begin_test(3600.0)
         self._cost_of_nothing = recording_cost.cost(_c_calls, switch, events=2)
         self._begins[id(code)] = None

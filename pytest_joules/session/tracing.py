@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 #: Seconds after which what samples the counters has read them once more.
 _NEXT_READING = 0.025
 
-#: Said of a session in which no test named anything.
-NOTHING = (
-    "--energy-trace=modules: no test says what to trace: energy.trace(model) before the model runs, or energy.trace(FILE) of a "
-    "trace that the test writes where energy.tracing is true"
-)
-
 
 class Tracing:
     """Of a session."""

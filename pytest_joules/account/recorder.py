@@ -16,6 +16,8 @@ from pytest_joules.clock import CLOCKS
 OLD = 50_000
 #: Events from one look at what they cost to the next.
 EVERY = 256
+#: Seconds that it may always cost: of a very short body, an account is worth more.
+FREE = 5e-5
 #: Of one body.
 MOST_EVENTS = 500_000
 
@@ -84,7 +86,7 @@ class Noted:
         self._counted = self._before = 0
         self.cut = False
         self._begun = CLOCKS.wall()
-        self._free = self._share * self._seconds
+        self._free = max(self._share * self._seconds, FREE)
         self.mark()
 
     def mark(self) -> None:

@@ -149,7 +149,9 @@ def test_a(wide): draw(1000)
 def test_a_profiler_of_the_tests_own(inner):
     if sys.version_info >= (3, 12):
         pytest.skip("events of sys.monitoring are not in its way")
-    inner.file(test_a="import sys\ndef test_a():\n    sys.setprofile(lambda *_: None)\n    draw(1000)\n    sys.setprofile(None)\n")
+    inner.file(
+        test_a="import sys\ndef test_a():\n    sys.setprofile(lambda *_: None)\n    draw(1000)\n    sys.setprofile(None)\n"
+    )
     inner.run("--energy-trace=functions").assert_outcomes(passed=1)
     assert "no account: another profiler took over" in inner.tests()["test_a"]["notes"]
 

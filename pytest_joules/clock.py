@@ -11,19 +11,23 @@ from collections.abc import Callable
 
 
 class Clocks:
-    """Wall and CPU clocks (nanoseconds) and a sleep (seconds) that stay real whatever a test does to ``time``."""
+    """Wall and CPU clocks (nanoseconds) and a sleep (seconds) that stay real whatever a test does to ``time``.
 
-    __slots__ = ("cpu", "sleep", "wall")
+    ``cpu`` is the process's, ``thread`` the calling thread's."""
+
+    __slots__ = ("cpu", "sleep", "thread", "wall")
 
     def __init__(
         self,
         wall: Callable[[], int] = time.perf_counter_ns,
         cpu: Callable[[], int] = time.process_time_ns,
         sleep: Callable[[float], None] = time.sleep,
+        thread: Callable[[], int] = time.thread_time_ns,
     ) -> None:
         self.wall = wall
         self.cpu = cpu
         self.sleep = sleep
+        self.thread = thread
 
 
 CLOCKS = Clocks()

@@ -168,6 +168,11 @@ class Course:
         self._before = None
 
     @property
+    def complete(self) -> bool:
+        """The measurement is made: rounds that follow are not of it, however they end."""
+        return False
+
+    @property
     def measuring(self) -> bool:
         """Whether the rounds that have ended counted (the first warm-ups do not)."""
         return bool(self._rounds)
@@ -210,6 +215,9 @@ class Course:
     def cut_off(self) -> None:
         """The round that runs did not pass: it is no sample."""
         self._current = Round()
+
+    def close(self) -> None:
+        """The rounds have ended, however that went."""
 
     # Deciding
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from pytest_joules import stats
 from pytest_joules.measure.meter import SLOW_TICKS, Meter, Window
 from pytest_joules.model import Measurement
+
+
+class Tracing(Protocol):
+    """What records the parts of a traced round."""
+
+    def trace(self, what: object) -> None: ...
 
 
 class Energy:
@@ -21,6 +29,8 @@ class Energy:
         self.scores: dict[str, float] = {}
         """Scores reached in the round that runs or ran last."""
         self._round_before = self._round_regions, self._work, self.scores
+        self._tracer: Tracing | None = None
+        """Of a traced round."""
 
     def new_test(self) -> None:
         self.new_round(measured=False)
@@ -36,6 +46,35 @@ class Energy:
     def cut_off(self) -> None:
         """The round that runs did not pass: what stands is what the one before told."""
         self._round_regions, self._work, self.scores = self._round_before
+
+    def set_aside(self, tracer: Tracing | None) -> Callable[[], None]:
+        """Rounds follow which tell nothing but, where there is a ``tracer``, what it is to trace: the returned function ends that
+        and puts back what there was."""
+        regions = {name: list(entries) for name, entries in self._regions.items()}
+        before = self._round_regions, self._work, self.scores, self._round_before
+        self._tracer = tracer
+
+        def put_back() -> None:
+            self._tracer = None
+            self._regions = regions
+            self._round_regions, self._work, self.scores, self._round_before = before
+
+        return put_back
+
+    @property
+    def tracing(self) -> bool:
+        """Whether this round is traced, so that a profiler of the test's own is worth its cost."""
+        return self._tracer is not None
+
+    def trace(self, what: object) -> None:
+        """Account for the modules of a torch module, or for the events of a trace file that the test has written."""
+        if not isinstance(what, str | os.PathLike) and not callable(getattr(what, "register_forward_hook", None)):
+            raise TypeError(
+                f"energy.trace() needs a torch module, or the path of a trace file, not {what!r:.80}: write energy.trace(model) "
+                'before it runs, or energy.trace("trace.json") after the profiler has written it'
+            )
+        if self._tracer is not None:
+            self._tracer.trace(what)
 
     def _end_round(self, *, measured: bool) -> None:
         if measured:

@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pytest_joules.model import FEWER_ROUNDS, NOT_AGAIN, BudgetRecord, Record, Report
-from pytest_joules.report import comparison, instructions, prediction, quantity
+from pytest_joules.report import account, comparison, instructions, prediction, quantity
 from pytest_joules.report.quantity import median_of
 from pytest_joules.report.table import Column, fits, table
 from pytest_joules.report.text import last_part, sentence, shorten_nodeid, whole
+
+#: Accounts that are shown.
+ACCOUNTS = 3
 
 #: Letter (for narrow terminals), word, explanation.
 NOTES = (
@@ -59,6 +62,20 @@ def lines(report: Report, width: int, rows: int | None = None, encoding: str = "
     result += comparison.lines(report, width, rows, encoding)
     result += instructions.lines(report, width, rows, encoding)
     result += _undecided(budgets, width, rows, encoding)
+    result += _accounts(measured, width, encoding)
+    return result
+
+
+def _accounts(measured: Sequence[Record], width: int, encoding: str) -> list[str]:
+    """Where the joules of the dearest tests went."""
+    known = [(record, found) for record in measured if (found := record["account"]) is not None]
+    result: list[str] = []
+    for record, found in known[:ACCOUNTS]:
+        result += ["", *sentence(f"where {whole(record['nodeid'])} goes: {account.title(found)}", width, encoding)]
+        result += account.lines(found, width, encoding=encoding)
+    if len(known) > ACCOUNTS:
+        more = len(known) - ACCOUNTS
+        result += sentence(f"… and the accounts of {more} more: --energy-json or --energy-html has all", width, encoding)
     return result
 
 

@@ -155,6 +155,10 @@ class Rounds:
         self.repeat = False
         self.ended = self.ended or why
 
+    def forgive(self) -> None:
+        """The rounds from now on are no repeats that anything is asked of: what does not pass is a remark."""
+        self._strict = False
+
     def wider_fixture_came(self) -> None:
         """A fixture that stays up between the rounds was set up: what it has done to the test's values is to stay too."""
         if self._now == "setup" and self.number == 1 and not self._state.rounds:

@@ -13,6 +13,12 @@ from pytest_joules.session import report_files
 from pytest_joules.session.ci import Publishing
 from pytest_joules.session.reporting import Reporting
 
+#: Said of a session in which no test named anything.
+NOTHING_TRACED = (
+    "--energy-trace=modules: no account: a test says what to trace, by energy.trace(model) before the model runs, or by "
+    "energy.trace(FILE) of a trace that it writes where energy.tracing is true"
+)
+
 if TYPE_CHECKING:
     from pytest_joules.code.project import Project
     from pytest_joules.session.tracking import Tracking
@@ -45,6 +51,8 @@ class Ending:
             if reporting.follower is not None and (account := reporting.follower.account(report)) is not None:
                 report.session["predicting"] = account
                 reporting.history.keep_account(account)
+        if reporting.settings.trace == "modules" and not any(record["account"] for record in report.tests):
+            messages.remark(NOTHING_TRACED)
         with net(messages.unwritten):
             self._accept(exitstatus)
         report_files.write(self.config, reporting.settings, report, messages, reporting.history.past)

@@ -20,6 +20,7 @@ from pytest_joules.settings.markers import ItemSettings
 if TYPE_CHECKING:
     from pytest_joules.session.counting import Counting
     from pytest_joules.session.reporting import Reporting
+    from pytest_joules.session.tracing import Tracing
 
 
 class MeasuredTest:
@@ -37,13 +38,15 @@ class MeasuredTest:
         own: ItemSettings,
         plan: Plan,
         counting: Counting | None,
+        tracing: Tracing | None,
     ) -> None:
         """``reporting``: where measurements go in this process; ``None`` in a worker, whose controller has it."""
         self._counting = counting
+        self._tracing = tracing
         self.held: Record | None = None
         """The test looks dearer than before: it is reported when it was measured again."""
         self._waits: pytest.TestReport | None = None
-        """Its call report, where the test is reported when it was counted."""
+        """Its call report, where the test is reported when it was counted, or its account is made."""
         self._record: Record | None = None
         self._decided = False
         self._config = config
@@ -72,17 +75,27 @@ class MeasuredTest:
         if notes:
             troubles(self._config).extend(notes)
             self._results.not_recorded(report, notes[0])
-        if self._counting is not None and self._record is not None and report.passed:
+        if (self._counting is not None or self._course.complete) and self._record is not None and report.passed:
             self._waits = report
         if self.held is None:
             fail_if_predicted(self._item, report)
         return self.held is not None or self._waits is not None
 
-    def count(self) -> None:
-        """When it is down: have it counted at once, and reported unless it is a suspect."""
+    def complete(self) -> None:
+        """When it is down: have its account made and its instructions counted, and it reported unless it is a suspect."""
         report, record = self._waits, self._record
-        if self._counting is None or report is None or record is None:
+        if report is None or record is None:
             return
+        if self._tracing is not None:
+            Limits(self._item).over()
+            with net(record["notes"], "accounted for"):
+                self._tracing.account(self._course, record)
+        if self._counting is not None:
+            self._count(self._counting, report, record)
+        if self.held is None:
+            self._rounds.reports.release()
+
+    def _count(self, counting: Counting, report: pytest.TestReport, record: Record) -> None:
         with net(record["notes"], "counted"):
             if self._rounds.reports.passed:
                 from pytest_joules.session.counting import Waiting
@@ -90,12 +103,11 @@ class MeasuredTest:
                 Limits(self._item).over()
                 seconds, duration = self._rounds.seconds, record["duration"]
                 body = duration["median"] * record["iterations"] if duration is not None else seconds
-                self._counting.count([Waiting(self._item, seconds, body, record)])
+                counting.count([Waiting(self._item, seconds, body, record)])
         self._rounds.reports.add_properties(count_properties(record["instructions"]))
         if self.held is None:
             with net(record["notes"], "counted"):
-                self._counting.settle(report, record)
-            self._rounds.reports.release()
+                counting.settle(report, record)
 
     def _hold_suspect(self, report: pytest.TestReport) -> None:
         judging, record, item = self._results.judging, self._record, self._item

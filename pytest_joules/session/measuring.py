@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pytest_joules.session.judging import Judging
     from pytest_joules.session.progress import ProgressLine
     from pytest_joules.session.reporting import Reporting
+    from pytest_joules.session.tracing import Tracing
 
 
 class Measuring:
@@ -61,6 +63,8 @@ class Measuring:
         self.judging: Judging | None = None
         self.counting: Counting | None = None
         """With ``--energy-count``."""
+        self.tracing: Tracing | None = None
+        """With ``--energy-trace``."""
         self.foreign: OtherLoad | None = None
         self.idle_watts: float | None = None
         self.total = SessionTotal(self.meter)
@@ -118,6 +122,8 @@ class Measuring:
     @guarded
     def pytest_unconfigure(self) -> None:
         quiet.hand_on(self.config)
+        if self.tracing is not None:
+            self.tracing.close()
         for source in self.sources:
             source.close()
 
@@ -166,9 +172,10 @@ class Measuring:
             # It covers all rounds: leave the last one room to end, and measure the first.
             effort = effort.within(0.6 * limits.seconds, f"most of its limit of {limits.seconds:g} s for all rounds")
         repeating = plan.repeat and not (effort.rounds == 1 and effort.warmup == 0 and not self.meter.tick)
-        course = Course(
-            self.meter,
-            effort,
+        make = Course if self.tracing is None or silent else partial(self.tracing.course, item.nodeid, plan, limits)
+        course = make(
+            meter=self.meter,
+            effort=effort,
             foreign=self.foreign,
             quiesce=self._quiesce,
             progress=self._told(),
@@ -193,6 +200,8 @@ class Measuring:
             strict=self.settings.repeat_failures == "fail",
             limits=limits,
         )
+        if self.tracing is not None:
+            self.tracing.goes_with(course, rounds)
         return course, rounds
 
     def _recording(self, item: pytest.Item, limits: Limits) -> Tracking | None:
@@ -243,6 +252,7 @@ class Measuring:
             own=own,
             plan=plan,
             counting=self.counting,
+            tracing=self.tracing,
         )
         try:
             with self.body.of(course, rounds):
@@ -251,10 +261,11 @@ class Measuring:
             test.interrupted()
             raise
         finally:
+            course.close()
             with net(troubles(self.config)):
                 self.tracking.end()
                 self.total.add(final=self._turns)
-        test.count()
+        test.complete()
         test.keep_early()
         return test.held is not None
 

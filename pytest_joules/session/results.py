@@ -13,7 +13,7 @@ from pytest_joules.model import LATE_NOTE, BudgetRecord, Code, Record, empty_rec
 from pytest_joules.rounds.net import described, net, troubles
 from pytest_joules.rounds.plan import Plan
 from pytest_joules.rounds.plan import plan as plan_of
-from pytest_joules.rounds.running import Rounds
+from pytest_joules.rounds.running import ONCE, Rounds
 from pytest_joules.session.call_report import hold_to_budget, properties_of, send
 from pytest_joules.session.executed import unknown
 from pytest_joules.session.tracking import Tracking
@@ -53,16 +53,19 @@ class Results:
         """Measure, judge, and send it off with the call report. The record, where there is a measurement."""
         if rounds.reported and not plan.why:
             course.summariser.notes.append("one round: subtests")
-        if rounds.ended:
+        if rounds.ended and course.complete:
+            course.summariser.notes.append(f"tracing ended: {rounds.ended.removesuffix(f': {ONCE}')}")
+        elif rounds.ended:
             course.summariser.notes.append(rounds.ended)
             report.joules_ended = True  # type: ignore[attr-defined]  # a report takes attributes; companions have no more blocks
         measurement = course.measurement(item.nodeid)
         if measurement is None:
             self._not_measured(item, report, course, rounds, own)
             return None
-        if rounds.cut_off:
+        cut_off = rounds.cut_off and not course.complete
+        if cut_off:
             self._energy.cut_off()
-        self._energy.add_to(measurement, counted=report.passed and course.measuring and not rounds.cut_off)
+        self._energy.add_to(measurement, counted=report.passed and course.measuring and not cut_off)
         if measurement.duration is not None:
             self.dearest.add(measurement.duration["median"] * measurement.iterations)
         record = measurement.as_record()

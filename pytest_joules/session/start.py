@@ -109,6 +109,10 @@ def _register(config: pytest.Config, measuring: Measuring, other: OtherSide | No
         manager.register(Synchronise(nvml.synchronise), "joules-nvml")
     if not settings.quick:
         manager.register(measuring.tracking, "joules-tracking")
+    if settings.trace is not None and not config.option.collectonly:
+        from pytest_joules.session.tracing import Tracing
+
+        measuring.tracing = Tracing(settings.trace, measuring.sources, measuring.tracking.project, measuring.energy)
     if settings.changed_only:
         from pytest_joules.session.changed_only import ChangedOnly
 

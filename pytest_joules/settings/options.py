@@ -290,6 +290,11 @@ def _fit_together(settings: Settings) -> None:
         )
     if settings.against is not None and settings.changed_only:
         raise pytest.UsageError("--energy-against and --energy-changed-only do not go together: the one measures every test anew")
+    if settings.against is not None and settings.trace is not None:
+        raise pytest.UsageError(
+            "--energy-against and --energy-trace do not go together: account for the tests that cost more in a run of their own "
+            "(--energy-trace alone), in each of the two trees"
+        )
     if settings.update and settings.compare is None:
         raise pytest.UsageError("--energy-update needs --energy-compare=NAME: it changes that baseline")
     if settings.save is not None and settings.update:

@@ -16,9 +16,10 @@ from pytest_joules.store.tables import code_number, number_of
 #: Entries of a record that have a column of their own.
 _COLUMNS = ("outcome", "source", "provenance", "resolution", "rounds", "iterations")
 
-#: What the facts need not repeat: what has columns, what samples give again, and what is said of other sessions.
+#: What the facts need not repeat: what has columns, what samples give again, what is said of other sessions, and accounts, which
+#: nothing of a later session is held against.
 _NOT_FACTS = frozenset(
-    (*_COLUMNS, "nodeid", "energy", "duration", "power", "tsc", "domains", "samples", "code", "cached", "comparison")
+    (*_COLUMNS, "nodeid", "energy", "duration", "power", "tsc", "domains", "samples", "code", "cached", "comparison", "account")
 )
 
 #: The columns of a measurement that are the same in every database.

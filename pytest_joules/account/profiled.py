@@ -1,0 +1,194 @@
+"""Recording functions before Python 3.12: by a profile function, which is told of every call, those of C functions too.
+
+A function that is left out is told of all the same: where that alone is too dear, recording ends.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+import threading
+from _thread import get_ident
+from collections.abc import Callable
+from types import CodeType, FrameType
+
+from pytest_joules.account.events import CALLED, LEFT, RESUMED, Recorded
+from pytest_joules.account.recorder import EVERY, OLD, Noted, name_of
+from pytest_joules.clock import CLOCKS
+from pytest_joules.code import recording_cost
+
+#: What noting events may cost, of what a body takes without; and how many times its time recording in all, before that ends.
+SHARE, END = 0.4, 4.0
+#: From so much on, a reader is told.
+SAID = 0.25
+
+#: Flags of code that is called once and resumed often: generators, coroutines.
+_RESUMED = 0x20 | 0x80 | 0x200
+
+_get_profile, _set_profile = sys.getprofile, sys.setprofile
+
+
+class Profiled:
+    """By a profile function that is on in bodies only."""
+
+    def __init__(self, relative: Callable[[str], str | None]) -> None:
+        self.trouble: str | None = None
+        self._relative = relative
+        self._noted = Noted(SHARE, self._fold)
+        self._begins: dict[int, int | None] = {}
+        """By code object: its first instruction, where it is resumed; ``None`` for any other; -2: it is not told of."""
+        self._kept: list[CodeType] = []
+        """What ``_begins`` has identities of."""
+        self._measured = False
+        self._begun = 0
+        self._seconds = self._dearest = 0.0
+        self._told = 0
+        """How often it was told of anything since the body began."""
+        self._cost_of_nothing = 1e-7
+        self._see = self._profile()
+
+    @property
+    def cut(self) -> bool:
+        return self._noted.cut
+
+    def arm(self, seconds: float) -> None:
+        self.trouble = None
+        if not self._measured and _get_profile() is None:
+            self._measure()
+        for key in self._noted.folded:
+            self._begins[key] = _begin_of(self._noted.codes[key])
+        self._noted.begin_test(seconds)
+        self._seconds, self._dearest = seconds, 0.0
+
+    def disarm(self) -> None:
+        pass
+
+    def enter(self) -> None:
+        self._noted.begin()
+        self._begun, self._told = CLOCKS.wall(), 0
+        if _get_profile() is not None:
+            self.trouble = "another profiler is active"
+            return
+        threading.setprofile(self._see)
+        _set_profile(self._see)
+
+    def leave(self) -> Recorded:
+        if _get_profile() is self._see:
+            _set_profile(None)
+        elif self.trouble is None:
+            self.trouble = "another profiler took over"
+        if getattr(threading, "_profile_hook", None) is self._see:
+            threading.setprofile(None)  # type: ignore[arg-type, unused-ignore]  # none from now on
+        self._dearest = max(self._dearest, self._times())
+        return self._noted.end(self._name)
+
+    def remarks(self) -> list[str]:
+        said = self._noted.remarks(self._name)
+        if self._dearest > SAID:
+            said.append(
+                f"traced rounds took about {1 + self._dearest:.1f} times as long: what calls much looks dearer than it is"
+            )
+        return said
+
+    def _name(self, code: CodeType) -> str:
+        return name_of(code, self._relative)
+
+    def _profile(self) -> Callable[[FrameType, str, object], object]:
+        noted, begins, new = self._noted, self._begins, self._new
+        due, append = noted.due, noted.events.append
+        wall, thread, process, ident = CLOCKS.wall, CLOCKS.thread, CLOCKS.cpu, get_ident
+        left, unseen = EVERY, -3
+
+        def profile(frame: FrameType, event: str, argument: object) -> object:
+            nonlocal left
+            left -= 1
+            if not left:
+                left = EVERY
+                self._look()
+            if event == "call":
+                does = CALLED
+            elif event == "return":
+                does = LEFT
+            else:
+                return None
+            key = id(frame.f_code)
+            begin = begins.get(key, unseen)
+            if begin == -3:
+                begin = new(frame.f_code)
+            if begin == -2:
+                return None
+            if does == CALLED and begin is not None and frame.f_lasti > begin:
+                does = RESUMED
+            now, me = wall(), ident()
+            if now > due.get(me, 0):
+                due[me] = now + OLD
+                append((now, me, key, does, (thread(), process())))
+            else:
+                append((now, me, key, does, None))
+            return None
+
+        return profile
+
+    def _new(self, code: CodeType) -> int | None:
+        key = id(code)
+        self._kept.append(code)
+        own = code.co_name != "<module>" and self._relative(code.co_filename) is not None
+        self._begins[key] = _begin_of(code) if own else -2
+        if own:
+            self._noted.codes[key] = code
+        return self._begins[key]
+
+    def _look(self) -> None:
+        self._told += EVERY
+        self._noted.look()
+        if self._times() > END:
+            self.trouble = self.trouble or "too many calls to trace them before Python 3.12"
+            threading.setprofile(None)  # type: ignore[arg-type, unused-ignore]  # none from now on
+            _set_profile(None)
+
+    def _times(self) -> float:
+        """What recording has cost in this body, in times of what it takes without."""
+        spent = self._told * self._cost_of_nothing + len(self._noted.events) * self._noted.cost
+        taken = (CLOCKS.wall() - self._begun) / 1e9
+        return spent / max(taken - spent, self._seconds, 1e-9)
+
+    def _measure(self) -> None:
+        """What it costs to be told, and to note."""
+        noted, self._measured = self._noted, True
+        code = _call.__code__
+        self._kept.append(code)
+
+        def switch(on: bool) -> None:
+            noted.begin()
+            self._begun = CLOCKS.wall()
+            _set_profile(self._see if on else None)
+
+        self._seconds = 3600.0
+        noted.begin_test(3600.0)
+        self._cost_of_nothing = recording_cost.cost(_c_calls, switch, events=2)
+        self._begins[id(code)] = None
+        noted.cost = max(recording_cost.cost(_calls, switch, events=2) - self._cost_of_nothing, 5e-8)
+        self._begins[id(code)] = -2
+
+    def _fold(self, key: int) -> None:
+        self._begins[key] = -2
+
+
+def _begin_of(code: CodeType) -> int | None:
+    if not code.co_flags & _RESUMED:
+        return None
+    return next((step.offset for step in dis.get_instructions(code) if step.opname == "RESUME"), -1)
+
+
+def _call() -> None:
+    pass
+
+
+def _calls(times: int) -> None:
+    for _ in range(times):
+        _call()
+
+
+def _c_calls(times: int) -> None:
+    for _ in range(times):
+        len(())

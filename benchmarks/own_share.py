@@ -1,16 +1,17 @@
-"""Whether ``--energy-share=own`` is true beside a neighbour: tests of known work, under counters that count for the whole machine.
+"""Whether ``--energy-share=own`` is true beside a neighbour: tests of known work, counters that count for the neighbour as well.
 
-    with-rapl domains=1 src=stat idle_w=10 cpu_w=20 -- python benchmarks/own_share.py [--sessions N] [--loads 0.25 0.5 1]
+    with-rapl domains=1 idle_w=10 cpu_w=20 -- python benchmarks/own_share.py [--sessions N] [--loads 0.25 0.5 1]
 
-The counters are simulated: a package that draws ``--idle-watts`` always, and ``--cpu-watts`` times the CPU time of all processes of
-the machine (``/proc/stat``), shown in steps of a millisecond at ``--powercap``. A neighbour keeps a part of a processor busy. To draw
-three times as much in a CPU second as the tests do, it has twice its CPU time times the watts added to the counter, through the
-file that RAPL_CTL names (``add pkg MICROJOULES``). Whatever else runs on the machine is a neighbour too, of equal watts.
+The counters are simulated: a package at ``--powercap`` that draws ``--idle-watts`` always, and ``--cpu-watts`` times the CPU time
+of a group of processes (their cpuacct control group), shown in steps of a millisecond. The tests and their neighbour, which keeps
+a part of a processor busy, are in it, and nobody else; so the plugin is told the CPU time of that group, in steps of 10 ms as the
+kernel shows the machine's. To draw three times as much in a CPU second as the tests do, the neighbour has twice its CPU time
+times the watts added to the counter, through the file that RAPL_CTL names (``add pkg MICROJOULES``).
 
 A test knows its own wall and CPU time, so it knows what this process tree alone would have drawn: idle watts times the wall time
-and CPU watts times its CPU time. Three tests (300, 60 and 5 ms, the last one read in blocks) a session. Bars: the median of a
-load's errors is within 5 % where the neighbour draws as much, test by test; where it draws three times as much at least 95 % of
-all intervals contain the truth. Exit code 1 where one is missed. Needs root, as the counters do.
+and CPU watts times its CPU time. Three tests (300, 60 and 5 ms, the last one read in blocks) a session. Bars: for each load and
+test the median of the errors is within 5 % where the neighbour draws as much; where it draws three times as much at least 95 %
+of all intervals contain the truth. Exit code 1 where one is missed. Needs root, as the counters do.
 """
 
 from __future__ import annotations
@@ -43,6 +44,17 @@ def test_burn(ms):
     while time.process_time() - cpu < ms / 1e3:
         sum(range(20))
     seen.setdefault(f"test_burn[{ms}]", []).append((time.perf_counter() - wall, time.process_time() - cpu))
+"""
+
+#: The machine's CPU time as the plugin sees it: that of the group whose work the counters show.
+CONFTEST = """
+import pytest_joules.measure.other_load as other_load
+
+def busy():
+    with open({usage!r}) as file:
+        return int(file.read()) // 10_000_000 / 100
+
+other_load._busy_seconds = busy
 """
 
 NEIGHBOUR = """
@@ -111,11 +123,21 @@ def main() -> int:
     return int(missed)
 
 
+def usage() -> Path:
+    """The file that says the CPU time of this process's group."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        if "cpuacct" in controllers.split(","):
+            return Path(f"/sys/fs/cgroup/cpuacct{group}/cpuacct.usage")
+    sys.exit("this process is in no cpuacct control group, whose CPU time the simulated counters charge")
+
+
 def session(given: argparse.Namespace, load: float, times: int) -> list[Found]:
     """One run of pytest beside the neighbour."""
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         (here / "test_it.py").write_text(TESTS)
+        (here / "conftest.py").write_text(CONFTEST.format(usage=str(usage())))
         (here / "pytest.ini").write_text("[pytest]\n")
         environment = {**os.environ, "JOULES_TRUTH": str(here / "truth.json")}
         extra = (times - 1) * given.cpu_watts

@@ -72,8 +72,15 @@ class Bounds:
 
     total: tuple[float, float]
     domains: Mapping[str, tuple[float, float]]
-    others: float
+    others: float = 0.0
     """Processors that others used meanwhile."""
+
+    def of(self, domain: str) -> tuple[float, float]:
+        return self.domains.get(domain, (1.0, 1.0))
+
+
+#: Of joules that are no share.
+EXACT = Bounds((1.0, 1.0), {})
 
 
 class Meter:
@@ -301,9 +308,9 @@ class Meter:
         """Learn from all rounds of a test together; whether that changes their joules."""
         return False
 
-    def bounds(self, windows: Sequence[Window]) -> Bounds | None:
-        """How far the truth may be from the joules of these windows, in the median; ``None`` where they are no share."""
-        return None
+    def bounds(self, windows: Sequence[Window]) -> Bounds:
+        """How far the truth may be from the joules of these windows, in the median."""
+        return EXACT
 
     def _as_read(self, before: Reading, after: Reading) -> list[float | None]:
         seconds = (after.wall - before.wall) / 1e9

@@ -83,7 +83,7 @@ class Energy:
             bounds = self._meter.bounds(self._windows.get(name, ()))
             energy = stats.summarise([joules / iterations for joules, _ in parts if joules is not None])
             measurement.regions[name] = {
-                "energy": energy if bounds is None else stats.widened(energy, bounds.total),
+                "energy": stats.widened(energy, bounds.total),
                 "duration": stats.summarise([seconds / iterations for _, seconds in parts]),
             }
         joules = measurement.energy["median"] if measurement.energy else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from pytest_joules import stats
 from pytest_joules.measure.apportion import Block
-from pytest_joules.measure.meter import PLAIN_TICKS, Bounds, Meter, Window
+from pytest_joules.measure.meter import EXACT, PLAIN_TICKS, Bounds, Meter, Window
 from pytest_joules.model import DISTURBED, Effort, Measurement, Phases, Provenance, Reading, Resolution, Sample, Summary
 
 #: Rounds under ``auto``.
@@ -171,22 +171,19 @@ class Summariser:
         uncertainty: float = 0.0,
         phases: Phases | None = None,
         own_share: float | None = None,
-        bounds: Bounds | None = None,
+        bounds: Bounds = EXACT,
     ) -> Measurement:
         phases = phases or Phases()
         energies = [sample.energy for sample in samples if sample.energy is not None]
-        summary = stats.summarise(energies, uncertainty)
+        summary = stats.widened(stats.summarise(energies, uncertainty), bounds.total)
         names = [channel.domain.name for channel in self.meter.channels]
         domains: dict[str, Summary | None] = {
             name: summary
             if len(names) == 1
-            else stats.summarise([value for sample in samples if (value := sample.domains.get(name)) is not None], uncertainty)
+            else stats.widened(stats.summarise(_of_domain(samples, name), uncertainty), bounds.of(name))
             for name in names
         }
-        power_factors = (1.0, 1.0)
-        if bounds is not None:
-            summary, power_factors = stats.widened(summary, bounds.total), bounds.total
-            domains = {name: stats.widened(found, bounds.domains.get(name, (1.0, 1.0))) for name, found in domains.items()}
+        if self.meter.attributes and summary is not None:
             self.notes.append(_attributed(bounds))
         powers = [sample.energy / sample.duration for sample in samples if sample.energy is not None and sample.duration > 0]
         provenance = self._provenance(samples, known=summary is not None)
@@ -197,8 +194,7 @@ class Summariser:
             own_share = self.meter.own_joules / self.effort.iterations / summary["median"]
         missing = len(samples) - len(energies)
         if missing and resolution != "below" and self.meter.counts:
-            counting = {channel.domain.name for channel in self.meter.channels if self.meter.in_total(channel)}
-            reasons = "; ".join(f"{domain}: {trouble}" for domain, trouble in self.troubles.items() if domain in counting)
+            reasons = _reasons(self.meter, self.troubles)
             self.notes.append(f"{missing} of {len(samples)} rounds gave no number ({reasons or 'not above 0 J'})")
         return Measurement(
             nodeid=nodeid,
@@ -210,13 +206,13 @@ class Summariser:
             samples=samples,
             energy=summary,
             duration=stats.summarise([sample.duration for sample in samples]),
-            power=stats.widened(stats.summarise(powers, uncertainty), power_factors),
+            power=stats.widened(stats.summarise(powers, uncertainty), bounds.total),
             tsc=stats.summarise([sample.tsc for sample in samples if sample.tsc is not None]),
             domains=domains,
             phases=Phases(
                 phases.setup, phases.call / self.effort.iterations if phases.call is not None else None, phases.teardown
             ),
-            net_energy=self._net(samples),
+            net_energy=_net(samples, self.idle_watts),
             own_share=own_share,
             notes=self.notes,
         )
@@ -234,12 +230,23 @@ class Summariser:
             return "attributed"
         return "shared" if any(sample.shared for sample in samples) else "measured"
 
-    def _net(self, samples: Sequence[Sample]) -> float | None:
-        if self.idle_watts is None:
-            return None
-        return stats.median_of_known(
-            [sample.energy - self.idle_watts * sample.duration if sample.energy is not None else None for sample in samples]
-        )
+
+def _net(samples: Sequence[Sample], idle_watts: float | None) -> float | None:
+    if idle_watts is None:
+        return None
+    return stats.median_of_known(
+        [sample.energy - idle_watts * sample.duration if sample.energy is not None else None for sample in samples]
+    )
+
+
+def _of_domain(samples: Sequence[Sample], name: str) -> list[float]:
+    return [value for sample in samples if (value := sample.domains.get(name)) is not None]
+
+
+def _reasons(meter: Meter, troubles: Mapping[str, str]) -> str:
+    """Why readings of what adds to the total failed."""
+    counting = {channel.domain.name for channel in meter.channels if meter.in_total(channel)}
+    return "; ".join(f"{domain}: {trouble}" for domain, trouble in troubles.items() if domain in counting)
 
 
 def _attributed(bounds: Bounds) -> str:

@@ -149,6 +149,7 @@ def session(given: argparse.Namespace, load: float, times: int) -> list[Found]:
                 f"--energy-powercap={given.powercap}",
                 "--energy-json=report.json",
                 "--energy-rounds=7",
+                "--energy-max-time=60",
             ]
             done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False)
         finally:

@@ -33,11 +33,11 @@ RATIOS = (0.25, 1.0, 4.0)
 SHORTEST = 0.5
 #: CPU seconds by which the others' may be misread over any time: a step at each end.
 STEP = 0.02
-#: Seconds of sleeping, and of spinning, from which the idle watts are learnt beside the others.
-ASLEEP, SPINNING = 1.0, 0.5
-#: Processors by which the machine must be busier while spinning than while asleep, at least and to be content with; where others
-#: take what this process leaves, sleeping changes nothing. It is tried so often.
-LEAST_APART, APART, TRIES = 0.25, 0.5, 4
+#: Seconds of sleeping, from which the idle watts are learnt beside the others; and of spinning: CPU seconds, and seconds at most.
+ASLEEP, SPINNING, LONGEST = 1.0, 0.5, 2.0
+#: The machine is busier while this process spins than while it sleeps. By so many times what may be misread of it at least, and
+#: to be content with: where others take what this process leaves, sleeping changes nothing. It is tried so often.
+LEAST_APART, APART, TRIES = 3.0, 7.0, 4
 
 
 def divides(source: Source, domain: Domain) -> bool:
@@ -69,11 +69,14 @@ class Background:
     """Processors that others used then and then."""
     own: tuple[float, float]
     """Processors that this process used."""
+    seconds: tuple[float, float]
+    """That it slept and span."""
 
     @property
     def apart(self) -> float:
-        """By how many processors the machine was busier while this one span."""
-        return self.own[1] - self.own[0] + self.others[1] - self.others[0]
+        """By how many processors the machine was busier while this process span, over what may be misread of that."""
+        more = self.own[1] - self.own[0] + self.others[1] - self.others[0]
+        return more / (STEP / self.seconds[0] + STEP / self.seconds[1])
 
     @property
     def most(self) -> float:
@@ -86,12 +89,11 @@ class Background:
         asleep = w + k (own + r others), spinning likewise, solved for k and w. ``misread``: CPU seconds more of others while
         asleep, and fewer while spinning. ``None`` where the others went while this process came: k cannot be told.
         """
-        load = max(0.0, self.own[0] + ratio * (self.others[0] + misread / ASLEEP))
-        busy = self.own[1] + ratio * (self.others[1] - misread / SPINNING)
-        if busy - load < LEAST_APART:
+        load = max(0.0, self.own[0] + ratio * (self.others[0] + misread / self.seconds[0]))
+        more = self.own[1] + ratio * (self.others[1] - misread / self.seconds[1]) - load
+        if self.apart < LEAST_APART or more <= 0:
             return None
-        slope = max(0.0, (self.spinning - self.asleep) / (busy - load))
-        return max(0.0, self.asleep - slope * load)
+        return max(0.0, self.asleep - max(0.0, (self.spinning - self.asleep) / more) * load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class OwnMeter(Meter):
     # Calibration
 
     def calibrate(self) -> None:
-        """As the plain meter, and learn what the machine draws beside the others (1.5 s more, 6 s where they leave no room)."""
+        """As the plain meter, and learn what the machine draws beside others (1.5 s more, up to 12 s where they leave no room)."""
         self._backgrounds = []
         super().calibrate()
         best, found = -1.0, self._backgrounds
@@ -166,27 +168,28 @@ class OwnMeter(Meter):
     def _background(self) -> list[Background | None]:
         asleep, watts = self._watts(lambda: self.clocks.sleep(ASLEEP))
         spinning, busy_watts = self._watts(self._spin)
+        own, others, seconds = zip(asleep, spinning, strict=True)
         return [
-            Background(idle, busy, (asleep[1], spinning[1]), (asleep[0], spinning[0]))
+            Background(idle, busy, others, own, seconds)
             if idle is not None and busy is not None and self._divided(channel)
             else None
             for channel, idle, busy in zip(self.channels, watts, busy_watts, strict=True)
         ]
 
     def _spin(self) -> None:
-        until = self.clocks.wall() + round(SPINNING * 1e9)
-        while self.clocks.wall() < until:
+        until, enough = self.clocks.wall() + round(LONGEST * 1e9), self._cpu() + round(SPINNING * 1e9)
+        while self.clocks.wall() < until and self._cpu() < enough:
             pass
 
-    def _watts(self, work: Callable[[], None]) -> tuple[tuple[float, float], list[float | None]]:
-        """Processors used meanwhile by us and by others, and watts by channel."""
+    def _watts(self, work: Callable[[], None]) -> tuple[tuple[float, float, float], list[float | None]]:
+        """Processors used meanwhile by us and by others, the seconds that it took, and watts by channel."""
         before, (begun, busy_then, own_then) = self.read(), self.load.look()
         work()
         after, (ended, busy, own) = self.read_after(), self.load.look()
         seconds = (ended - begun) / 1e9
         window = Window(before, after)
         watts = [None if value is None else value / window.seconds for value in self._as_read(before, after)]
-        return ((own - own_then) / seconds, max(0.0, busy - busy_then - (own - own_then)) / seconds), watts
+        return ((own - own_then) / seconds, max(0.0, busy - busy_then - (own - own_then)) / seconds, seconds), watts
 
     # Sharing
 

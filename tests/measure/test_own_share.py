@@ -150,7 +150,7 @@ def test_two_watts_are_found_where_they_can_be(ours, theirs, others):
 @given(st.floats(1, 100), st.floats(0, 2), st.floats(RATIOS[0], RATIOS[-1]))
 def test_the_idle_watts_are_found_beside_others(ours, load, ratio):
     asleep = IDLE + ratio * ours * load
-    background = Background(asleep, asleep + ours, (load, load), (0.0, 1.0))
+    background = Background(asleep, asleep + ours, (load, load), (0.0, 1.0), (1.0, 0.5))
     assert background.idle_watts(ratio) == pytest.approx(IDLE, rel=1e-6)
     assert background.idle_watts(RATIOS[-1]) <= background.idle_watts(ratio) * (1 + 1e-9)
 
@@ -183,7 +183,7 @@ def test_others_that_leave_no_room_widen_the_interval():
     # Asleep or not, both processors are busy: the idle watts cannot be told.
     machine = Beside(lambda _: 1.0)
     meter = machine.meter()
-    meter._backgrounds = [Background(IDLE + 2 * OURS, IDLE + 2 * OURS, (2.0, 1.0), (0.0, 1.0))]
+    meter._backgrounds = [Background(IDLE + 2 * OURS, IDLE + 2 * OURS, (2.0, 1.0), (0.0, 1.0), (1.0, 0.5))]
     found, truth = measured(machine, meter, 0.2)
     low, median, high = ends(found)
     assert meter.idle_total is None

@@ -146,7 +146,7 @@ class OwnMeter(Meter):
     # Calibration
 
     def calibrate(self) -> None:
-        """As the plain meter, and learn what the machine draws beside others (1.5 s more, up to 12 s where they leave no room)."""
+        """As the plain meter, and learn what the machine draws beside others (1.5 s more, 12 s where they leave no room)."""
         self._backgrounds = []
         super().calibrate()
         best, found = -1.0, self._backgrounds

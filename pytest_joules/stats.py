@@ -87,6 +87,11 @@ def _moments(values: Sequence[float]) -> tuple[float, float]:
     return mean, sqrt(fsum([(value - mean) ** 2 for value in values]) / (n - 1))
 
 
+def deviation(values: Sequence[float]) -> float:
+    """The standard deviation; 0 of fewer than two values."""
+    return _moments(values)[1] if len(values) > 1 else 0.0
+
+
 def relative_half_width(values: Sequence[float]) -> float:
     """Half the width of the median's 95 % interval over the median; infinite where either cannot be told."""
     ordered = sorted(values)
@@ -121,6 +126,14 @@ def summarise(values: Sequence[float], uncertainty: float = 0.0) -> Summary | No
         "ci95": list(interval) if interval else None,
         "cv": deviation / mean if deviation is not None and mean else None,
     }
+
+
+def widened(summary: Summary | None, factors: tuple[float, float]) -> Summary | None:
+    """The summary with an interval that allows for values which are all alike between these factors of the truth."""
+    if summary is None or summary["ci95"] is None:
+        return summary
+    low, high = summary["ci95"]
+    return {**summary, "ci95": [low * factors[0], high * factors[1]]}
 
 
 #: On each side of a comparison: 5 against 5 is the fewest whose ranks can be significant at 1 %.

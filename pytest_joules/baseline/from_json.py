@@ -34,7 +34,7 @@ MOST_BYTES = 64 * 2**20
 #: Functions of all tests together: ten thousand tests that execute a thousand each are half of that.
 MOST_FUNCTIONS = 20_000_000
 
-_PROVENANCES: tuple[Provenance, ...] = ("measured", "shared", "estimated", "unavailable")
+_PROVENANCES: tuple[Provenance, ...] = ("measured", "shared", "attributed", "estimated", "unavailable")
 _RESOLUTIONS: tuple[Resolution | None, ...] = (None, "ok", "apportioned", "below")
 
 

@@ -17,6 +17,10 @@ LEARNT_FROM = 5
 WAY_OUT = "use a quiet machine, or --energy-against, which measures both sides in turn"
 
 
+#: Both ends, in joules.
+Interval = tuple[float, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One test's two sides, in joules per iteration."""
@@ -38,6 +42,8 @@ class Case:
     own: float = 0.0
     """What of ``now`` reading the meter itself costs, relative: it hides as much of a change."""
     iterations: int = 1
+    shares: tuple[Interval, Interval] | None = None
+    """Where joules are a share of a counter, the 95 % intervals of both sides, before and now."""
     cannot: str | None = None
     """Why this test cannot be judged, and what to do, where that is known beforehand."""
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypedDict
 
-from pytest_joules.judge.case import MOST_BLOCKS, WAY_OUT, Case
+from pytest_joules.judge.attributed import apart, held
+from pytest_joules.judge.case import MOST_BLOCKS, WAY_OUT, Case, Interval
 from pytest_joules.judge.verdict import judge, looks_dearer
 from pytest_joules.model import ComparisonRecord, CountingRecord, CountRecord, HowMeasured, Record, disturbed, empty_record
 
@@ -36,6 +37,8 @@ class OtherTest:
     """Of all the code that the test executes."""
     sessions: Sequence[float] = ()
     """Median joules of other sessions of the same code, the oldest first."""
+    interval: Sequence[float] | None = None
+    """95 %, of the median joules."""
     why: str | None = None
     """Why nothing can be told of this test."""
     instructions: CountRecord | None = None
@@ -124,7 +127,8 @@ class Comparing:
 
     def _dearer(self, case: Case) -> bool:
         # Whether that is significant is asked at the end. Until then nothing heavy is imported: it would change what is measured.
-        return case.cannot is None and looks_dearer(case, self.threshold)
+        hopeless = case.shares is not None and not apart(*case.shares)
+        return case.cannot is None and not hopeless and looks_dearer(case, self.threshold)
 
     def _case(self, before: OtherTest, record: Record, *, random: bool = False) -> Case:
         cached = record["cached"] is not None
@@ -139,6 +143,7 @@ class Comparing:
             cached=cached,
             own=record["own_share"] or 0.0,
             iterations=record["iterations"],
+            shares=_shares(before, record),
             cannot=self.other.why or before.why or refusal(before.record, record, random=random, paired=self.other.paired),
         )
 
@@ -174,7 +179,11 @@ class Comparing:
         }
 
     def _judge(self, *, confirm: bool) -> dict[str, Comparison]:
-        results = dict(zip(self._cases, judge(list(self._cases.values()), self.threshold, confirm=confirm), strict=True))
+        found = judge(list(self._cases.values()), self.threshold, confirm=confirm)
+        results = {
+            case.nodeid: held(result, *case.shares, self.threshold) if case.shares is not None else result
+            for case, result in zip(self._cases.values(), found, strict=True)
+        }
         for nodeid, created in self._cached.items():
             results[nodeid] = replace(results[nodeid], why=f"{results[nodeid].why}; cached: measured {created[:10]}")
         return results
@@ -204,11 +213,26 @@ def refusal(before: HowMeasured, now: HowMeasured, *, random: bool, paired: bool
             return f"below the counter's resolution {when}: give it @pytest.mark.energy(iterations=N)"
         if record["provenance"] == "shared":
             return f"other processes used the machine {when}: {'use a quieter one' if paired else WAY_OUT}"
+        if record["provenance"] == "attributed" != (before if record is now else now)["provenance"]:
+            other = "then" if record is now else "now"
+            return f"its own share of a counter {when} (--energy-share=own), and not {other}: measure both alike"
         if record["provenance"] == "unavailable":
             return f"no energy was measured {when}"
     if now["iterations"] != before["iterations"]:
         return f"{now['iterations']} iterations a round now, {before['iterations']} then: save a new baseline"
     return None
+
+
+def _shares(before: OtherTest, record: Record) -> tuple[Interval, Interval] | None:
+    """The intervals of both sides, where both are a share of a counter; without one, as good as any."""
+    if not before.record["provenance"] == record["provenance"] == "attributed":
+        return None
+    now = record["energy"]["ci95"] if record["energy"] is not None else None
+    return _ends(before.interval), _ends(now)
+
+
+def _ends(interval: Sequence[float] | None) -> Interval:
+    return (interval[0], interval[1]) if interval is not None else (0.0, math.inf)
 
 
 def joules_of(record: Record) -> list[float]:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from pytest_joules.measure.enough import Enough
 from pytest_joules.measure.garbage import Collector
-from pytest_joules.measure.meter import ALIGNED_TICKS, Edge, Meter, Window
+from pytest_joules.measure.meter import Edge, Meter, Window
 from pytest_joules.measure.other_load import LIMIT, OtherLoad
 from pytest_joules.measure.recorded_rounds import RecordedRounds, Recording
 from pytest_joules.measure.summary import LEAST, MOST, Round, Summariser
@@ -248,7 +248,7 @@ class Course:
             self.meter.refresh_spin()
 
     def _too_short(self, seconds: float) -> bool:
-        return seconds < ALIGNED_TICKS * self.meter.tick
+        return seconds < self.meter.alone_seconds
 
     def _block_is_enough(self) -> bool:
         assert self._block is not None

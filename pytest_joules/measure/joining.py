@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pytest_joules import stats
-from pytest_joules.model import FEWER_ROUNDS, Record
+from pytest_joules.model import FEWER_ROUNDS, Record, SampleRecord, Summary
 
 T = TypeVar("T")
 
@@ -19,8 +19,6 @@ def joined(records: Sequence[Record]) -> Record:
     if len(records) == 1:
         return first
     samples = [sample for record in records for sample in record["samples"]]
-    energies = [sample["energy"] for sample in samples if sample["energy"] is not None]
-    powers = [s["energy"] / s["duration"] for s in samples if s["energy"] is not None and s["duration"] > 0]
     notes = list(first["notes"])
     # How sharply a block could be shared out differs a little from block to block: one of these notes is enough.
     kinds = {note.partition(",")[0] for note in notes}
@@ -33,12 +31,12 @@ def joined(records: Sequence[Record]) -> Record:
         **first,
         "samples": samples,
         "rounds": sum(record["rounds"] for record in records),
-        "energy": stats.summarise(energies),
+        "energy": _summary([record["energy"] for record in records], records, lambda sample: sample["energy"]),
         "duration": stats.summarise([sample["duration"] for sample in samples]),
-        "power": stats.summarise(powers),
+        "power": _summary([record["power"] for record in records], records, _watts),
         "tsc": stats.summarise([sample["tsc"] for sample in samples if sample["tsc"] is not None]),
         "domains": {
-            name: stats.summarise([value for sample in samples if (value := sample["domains"].get(name)) is not None])
+            name: _summary([record["domains"].get(name) for record in records], records, _of_domain(name))
             for name in first["domains"]
         },
         "phases": {
@@ -48,11 +46,39 @@ def joined(records: Sequence[Record]) -> Record:
         },
         "net_energy": stats.median_of_known([record["net_energy"] for record in records]),
         "own_share": stats.median_of_known([record["own_share"] for record in records]),
-        "provenance": _worst([record["provenance"] for record in records], ("unavailable", "shared")),
+        "provenance": _worst([record["provenance"] for record in records], ("unavailable", "shared", "attributed")),
         "resolution": _worst([record["resolution"] for record in records], ("below", "apportioned")),
         "code": next((record["code"] for record in records if record["code"] is not None), None),
         "notes": notes,
     }
+
+
+def _summary(
+    blocks: Sequence[Summary | None], records: Sequence[Record], of: Callable[[SampleRecord], float | None]
+) -> Summary | None:
+    """Of the samples of all blocks. Where joules are a share, what a block's interval allows for beside the scatter is true of
+    all blocks together: the widest is taken; where no block has one, there is none."""
+    values = [[value for sample in record["samples"] if (value := of(sample)) is not None] for record in records]
+    whole = stats.summarise([value for block in values for value in block])
+    if whole is None or whole["ci95"] is None or all(record["provenance"] != "attributed" for record in records):
+        return whole
+    factors = []
+    for summary, block in zip(blocks, values, strict=True):
+        plain = stats.summarise(block)
+        if summary is not None and summary["ci95"] is not None and plain is not None and plain["ci95"] is not None:
+            factors.append([wide / narrow for wide, narrow in zip(summary["ci95"], plain["ci95"], strict=True) if narrow > 0])
+    sound = [(ends[0], ends[1]) for ends in factors if len(ends) == 2]
+    if not sound:
+        return {**whole, "ci95": None}
+    return stats.widened(whole, (min(low for low, _ in sound), max(high for _, high in sound)))
+
+
+def _watts(sample: SampleRecord) -> float | None:
+    return sample["energy"] / sample["duration"] if sample["energy"] is not None and sample["duration"] > 0 else None
+
+
+def _of_domain(name: str) -> Callable[[SampleRecord], float | None]:
+    return lambda sample: sample["domains"].get(name)
 
 
 def numbered(records: Sequence[Record]) -> list[Record]:

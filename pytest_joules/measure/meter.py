@@ -7,7 +7,7 @@ consumption for short code paths using RAPL").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -66,14 +66,36 @@ class Window:
         return (self.after.cpu - self.before.cpu) / 1e9
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of joules that are a share: how far the truth may be from them, as factors of them, below 1 and above 1."""
+
+    total: tuple[float, float]
+    domains: Mapping[str, tuple[float, float]]
+    others: float = 0.0
+    """Processors that others used meanwhile."""
+
+    def of(self, domain: str) -> tuple[float, float]:
+        return self.domains.get(domain, (1.0, 1.0))
+
+
+#: Of joules that are no share.
+EXACT = Bounds((1.0, 1.0), {})
+
+
 class Meter:
     """Reads all sources in use at once."""
+
+    attributes = False
+    """Its joules are this process tree's share of what the counters saw."""
 
     def __init__(self, sources: Sequence[Source], tsc: Callable[[], int], clocks: Clocks = CLOCKS) -> None:
         self.sources = tuple(sources)
         self.clocks = clocks
         self._tsc = tsc
         self._wall = clocks.wall
+        self._cpu = clocks.cpu
+        self._cpu_at_borders: Callable[[], int] = lambda: 0
         self._readers = tuple(source.read for source in self.sources)
         self.channels = tuple(
             Channel(number, index, domain, 0.0, 0.0, 0.0)
@@ -113,25 +135,30 @@ class Meter:
         """What a block of short rounds must span."""
         return max(0.050, (PLAIN_TICKS if self.tick <= 0.002 else SLOW_TICKS) * self.tick)
 
+    @property
+    def alone_seconds(self) -> float:
+        """A body so long is read by itself, a shorter one in a block of rounds."""
+        return ALIGNED_TICKS * self.tick
+
     def read(self) -> Reading:
         """All counters now. The clocks come last, so that what is between two readings' clocks is the work alone."""
-        counters = self._counters()
-        return Reading(self._wall(), 0, self._tsc(), counters)
+        counters, cpu = self._counters(), self._cpu_at_borders()
+        return Reading(self._wall(), cpu, self._tsc(), counters)
 
     def read_after(self) -> Reading:
         """As :meth:`read`, the clocks first: for the reading that ends a piece of work."""
         tsc, wall = self._tsc(), self._wall()
-        return Reading(wall, 0, tsc, self._counters())
+        return Reading(wall, self._cpu_at_borders(), tsc, self._counters())
 
     def glance_before(self) -> Reading:
         """The clocks and the continuous sources only, to begin with: inside a block the others are not looked at, as every look
         costs the test a few microseconds and tells nothing. The CPU clock comes last, which is what a block is shared out by."""
         counters, tsc, wall = self._continuous(), self._tsc(), self.clocks.wall()
-        return Reading(wall, self.clocks.cpu(), tsc, counters)
+        return Reading(wall, self._cpu(), tsc, counters)
 
     def glance_after(self) -> Reading:
         """The same to end with: the CPU clock first."""
-        cpu, wall, tsc = self.clocks.cpu(), self.clocks.wall(), self._tsc()
+        cpu, wall, tsc = self._cpu(), self.clocks.wall(), self._tsc()
         return Reading(wall, cpu, tsc, self._continuous())
 
     def _continuous(self) -> tuple[Counters, ...]:
@@ -238,10 +265,10 @@ class Meter:
     def open_block(self) -> tuple[Reading, Edge | None]:
         """As :meth:`open`, aligned and with the CPU time, which a block is shared out by."""
         start = self._edge()
-        return self.read()._replace(cpu=self.clocks.cpu()), start
+        return self.read()._replace(cpu=self._cpu()), start
 
     def close_block(self, before: Reading, start: Edge | None) -> Window:
-        after = self.read_after()._replace(cpu=self.clocks.cpu())
+        after = self.read_after()._replace(cpu=self._cpu())
         return Window(before, after, start, self._edge())
 
     def close(self, before: Reading, start: Edge | None) -> Window:
@@ -250,7 +277,7 @@ class Meter:
 
     def joules(self, window: Window) -> list[float | None]:
         """Joules of the work in ``window`` by channel: the spins at both ends taken off, ``None`` where it cannot be told."""
-        plain = self.between(window.before, window.after)
+        plain = self._as_read(window.before, window.after)
         if window.start is None or window.end is None:
             return plain
         result: list[float | None] = []
@@ -275,6 +302,17 @@ class Meter:
 
     def between(self, before: Reading, after: Reading) -> list[float | None]:
         """Joules by channel between two readings, as they are."""
+        return self._as_read(before, after)
+
+    def settle(self, windows: Sequence[Window]) -> bool:
+        """Learn from all rounds of a test together; whether that changes their joules."""
+        return False
+
+    def bounds(self, windows: Sequence[Window]) -> Bounds:
+        """How far the truth may be from the joules of these windows, in the median."""
+        return EXACT
+
+    def _as_read(self, before: Reading, after: Reading) -> list[float | None]:
         seconds = (after.wall - before.wall) / 1e9
         return [
             value

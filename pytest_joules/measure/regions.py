@@ -25,6 +25,8 @@ class Energy:
         self._meter = meter
         self._regions: dict[str, list[tuple[float | None, float]]] = {}
         self._round_regions: dict[str, tuple[float | None, float]] = {}
+        self._windows: dict[str, list[Window]] = {}
+        """Of regions, where their joules are a share: what the interval is widened by."""
         self._work: dict[str, float] = {}
         self.scores: dict[str, float] = {}
         """Scores reached in the round that runs or ran last."""
@@ -40,6 +42,7 @@ class Energy:
         self._end_round(measured=measured)
         if not measured:
             self._regions.clear()
+            self._windows.clear()
         self._round_before = self._round_regions, self._work, self.scores
         self._round_regions, self._work, self.scores = {}, {}, {}
 
@@ -93,6 +96,8 @@ class Energy:
             window = self._meter.close(before, None)
             joules, seconds = self._round_regions.get(name, (0.0, 0.0))
             more = self._joules(window)
+            if self._meter.attributes and more is not None:
+                self._windows.setdefault(name, []).append(window)
             total = None if joules is None or more is None else joules + more
             self._round_regions[name] = (total, seconds + window.seconds)
 
@@ -114,8 +119,10 @@ class Energy:
         self._end_round(measured=counted)
         iterations = measurement.iterations
         for name, parts in self._regions.items() or ((n, [e]) for n, e in self._round_regions.items()):
+            bounds = self._meter.bounds(self._windows.get(name, ()))
+            energy = stats.summarise([joules / iterations for joules, _ in parts if joules is not None])
             measurement.regions[name] = {
-                "energy": stats.summarise([joules / iterations for joules, _ in parts if joules is not None]),
+                "energy": stats.widened(energy, bounds.total),
                 "duration": stats.summarise([seconds / iterations for _, seconds in parts]),
             }
         joules = measurement.energy["median"] if measurement.energy else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from pytest_joules import stats
 from pytest_joules.measure.apportion import Block
-from pytest_joules.measure.meter import ALIGNED_TICKS, PLAIN_TICKS, Meter, Window
+from pytest_joules.measure.meter import EXACT, PLAIN_TICKS, Bounds, Meter, Window
 from pytest_joules.model import DISTURBED, Effort, Measurement, Phases, Provenance, Reading, Resolution, Sample, Summary
 
 #: Rounds under ``auto``.
@@ -55,6 +55,10 @@ class Summariser:
 
         Of a number of rounds that was asked for, half is enough; but an estimate, which others hardly disturb, has all of them.
         """
+        windows = [entry.body for entry in rounds if entry.body]
+        if self.meter.settle(windows):
+            for entry in rounds:
+                entry.joules = ()
         samples = [self._sample(entry.body, self.joules(entry), shared=entry.shared) for entry in rounds if entry.body]
         clean = [sample for sample in samples if not sample.shared]
         asked = self.effort.rounds
@@ -62,17 +66,18 @@ class Summariser:
         if len(clean) >= enough and len(clean) < len(samples) and not (asked and self._estimated):
             self.notes.append(f"{len(samples) - len(clean)} of {len(samples)} rounds left out, others used the machine")
             samples = clean
-        return self._measurement(nodeid, samples, "ok", len(rounds), phases=self._phases(rounds))
+        bounds, phases = self.meter.bounds(windows), self._phases(rounds)
+        self.meter.settle(())
+        return self._measurement(nodeid, samples, "ok", len(rounds), phases=phases, bounds=bounds)
 
     def of_one(self, nodeid: str, entry: Round) -> Measurement:
         """Only one round was run, perhaps not even aligned: better than nothing where it can be resolved."""
         window = entry.body
         assert window is not None
-        ticks = ALIGNED_TICKS if window.start is not None else PLAIN_TICKS
-        if window.seconds < ticks * self.meter.tick:
+        if window.seconds < (self.meter.alone_seconds if window.start is not None else PLAIN_TICKS * self.meter.tick):
             return self._below(nodeid, [window])
         sample = self._sample(window, self.joules(entry), shared=entry.shared)
-        return self._measurement(nodeid, [sample], "ok", 1)
+        return self._measurement(nodeid, [sample], "ok", 1, bounds=self.meter.bounds([window]))
 
     def of_block(self, nodeid: str, rounds: Sequence[Round], window: Window, *, shared: bool) -> Measurement:
         """The rounds were too short to be read one by one: the joules of all of them together are shared out."""
@@ -101,7 +106,14 @@ class Summariser:
         cpu = stats.median([body.cpu_seconds for body in bodies])
         own = self.meter.own_cpu / cpu if cpu > 0 else None
         return self._measurement(
-            nodeid, samples, "apportioned", len(bodies), uncertainty=uncertainty, phases=phases, own_share=own
+            nodeid,
+            samples,
+            "apportioned",
+            len(bodies),
+            uncertainty=uncertainty,
+            phases=phases,
+            own_share=own,
+            bounds=self.meter.bounds([window]),
         )
 
     def _below(self, nodeid: str, bodies: Sequence[Window]) -> Measurement:
@@ -159,17 +171,20 @@ class Summariser:
         uncertainty: float = 0.0,
         phases: Phases | None = None,
         own_share: float | None = None,
+        bounds: Bounds = EXACT,
     ) -> Measurement:
         phases = phases or Phases()
         energies = [sample.energy for sample in samples if sample.energy is not None]
-        summary = stats.summarise(energies, uncertainty)
+        summary = stats.widened(stats.summarise(energies, uncertainty), bounds.total)
         names = [channel.domain.name for channel in self.meter.channels]
         domains: dict[str, Summary | None] = {
             name: summary
             if len(names) == 1
-            else stats.summarise([value for sample in samples if (value := sample.domains.get(name)) is not None], uncertainty)
+            else stats.widened(stats.summarise(_of_domain(samples, name), uncertainty), bounds.of(name))
             for name in names
         }
+        if self.meter.attributes and summary is not None:
+            self.notes.append(_attributed(bounds))
         powers = [sample.energy / sample.duration for sample in samples if sample.energy is not None and sample.duration > 0]
         provenance = self._provenance(samples, known=summary is not None)
         if provenance == "estimated" and sum(sample.shared for sample in samples) > len(samples) / 4:
@@ -179,8 +194,7 @@ class Summariser:
             own_share = self.meter.own_joules / self.effort.iterations / summary["median"]
         missing = len(samples) - len(energies)
         if missing and resolution != "below" and self.meter.counts:
-            counting = {channel.domain.name for channel in self.meter.channels if self.meter.in_total(channel)}
-            reasons = "; ".join(f"{domain}: {trouble}" for domain, trouble in self.troubles.items() if domain in counting)
+            reasons = _reasons(self.meter, self.troubles)
             self.notes.append(f"{missing} of {len(samples)} rounds gave no number ({reasons or 'not above 0 J'})")
         return Measurement(
             nodeid=nodeid,
@@ -192,13 +206,13 @@ class Summariser:
             samples=samples,
             energy=summary,
             duration=stats.summarise([sample.duration for sample in samples]),
-            power=stats.summarise(powers, uncertainty),
+            power=stats.widened(stats.summarise(powers, uncertainty), bounds.total),
             tsc=stats.summarise([sample.tsc for sample in samples if sample.tsc is not None]),
             domains=domains,
             phases=Phases(
                 phases.setup, phases.call / self.effort.iterations if phases.call is not None else None, phases.teardown
             ),
-            net_energy=self._net(samples),
+            net_energy=_net(samples, self.idle_watts),
             own_share=own_share,
             notes=self.notes,
         )
@@ -212,14 +226,33 @@ class Summariser:
             return "unavailable"
         if self._estimated:
             return "estimated"
+        if self.meter.attributes:
+            return "attributed"
         return "shared" if any(sample.shared for sample in samples) else "measured"
 
-    def _net(self, samples: Sequence[Sample]) -> float | None:
-        if self.idle_watts is None:
-            return None
-        return stats.median_of_known(
-            [sample.energy - self.idle_watts * sample.duration if sample.energy is not None else None for sample in samples]
-        )
+
+def _net(samples: Sequence[Sample], idle_watts: float | None) -> float | None:
+    if idle_watts is None:
+        return None
+    return stats.median_of_known(
+        [sample.energy - idle_watts * sample.duration if sample.energy is not None else None for sample in samples]
+    )
+
+
+def _of_domain(samples: Sequence[Sample], name: str) -> list[float]:
+    return [value for sample in samples if (value := sample.domains.get(name)) is not None]
+
+
+def _reasons(meter: Meter, troubles: Mapping[str, str]) -> str:
+    """Why readings of what adds to the total failed."""
+    counting = {channel.domain.name for channel in meter.channels if meter.in_total(channel)}
+    return "; ".join(f"{domain}: {trouble}" for domain, trouble in troubles.items() if domain in counting)
+
+
+def _attributed(bounds: Bounds) -> str:
+    low, high = (100 * (factor - 1) for factor in bounds.total)
+    about = f"{low:+.2g} to {high:+.2g} % by what those draw, in the interval"
+    return f"own share, others used {bounds.others:.2g} processors: {about}"
 
 
 def _groups(rounds: int, samples: int) -> list[tuple[int, int]]:

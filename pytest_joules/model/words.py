@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Provenance = Literal["measured", "shared", "estimated", "unavailable"]
+Provenance = Literal["measured", "shared", "attributed", "estimated", "unavailable"]
 Resolution = Literal["ok", "apportioned", "below"]
 Verdict = Literal["ok", "regressed", "improved", "cannot tell"]
 BudgetVerdict = Literal["ok", "over budget", "cannot tell"]

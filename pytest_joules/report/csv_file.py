@@ -16,7 +16,7 @@ COLUMNS = {
     "nodeid": "the test",
     "outcome": "of the test: passed, failed, ...",
     "source": "names of the sources, joined by +",
-    "provenance": "measured, shared, estimated or unavailable",
+    "provenance": "measured, shared, attributed, estimated or unavailable",
     "resolution": "ok, apportioned, below; empty: not known",
     "block": "the block of rounds that the sample is of, from 1",
     "round": "from 1 within each test, over all its blocks",

@@ -12,7 +12,7 @@ from pytest_joules.report.quantity import median_of
 _PROVENANCES = {
     "measured": "read from a counter of the machine",
     "shared": "read from a counter while other processes used the machine, which count too",
-    "attributed": "this process's own share of a counter",
+    "attributed": "this process tree's own share of a counter that others used too",
     "estimated": "estimated from CPU time by a power model: good for comparing on one machine, not as an absolute value",
 }
 

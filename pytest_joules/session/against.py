@@ -277,7 +277,11 @@ class Against:
             before = joined([theirs for _, theirs in pairs])
             code: Code = before["code"] or {"fingerprint": None, "unknown": []}
             self._tests[nodeid] = OtherTest(
-                (joules_of(before),), before, functions=code.get("functions", {}), fingerprint=code.get("fingerprint")
+                (joules_of(before),),
+                before,
+                functions=code.get("functions", {}),
+                fingerprint=code.get("fingerprint"),
+                interval=before["energy"]["ci95"] if before["energy"] is not None else None,
             )
         return joined(here)
 

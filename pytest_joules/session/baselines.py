@@ -67,6 +67,7 @@ def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[S
                 functions=test.functions,
                 fingerprint=test.fingerprint,
                 sessions=_Earlier(sessions, nodeid),
+                interval=test.energy["ci95"] if test.energy is not None else None,
                 instructions=test.instructions,
             )
             for nodeid, test in baseline.tests.items()

@@ -49,7 +49,7 @@ class ChangedOnly:
     @pytest.hookimpl(trylast=True)
     @guarded
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        if self.config.option.collectonly or not session.items:
+        if self.config.option.collectonly or not session.items or self.why is not None:
             return
         known = self._history([item.nodeid for item in session.items])
         self._records = {

@@ -13,6 +13,7 @@ import pytest
 from pytest_joules.measure.course import Course, Progress
 from pytest_joules.measure.meter import Meter
 from pytest_joules.measure.other_load import OtherLoad
+from pytest_joules.measure.own_share import OwnMeter, possible
 from pytest_joules.measure.regions import Energy
 from pytest_joules.measure.session_total import SessionTotal
 from pytest_joules.model import Record
@@ -51,7 +52,7 @@ class Measuring:
         self.config = config
         self.settings = settings
         self.sources = sources
-        self.meter = Meter(sources, ticks.read)
+        self.meter = OwnMeter(sources, ticks.read) if settings.own_share and possible(sources) else Meter(sources, ticks.read)
         self.energy = Energy(self.meter)
         self.tracking = Tracking(config, settings)
         if settings.quick:
@@ -90,6 +91,11 @@ class Measuring:
     def _calibrate(self) -> None:
         self.meter.calibrate()
         self._quiesce = quiescing(self.config, self.body)
+        if isinstance(self.meter, OwnMeter):
+            # What others use is taken off, and spoils no round; the idle watts had to be learnt.
+            self.idle_watts = self.meter.idle_total
+            self.total.begin()
+            return
         if self.settings.watch_others or any(source.provenance == "measured" and source.domains for source in self.sources):
             self.foreign = OtherLoad(ProcessTree().seconds)
         if self.settings.measure_idle and not self.meter.estimates:

@@ -119,6 +119,8 @@ def _register(config: pytest.Config, measuring: Measuring, other: OtherSide | No
         names = "+".join(source.name for source in measuring.sources)
         doubted, arrived = results.looks_dearer, results.from_cache
         measuring.cached = ChangedOnly(config, settings, measuring.tracking, names, doubted=doubted, arrived=arrived)
+        if measuring.meter.attributes:
+            measuring.cached.why = "a share of a counter depends on who else used the machine (--energy-share=own)"
         manager.register(measuring.cached, "joules-changed-only")
     if other is not None:
         measuring.judging = results.judging = _judging(config, settings, other, measuring)

@@ -26,7 +26,7 @@ SMALLEST, LARGEST = 1e-30, 1e30
 
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?", re.ASCII)
 _COUNTS = re.compile(r"(?:\d{1,18}(?: \d{1,18})*)?(?:;(?:\d{1,18}(?: \d{1,18})*)?)*", re.ASCII)
-_PROVENANCES: Sequence[Provenance] = ("measured", "shared", "estimated", "unavailable")
+_PROVENANCES: Sequence[Provenance] = ("measured", "shared", "attributed", "estimated", "unavailable")
 _RESOLUTIONS: Sequence[Resolution | None] = (None, "ok", "apportioned", "below")
 
 T = TypeVar("T")

@@ -22,6 +22,7 @@ class MeasuringSettings(TypedDict):
     """Seconds."""
     fixed: list[str]
     measure_idle: bool
+    own_share: bool
     idle_watts: float | None
     max_watts: float | None
     watch_others: bool

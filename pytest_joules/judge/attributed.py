@@ -29,7 +29,7 @@ def held(found: Comparison, before: Interval, now: Interval, threshold: float) -
             return found
     elif apart(before, now):
         return found
-    if found.verdict == "cannot tell":
-        return replace(found, suspect=False)
+    if found.verdict == "cannot tell" and not found.suspect:
+        return found
     shares = f"its own share is {show(now[0])} to {show(now[1])} now, {show(before[0])} to {show(before[1])} before"
     return replace(found, verdict="cannot tell", suspect=False, why=f"{found.why}; but {shares}: {_WHY}; use a quieter machine")

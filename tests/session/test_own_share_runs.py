@@ -8,11 +8,13 @@ import statistics
 import pytest
 from inner import Inner, sentences
 
+from pytest_joules.companion.child import pack, unpack
 from pytest_joules.judge.attributed import held
 from pytest_joules.judge.case import Comparison
 from pytest_joules.judge.comparing import refusal
 from pytest_joules.measure.joining import joined
 from pytest_joules.model import Measurement, Sample, empty_record
+from pytest_joules.settings.options import Settings
 from pytest_joules.stats import summarise, widened
 
 #: 10 W idle and 20 W a CPU second, ours (this process's) and that of others, who use half a processor all the time.
@@ -109,8 +111,15 @@ def test_a_verdict_goes_no_further_than_the_intervals():
     assert held(comparison("ok"), before, before, 0.05).verdict == "cannot tell"
     assert held(comparison("ok"), (1.0, 1.02), (1.0, 1.03), 0.05).verdict == "ok"
     assert held(comparison("ok"), (0.0, float("inf")), (1.0, 1.03), 0.05).verdict == "cannot tell"
-    assert not held(comparison("cannot tell", suspect=True), before, around, 0.05).suspect
+    given_up = held(comparison("cannot tell", suspect=True), before, around, 0.05)
+    assert not given_up.suspect and "its own share is" in given_up.why
+    assert held(comparison("cannot tell"), before, around, 0.05).why == "1.50×"
     assert held(comparison("cannot tell", suspect=True), before, above, 0.05).suspect
+
+
+def test_companions_have_the_option():
+    assert unpack(pack(Settings(own_share=True))).own_share
+    assert not unpack(pack(Settings())).own_share
 
 
 def measured(*energies: float, factors: tuple[float, float]) -> Measurement:

@@ -11,7 +11,7 @@ from pytest_joules.account.power import Power
 from pytest_joules.account.rates import intervals_of, rates_of
 from pytest_joules.account.shares import DomainShares, shares_of
 from pytest_joules.account.similarity import similarity
-from pytest_joules.account.totals import Totals, add_up
+from pytest_joules.account.totals import Totals, add_up, per_iteration
 from pytest_joules.account.traced_round import TracedRound
 from pytest_joules.account.tree import flat_records, summarised, tree_of, unattributed_record
 from pytest_joules.model.account_records import AccountRecord, SharedBy
@@ -26,6 +26,7 @@ def account(
     *,
     what: What,
     iterations: int = 1,
+    seconds: float | None = None,
     domains_joules: Mapping[str, float] | None = None,
 ) -> AccountRecord:
     """Share out the joules of one iteration of a test to its parts.
@@ -36,6 +37,7 @@ def account(
         ci95: both ends of its 95 % interval
         what: what the parts are
         iterations: calls of the body in each traced round
+        seconds: that an iteration takes when nothing is recorded: those of the parts are brought to its measure
         domains_joules: joules of one iteration by domain, of those that are added to the total; without it the total is split as
             the counters of the traced rounds were
 
@@ -57,7 +59,7 @@ def account(
         domains.append(DomainShares(domain, device, own, rates, intervals))
     shares = shares_of(pooled, totals, domains, joules, ci95)
     shared_by, why, more = _how(domains, joules)
-    per = 1.0 / (len(rounds) * iterations)
+    per = per_iteration(pooled, totals, iterations, seconds)
     flat = flat_records(pooled, totals, shares, joules, per)
     unattributed = unattributed_record(pooled, totals, shares, joules, per)
     tree = tree_of(pooled, totals, shares, per)

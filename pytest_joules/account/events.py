@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pytest_joules.account.timeline import NOBODY, Lane, Part, Timeline
+from pytest_joules.account.timeline import NOBODY, RECORDING, Lane, Part, Timeline
 
 #: What an event says of its part: it is left, called, or gone on with; of none: nothing but the time; all that is on top and of a
 #: backward pass is left.
@@ -17,10 +17,10 @@ LEFT, CALLED, RESUMED, MARK, BACK = range(5)
 MOST_PARTS = 5_000
 
 
-#: Nanoseconds of the wall clock, the thread's identity, the key of what ran, what it did (see above), and CPU time, nanoseconds:
+#: Nanoseconds of the wall clock, the thread's identity, the key of what ran, what it did (see above), CPU time, nanoseconds:
 #: the thread's, and the process's with the threads that native code has started. To read it costs several times what the rest
-#: does: ``None`` where the latest is not old.
-Event = tuple[int, int, object, int, tuple[int, int] | None]
+#: does: ``None`` where the latest is not old. Last, how often the recorder has been told of something until then.
+Event = tuple[int, int, object, int, "tuple[int, int] | None", int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,20 @@ class Recorded:
     """Names of threads by identity."""
     left_out: Collection[object] = ()
     """Keys of what counts as its caller."""
+    noting: float = 0.0
+    """Seconds that an event takes."""
+    telling: float = 0.0
+    """Seconds that it takes to be told of something that is no event."""
     devices: Mapping[int, str] = field(default_factory=dict)
     """Of threads that wait for a device at each event: its domain. Its lane stands beside the thread's."""
+
+    @property
+    def cost(self) -> float:
+        """Seconds that recording took."""
+        if not self.events:
+            return 0.0
+        silent = max(self.events[-1][5] - self.events[0][5] - len(self.events), 0)
+        return len(self.events) * self.noting + silent * self.telling
 
 
 def timeline(recorded: Recorded) -> Timeline:
@@ -44,7 +56,7 @@ def timeline(recorded: Recorded) -> Timeline:
     A part that is below itself (recursion) is the same part. What was left without an event (a thread that was stopped) ends
     when what is around it does. CPU time between two looks at its clock goes to the stretches between them in turn, to each no
     more than it lasts, and what remains to the last: recorders look at the end of each stretch that is not short. With one thread
-    it is the process's.
+    it is the process's. What recording has taken of each stretch is a stretch of its own.
     """
     by_lane: dict[int, list[Event]] = {}
     for event in recorded.events:
@@ -53,7 +65,7 @@ def timeline(recorded: Recorded) -> Timeline:
     lanes: list[Lane] = []
     stretches: list[_Stretch] = []
     for thread, events in by_lane.items():
-        found = _stretches(events, tree, recorded.left_out, clock=1 if len(by_lane) == 1 else 0, lane=len(lanes))
+        found = _stretches(recorded, events, tree, clock=1 if len(by_lane) == 1 else 0, lane=len(lanes))
         lanes.append(Lane(recorded.lanes.get(thread, f"thread {len(lanes) + 1}")))
         stretches += found
         if (device := recorded.devices.get(thread)) is not None:
@@ -93,8 +105,18 @@ class _Tree:
         self.parts: list[Part] = []
         self.calls: list[int] = []
         self._children: dict[tuple[int, object], int] = {}
+        self._recording: int | None = None
         self._above: list[dict[object, int]] = []
         """By part, those on the way to it, with itself."""
+
+    def recording(self) -> int:
+        """The part that is the recorder's own time."""
+        if self._recording is None:
+            self._recording = len(self.parts)
+            self.parts.append(Part(RECORDING, None, "function"))
+            self.calls.append(0)
+            self._above.append({})
+        return self._recording
 
     def below(self, parent: int, key: object) -> int:
         """The part with this key below that one."""
@@ -114,21 +136,32 @@ class _Tree:
         return number
 
 
-def _stretches(events: Sequence[Event], tree: _Tree, left_out: Collection[object], *, clock: int, lane: int) -> list[_Stretch]:
+def _stretches(recorded: Recorded, events: Sequence[Event], tree: _Tree, *, clock: int, lane: int) -> list[_Stretch]:
+    left_out, noting, telling = recorded.left_out, recorded.noting * 1e9, recorded.telling * 1e9
     found: list[_Stretch] = []
     stack: list[tuple[object, int]] = []
     waiting: list[tuple[_Stretch, int]] = []
     """Pieces of stretches that have no CPU time yet, with what they last."""
     last = events[0][0]
     spent: int | None = None
-    for wall, _, key, does, cpu in events:
-        if wall > last:
-            part = stack[-1][1] if stack else NOBODY
+    before = events[0][5]
+
+    def goes_on(until: int, part: int) -> None:
+        nonlocal last
+        if until > last:
             if not found or found[-1].part != part:
-                found.append(_Stretch(last, wall, part, lane))
-            found[-1].end = wall
-            waiting.append((found[-1], wall - last))
-            last = wall
+                found.append(_Stretch(last, until, part, lane))
+            found[-1].end = until
+            waiting.append((found[-1], until - last))
+            last = until
+
+    for wall, _, key, does, cpu, told in events:
+        # A half of each event lies behind its time stamp, the other half before the next one's.
+        own = min(wall - last, round(noting + telling * max(told - before - 1, 0)))
+        before = told
+        goes_on(wall - own, stack[-1][1] if stack else NOBODY)
+        if own > 0:
+            goes_on(wall, tree.recording())
         if cpu is not None:
             _share_out(waiting, None if spent is None else cpu[clock] - spent)
             spent = cpu[clock]

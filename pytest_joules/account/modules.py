@@ -155,7 +155,7 @@ class Modules:
         me = get_ident()
         if me not in self._lanes:
             self._lanes[me] = "main" if not self._lanes else f"thread {len(self._lanes) + 1}"
-        self._events.append((CLOCKS.wall(), me, key, does, (CLOCKS.thread(), CLOCKS.cpu())))
+        self._events.append((CLOCKS.wall(), me, key, does, (CLOCKS.thread(), CLOCKS.cpu()), 0))
 
     def _say(self, note: str) -> None:
         if note not in self.notes:

@@ -115,9 +115,9 @@ class Monitored:
             now, me = wall(), ident()
             if now > due.get(me, 0):
                 due[me] = now + OLD
-                append((now, me, key, does, (thread(), process())))
+                append((now, me, key, does, (thread(), process()), 0))
             else:
-                append((now, me, key, does, None))
+                append((now, me, key, does, None, 0))
             left -= 1
             if not left:
                 left = EVERY

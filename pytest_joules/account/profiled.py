@@ -18,7 +18,7 @@ from pytest_joules.clock import CLOCKS
 from pytest_joules.code import recording_cost
 
 #: What noting events may cost, of what a body takes without; and how many times its time recording in all, before that ends.
-SHARE, END = 0.4, 4.0
+SHARE, END = 0.1, 4.0
 #: From so much on, a reader is told.
 SAID = 0.25
 
@@ -43,8 +43,8 @@ class Profiled:
         self._begun = 0
         self._seconds = self._dearest = 0.0
         self._told = 0
-        """How often it was told of anything since the body began."""
-        self._cost_of_nothing = 1e-7
+        """How often it had been told of anything when the body began."""
+        self._noted.telling = 1e-7
         self._see = self._profile()
 
     @property
@@ -65,7 +65,7 @@ class Profiled:
 
     def enter(self) -> None:
         self._noted.begin()
-        self._begun, self._told = CLOCKS.wall(), 0
+        self._begun, self._told = CLOCKS.wall(), self._noted.told
         if _get_profile() is not None:
             self.trouble = "another profiler is active"
             return
@@ -86,7 +86,7 @@ class Profiled:
         said = self._noted.remarks(self._name)
         if self._dearest > SAID:
             said.append(
-                f"traced rounds took about {1 + self._dearest:.1f} times as long: what calls much looks dearer than it is"
+                f"traced rounds took about {1 + self._dearest:.1f} times as long: what calls much is less certain than it looks"
             )
         return said
 
@@ -97,13 +97,11 @@ class Profiled:
         noted, begins, new = self._noted, self._begins, self._new
         due, append = noted.due, noted.events.append
         wall, thread, process, ident = CLOCKS.wall, CLOCKS.thread, CLOCKS.cpu, get_ident
-        left, unseen = EVERY, -3
+        unseen = -3
 
         def profile(frame: FrameType, event: str, argument: object) -> object:
-            nonlocal left
-            left -= 1
-            if not left:
-                left = EVERY
+            noted.told = told = noted.told + 1
+            if not told & (EVERY - 1):
                 self._look()
             if event == "call":
                 does = CALLED
@@ -122,9 +120,9 @@ class Profiled:
             now, me = wall(), ident()
             if now > due.get(me, 0):
                 due[me] = now + OLD
-                append((now, me, key, does, (thread(), process())))
+                append((now, me, key, does, (thread(), process()), told))
             else:
-                append((now, me, key, does, None))
+                append((now, me, key, does, None, told))
             return None
 
         return profile
@@ -139,7 +137,6 @@ class Profiled:
         return self._begins[key]
 
     def _look(self) -> None:
-        self._told += EVERY
         self._noted.look()
         if self._times() > END:
             self.trouble = self.trouble or "too many calls to trace them before Python 3.12"
@@ -148,7 +145,7 @@ class Profiled:
 
     def _times(self) -> float:
         """What recording has cost in this body, in times of what it takes without."""
-        spent = self._told * self._cost_of_nothing + len(self._noted.events) * self._noted.cost
+        spent = (self._noted.told - self._told) * self._noted.telling + len(self._noted.events) * self._noted.cost
         taken = (CLOCKS.wall() - self._begun) / 1e9
         return spent / max(taken - spent, self._seconds, 1e-9)
 
@@ -165,9 +162,9 @@ class Profiled:
 
         self._seconds = 3600.0
         noted.begin_test(3600.0)
-        self._cost_of_nothing = recording_cost.cost(_c_calls, switch, events=2)
+        noted.telling = recording_cost.cost(_c_calls, switch, events=2)
         self._begins[id(code)] = None
-        noted.cost = max(recording_cost.cost(_calls, switch, events=2) - self._cost_of_nothing, 5e-8)
+        noted.cost = max(recording_cost.cost(_calls, switch, events=2) - noted.telling, 5e-8)
         self._begins[id(code)] = -2
 
     def _fold(self, key: int) -> None:

@@ -63,6 +63,10 @@ class Noted:
         self.cut = False
         self.cost = 3e-7
         """Seconds that an event takes."""
+        self.telling = 0.0
+        """Seconds that it takes to be told of something that is no event."""
+        self.told = 0
+        """How often the recorder was told of something, where that is more than the events."""
         self._share = share
         self._fold = fold
         self._seconds = 0.0
@@ -90,7 +94,7 @@ class Noted:
         self.mark()
 
     def mark(self) -> None:
-        self.events.append((CLOCKS.wall(), threading.get_ident(), None, MARK, (CLOCKS.thread(), CLOCKS.cpu())))
+        self.events.append((CLOCKS.wall(), threading.get_ident(), None, MARK, (CLOCKS.thread(), CLOCKS.cpu()), self.told))
 
     def look(self) -> None:
         """Leave out what is called most often where recording costs too much."""
@@ -118,7 +122,7 @@ class Noted:
         self._threads.update({ident: text for ident, text in known.items() if ident is not None})
         keys = {event[2] for event in events}
         parts: dict[object, Part] = {key: Part(name(code), None, "function") for key, code in self.codes.items() if key in keys}
-        return Recorded(events, parts, dict(self._threads), frozenset(self.folded))
+        return Recorded(events, parts, dict(self._threads), frozenset(self.folded), noting=self.cost, telling=self.telling)
 
     def remarks(self, name: Callable[[CodeType], str]) -> list[str]:
         if not self.folded:

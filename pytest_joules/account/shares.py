@@ -73,7 +73,7 @@ def shares_of(
             unattributed += each.joules
             draws[:, -1] += each.joules
             continue
-        mine = np.array([float(flat.device == pooled.devices[each.device]) for flat in pooled.flats])
+        mine = pooled.paid(each.device)
         own = weights(totals, each.rates, each.device, mine)
         whole = own.sum()
         if not whole > 0:
@@ -82,7 +82,7 @@ def shares_of(
             continue
         scale = each.joules / whole
         unattributed += own[-1] * scale
-        here = totals.pairs[:, 1] == each.device
+        here = (totals.pairs[:, 1] == each.device) & (mine[totals.pair_flat] > 0)
         rate = each.rates.busy[totals.pair_flat]
         by_pair = np.where(here, rate * totals.pair_busy + each.rates.idle * totals.pair_idle, 0.0) * scale
         pairs += by_pair

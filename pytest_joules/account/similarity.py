@@ -50,7 +50,7 @@ def _joules(
             continue
         changed = only is not None or every > 1
         rates = rates_of(totals, each.intervals, each.device, only, every) if changed else each.rates
-        mine = np.array([float(flat.device == pooled.devices[each.device]) for flat in pooled.flats])
+        mine = pooled.paid(each.device)
         own = weights(totals, rates, each.device, mine, only)
         if own.sum() > 0:
             result += each.joules * own[:-1] / own.sum()

@@ -15,6 +15,8 @@ Kind = Literal["function", "module", "operation"]
 Pass = Literal["", "forward", "backward"]
 #: A stretch in which no part was on top.
 NOBODY = -1
+#: The part that is the recorder's own time: the measured rounds have none of it, so an account leaves it out.
+RECORDING = "<recording>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from pytest_joules.account.intervals import Floats, Integers
 from pytest_joules.account.pooled import Pooled
+from pytest_joules.account.timeline import RECORDING
+
+
+class Per(NamedTuple):
+    """Factors that make sums of all traced rounds those of one iteration of the test."""
+
+    calls: float
+    seconds: float
+    """Also brings the time of traced rounds to that of measured ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +70,11 @@ def add_up(pooled: Pooled) -> Totals:
     seconds = np.bincount(pair_flat, weights=by_pair[2], minlength=flats).astype(np.float64)
     pairs = np.array(keys, dtype=np.int64).reshape(-1, 2)
     return Totals(busy, idle, seconds, nobody_busy, nobody_idle, lookup, pairs, pair_flat, by_pair[0], by_pair[1], by_pair[2])
+
+
+def per_iteration(pooled: Pooled, totals: Totals, iterations: int, seconds: float | None) -> Per:
+    """``iterations``: calls of the body in each traced round; ``seconds``: of one, where nothing is recorded."""
+    calls = 1.0 / (len(pooled.rounds) * iterations)
+    recording = [index for index, flat in enumerate(pooled.flats) if flat.name == RECORDING]
+    traced = pooled.seconds - float(totals.idle[:, recording].sum())
+    return Per(calls, calls if seconds is None or traced <= 0 else seconds / traced)

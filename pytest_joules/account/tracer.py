@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ENOUGH, LEAST, MOST = 0.5, 3, 200
 #: Events of a test, all rounds together.
 MOST_EVENTS = 600_000
+#: By how much what an event costs is believed to differ from what was found beforehand.
+_LEAST_COST, _MOST_COST = 0.5, 2.5
 #: Rounds besides, where functions were left out in the first ones.
 _CUT = 5
 
@@ -65,6 +67,7 @@ class Tracer:
         self._body: _Body | None = None
         self._file: str | None = None
         self._begun = self._until = 0
+        self._seconds = 0.0
         self._armed = False
 
     @property
@@ -87,7 +90,7 @@ class Tracer:
     def begin_test(self, seconds: float, most: float) -> None:
         """Traced rounds follow: of a body that takes ``seconds``, in ``most`` seconds."""
         self.notes, self._bodies, self._body = [], [], None
-        self._begun = CLOCKS.wall()
+        self._begun, self._seconds = CLOCKS.wall(), seconds
         self._until = self._begun + int(most * 1e9)
         self._armed = True
         if isinstance(self._recorder, Modules):
@@ -177,16 +180,22 @@ class Tracer:
         bodies = [body for body in self._bodies if not body.cut] or self._bodies
         if not bodies:
             return []
-        left_out = self._bodies[-1].recorded.left_out
+        left_out, factor = self._bodies[-1].recorded.left_out, self._dearer(bodies)
         return [
             TracedRound(
-                body.file if body.file is not None else timeline(replace(body.recorded, left_out=left_out)),
+                body.file if body.file is not None else timeline(_costing(body.recorded, factor, left_out)),
                 powers(body.begin, body.end),
                 body.begin,
                 body.end,
             )
             for body in bodies
         ]
+
+    def _dearer(self, bodies: Sequence[_Body]) -> float:
+        """By how much recording has cost more than it was found to: what the bodies took longer than measured ones tells it."""
+        found = sum(body.recorded.cost for body in bodies)
+        more = sum(body.end - body.begin for body in bodies) / 1e9 - len(bodies) * self._seconds
+        return min(max(more / found, _LEAST_COST), _MOST_COST) if found > 0 else 1.0
 
     def forget(self) -> None:
         """What the last test's rounds showed has been used."""
@@ -195,3 +204,7 @@ class Tracer:
     def _say(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
+
+
+def _costing(recorded: Recorded, factor: float, left_out: Collection[object]) -> Recorded:
+    return replace(recorded, left_out=left_out, noting=factor * recorded.noting, telling=factor * recorded.telling)

@@ -11,25 +11,26 @@ import numpy as np
 from pytest_joules.account.intervals import Floats
 from pytest_joules.account.pooled import Flat, Pooled
 from pytest_joules.account.shares import Shares
-from pytest_joules.account.totals import Totals
+from pytest_joules.account.timeline import RECORDING
+from pytest_joules.account.totals import Per, Totals
 from pytest_joules.model.account_records import NodeRecord, PartRecord
 
 _NUMBER = re.compile(r"(?<![^./_])\d+(?![^./])")
 
 
-def tree_of(pooled: Pooled, totals: Totals, shares: Shares, per: float) -> list[NodeRecord]:
+def tree_of(pooled: Pooled, totals: Totals, shares: Shares, per: Per) -> list[NodeRecord]:
     """The top parts, each with all below it; the dearest first. Without recursion: call chains are deeper than Python's limit.
 
     Args:
         pooled: the traced rounds
         totals: of the same
         shares: joules by part
-        per: iterations over those of all traced rounds
+        per: what makes sums of all traced rounds those of one iteration
     """
     count = len(pooled.parts)
     node = totals.pairs[:, 0]
     own = np.bincount(node, weights=shares.pairs, minlength=count)
-    joules, seconds = own.copy(), np.bincount(node, weights=totals.pair_seconds, minlength=count) * per
+    joules, seconds = own.copy(), np.bincount(node, weights=totals.pair_seconds, minlength=count) * per.seconds
     for index in range(count - 1, -1, -1):
         above = pooled.parts[index].parent
         if above is not None:
@@ -42,7 +43,7 @@ def tree_of(pooled: Pooled, totals: Totals, shares: Shares, per: float) -> list[
             joules=float(joules[index]),
             own=float(own[index]),
             seconds=float(seconds[index]),
-            calls=float(pooled.calls[index] * per),
+            calls=float(pooled.calls[index] * per.calls),
             children=[],
         )
         for index, part in enumerate(pooled.parts)
@@ -50,15 +51,18 @@ def tree_of(pooled: Pooled, totals: Totals, shares: Shares, per: float) -> list[
     tops: list[NodeRecord] = []
     for index in sorted(range(count), key=lambda index: (-joules[index], -seconds[index], index)):
         above = pooled.parts[index].parent
-        (tops if above is None else nodes[above]["children"]).append(nodes[index])
+        if pooled.parts[index].name != RECORDING:
+            (tops if above is None else nodes[above]["children"]).append(nodes[index])
     return tops
 
 
-def flat_records(pooled: Pooled, totals: Totals, shares: Shares, joules: float, per: float) -> list[PartRecord]:
+def flat_records(pooled: Pooled, totals: Totals, shares: Shares, joules: float, per: Per) -> list[PartRecord]:
     """Each part wherever it ran, the dearest first; parts that cannot be told apart as one, by the name of the busiest."""
     busy = totals.busy.sum(axis=0)
-    grouped = {index for group in shares.groups for index in group}
-    groups = [*shares.groups, *((index,) for index in range(len(pooled.flats)) if index not in grouped)]
+    own = _of_test(pooled)
+    told = [kept for group in shares.groups if (kept := tuple(index for index in group if index in own))]
+    grouped = {index for group in told for index in group}
+    groups = [*told, *((index,) for index in own if index not in grouped)]
     calls = _calls(pooled, totals)
     records = []
     for group in groups:
@@ -70,10 +74,12 @@ def flat_records(pooled: Pooled, totals: Totals, shares: Shares, joules: float, 
     return sorted(records, key=lambda record: (-record["joules"], -record["seconds"], record["name"]))
 
 
-def summarised(pooled: Pooled, totals: Totals, shares: Shares, joules: float, per: float) -> list[PartRecord]:
+def summarised(pooled: Pooled, totals: Totals, shares: Shares, joules: float, per: Per) -> list[PartRecord]:
     """Modules and operations whose names differ in numbers only as one: ``layer.0.x`` and ``layer.1.x`` are ``layer.*.x``."""
     alike: dict[Flat, list[int]] = {}
-    for index, flat in enumerate(pooled.flats):
+    own = _of_test(pooled)
+    for index in own:
+        flat = pooled.flats[index]
         name = flat.name if flat.kind == "function" else _NUMBER.sub("*", flat.name)
         alike.setdefault(flat._replace(name=name), []).append(index)
     if all(len(group) == 1 for group in alike.values()):
@@ -82,17 +88,17 @@ def summarised(pooled: Pooled, totals: Totals, shares: Shares, joules: float, pe
     records = []
     for pattern, group in alike.items():
         flat = pattern if len(group) > 1 else pooled.flats[group[0]]
-        beyond = {other for one in shares.groups if set(one) & set(group) for other in one} - set(group)
+        beyond = {other for one in shares.groups if set(one) & set(group) for other in one if other in own} - set(group)
         same = [_said(pooled.flats[index], flat) for index in sorted(beyond)]
         records.append(_record(flat, group, same, totals=totals, shares=shares, calls=calls, joules=joules, per=per))
     return sorted(records, key=lambda record: (-record["joules"], -record["seconds"], record["name"]))
 
 
-def unattributed_record(pooled: Pooled, totals: Totals, shares: Shares, joules: float, per: float) -> PartRecord:
+def unattributed_record(pooled: Pooled, totals: Totals, shares: Shares, joules: float, per: Per) -> PartRecord:
     """What no part accounts for."""
     used = sorted(set(totals.pairs[:, 1].tolist())) or [0]
     kind: Literal["function", "module", "operation"] = pooled.flats[0].kind if pooled.flats else "function"
-    seconds = float(totals.nobody_idle[:, used[0]].sum()) * per
+    seconds = float(totals.nobody_idle[:, used[0]].sum()) * per.seconds
     return PartRecord(
         name="unattributed",
         kind=kind,
@@ -102,7 +108,7 @@ def unattributed_record(pooled: Pooled, totals: Totals, shares: Shares, joules: 
         ci95=_interval(shares.draws, [len(pooled.flats)], shares.unattributed),
         share=shares.unattributed / joules if joules > 0 else 0.0,
         seconds=seconds,
-        busy=float(totals.nobody_busy.sum()) * per,
+        busy=float(totals.nobody_busy.sum()) * per.seconds,
         watts=shares.unattributed / seconds if seconds > 0 else None,
         calls=0.0,
         same=[],
@@ -118,10 +124,10 @@ def _record(
     shares: Shares,
     calls: Floats,
     joules: float,
-    per: float,
+    per: Per,
 ) -> PartRecord:
     chosen = list(group)
-    own, seconds = float(shares.flats[chosen].sum()), float(totals.seconds[chosen].sum()) * per
+    own, seconds = float(shares.flats[chosen].sum()), float(totals.seconds[chosen].sum()) * per.seconds
     return PartRecord(
         name=flat.name,
         kind=flat.kind,
@@ -131,11 +137,16 @@ def _record(
         ci95=_interval(shares.draws, chosen, own),
         share=own / joules if joules > 0 else 0.0,
         seconds=seconds,
-        busy=float(totals.busy[:, chosen].sum()) * per,
+        busy=float(totals.busy[:, chosen].sum()) * per.seconds,
         watts=own / seconds if seconds > 0 else None,
-        calls=float(calls[chosen].sum()) * per,
+        calls=float(calls[chosen].sum()) * per.calls,
         same=same,
     )
+
+
+def _of_test(pooled: Pooled) -> list[int]:
+    """Indices of the flat parts that are the test's: all but the recorder."""
+    return [index for index, flat in enumerate(pooled.flats) if flat.name != RECORDING]
 
 
 def _calls(pooled: Pooled, totals: Totals) -> Floats:

@@ -109,6 +109,7 @@ class Tracing:
             energy["ci95"],
             what=tracer.what,
             iterations=record["iterations"],
+            seconds=record["duration"]["median"] if record["duration"] is not None else None,
             domains_joules=domains if len(domains) == len(counted) else None,
         )
         made["notes"] += course.account_notes

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from pytest_joules.sources.base import MOST_WATTS
@@ -28,7 +29,7 @@ GAP = -1
 #: Nanoseconds between two readings, if looking is cheap enough.
 _INTERVAL = 10_000_000
 #: Of a core, what all looking may take.
-_SHARE = 0.0065
+_SHARE = 0.0055
 #: Nanoseconds to learn when a counter steps: of one that steps every millisecond, and of a slow one.
 _QUICK, _SLOW = 12_000_000, 400_000_000
 #: Nanoseconds between two looks at a counter whose steps were not found.
@@ -77,7 +78,7 @@ class Counter:
         steps: list[int] = []
         try:
             value = self.read()
-            while (passed := _wall() - began) < _SLOW and len(steps) < (4 if passed > _QUICK else 8):
+            while (passed := _wall() - began) < _SLOW and len(steps) < (4 if passed > _QUICK else 6):
                 if passed > _QUICK:
                     time.sleep(0.001)
                 now = self.read()
@@ -86,7 +87,7 @@ class Counter:
                     value = now
         except Failed:
             steps = []
-        gaps = sorted(later - sooner for sooner, later in zip(steps, steps[1:]))  # noqa: B905 - one is shorter
+        gaps = sorted(later - sooner for sooner, later in pairwise(steps))
         self._tick = gaps[len(gaps) // 2] if len(gaps) > 1 else 0
         if self._tick < 200_000:
             self._tick = 0  # it is continuous: any time is as good
@@ -222,7 +223,7 @@ def run(arguments: Sequence[str]) -> None:
         if now - looked > 250_000_000:
             # Less often where looking costs more.
             cpu = time.process_time_ns()
-            interval = min(max(_INTERVAL, int(interval * (cpu - spent) / (now - looked) / _SHARE)), 4 * _INTERVAL)
+            interval = min(max(_INTERVAL, int(interval * (cpu - spent) / (now - looked) / _SHARE)), 6 * _INTERVAL)
             looked, spent = now, cpu
 
 

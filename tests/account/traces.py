@@ -41,6 +41,7 @@ def timeline(
 
 def in_turn(
     watts: Sequence[float],
+    *,
     seconds: float = 2.0,
     seed: int = 0,
     idle: float = 0.0,

@@ -25,6 +25,9 @@ FEWEST = 8
 _SPREADS = (1e-4, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.4)
 #: Variance of an interval's own error over that of a reading's time stamp, as it may be.
 _RATIOS = (1e-3, 0.03, 0.3, 3.0, 30.0, 300.0)
+#: How much likelier equal watts are beforehand than each spread: for the account, so that it is not worse than the share of time
+#: unless the evidence is strong; for its intervals, which have to hold where it is not.
+_EQUAL, _EQUAL_DRAWN = 1000.0, 4.0
 #: What the declared error of a time stamp weighs, in readings.
 _PRIOR_READINGS = 4.0
 #: Standard deviations from which a reading is taken for a wrong one.
@@ -115,10 +118,18 @@ class _Posterior:
         self._best = (-np.inf, _RATIOS[0], self.stamp**2)
         for ratio in _RATIOS:
             self._over_spreads(ratio)
+        self.weight = self._weighed(_EQUAL_DRAWN)
+        """By cell, for draws: how wrong it may be."""
+        likely = self._weighed(_EQUAL)
+        self.centre = np.sum([weight * cell[0] for weight, cell in zip(likely, self.cells, strict=True)], axis=0)
+
+    def _weighed(self, equal: float) -> Floats:
+        """Weights of the cells, if equal watts are so many times likelier beforehand than each other spread."""
         logs = np.array(self.weights)
-        self.weight = np.exp(logs - logs.max())
-        self.weight /= self.weight.sum()
-        self.centre = np.sum([weight * cell[0] for weight, cell in zip(self.weight, self.cells, strict=True)], axis=0)
+        logs[:: len(_SPREADS)] += np.log(equal)
+        weight: Floats = np.exp(logs - logs.max())
+        weight /= weight.sum()
+        return weight
 
     def _levels(self, piece: Piece) -> Floats:
         """By reading of the piece, the power there over the mean."""
@@ -163,8 +174,7 @@ class _Posterior:
                 + determinant
                 + 2 * float(np.log(np.diag(factor)).sum())
             )
-            # Equal watts are likelier beforehand than all the rest: else errors alone would set parts apart.
-            likelihood += np.log(1.0 / (1.0 + (spread / 0.5) ** 2)) + (np.log(16.0) if spread == _SPREADS[0] else 0.0)
+            likelihood -= float(np.log1p((spread / 0.5) ** 2))
             self.cells.append((centre, root, factor))
             self.weights.append(float(likelihood))
             if likelihood > self._best[0]:

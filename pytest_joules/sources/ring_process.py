@@ -29,7 +29,7 @@ GAP = -1
 #: Nanoseconds between two readings, if looking is cheap enough.
 _INTERVAL = 10_000_000
 #: Of a core, what all looking may take.
-_SHARE = 0.0065
+_SHARE = 0.0055
 #: Nanoseconds to learn when a counter steps: of one that steps every millisecond, and of a slow one.
 _QUICK, _SLOW = 12_000_000, 400_000_000
 #: Nanoseconds between two looks at a counter whose steps were not found.
@@ -78,7 +78,7 @@ class Counter:
         steps: list[int] = []
         try:
             value = self.read()
-            while (passed := _wall() - began) < _SLOW and len(steps) < (4 if passed > _QUICK else 8):
+            while (passed := _wall() - began) < _SLOW and len(steps) < (4 if passed > _QUICK else 6):
                 if passed > _QUICK:
                     time.sleep(0.001)
                 now = self.read()
@@ -223,7 +223,7 @@ def run(arguments: Sequence[str]) -> None:
         if now - looked > 250_000_000:
             # Less often where looking costs more.
             cpu = time.process_time_ns()
-            interval = min(max(_INTERVAL, int(interval * (cpu - spent) / (now - looked) / _SHARE)), 4 * _INTERVAL)
+            interval = min(max(_INTERVAL, int(interval * (cpu - spent) / (now - looked) / _SHARE)), 6 * _INTERVAL)
             looked, spent = now, cpu
 
 

@@ -202,7 +202,7 @@ def test_workers(inner):
 
 
 def test_the_history_does_without_it(inner):
-    inner.file(test_a=WATCHED)
+    inner.file(test_a="def test_a(): draw(1000)\n")
     for _ in range(2):
         result = inner.run("--energy-rounds=3", "--energy-trace=functions", "--energy-changed-only")
         result.assert_outcomes(passed=1)

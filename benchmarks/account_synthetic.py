@@ -2,19 +2,19 @@
 
     python benchmarks/account_synthetic.py [--seeds N] [--interval SECONDS] [--only WORD ...]
 
-Six parts run in turn for 5 s, one thread, always busy; a counter steps every millisecond in units of 61 uJ and is read about every
-10 ms just after a step, with time stamps that are off by 30 us (one standard deviation). *worst* is the largest relative error of
-a part's joules, at the worst seed; beside it, at the median seed. The others: *time*, the share of time; *overlap*, each
-tick's joules by who ran in it; *recency*, a reading every 4 ms billed to what ran at that time; *nnls*, non-negative least squares
-on the same intervals, as it stands.
+Six parts run in turn for 5 s, one thread, always busy; a counter steps every millisecond in units of 61 uJ and is read about
+every 10 ms just after a step, with time stamps that are off by 30 us (one standard deviation). The figures are the largest
+relative error of a part's joules, at the worst seed and at the median one. The others: *time*, the share of time; *overlap*, each
+tick's joules by who ran in it; *recency*, a reading every 4 ms billed to what ran at that time; *nnls*, non-negative least
+squares on the same intervals, as it stands.
 
 Settings: watts that grow by 1.5 x from part to part (20 to 152 W), or lie within 1.5 x (20 to 30 W), or are equal; events of 0.1
-and 1 ms in random or always the same order; 5 % of the readings 10 to 40 ms late; 3 +- 3 W of background; part 6 asleep; a counter
-that steps every 50 ms.
+and 1 ms in random or always the same order; 5 % of the readings 10 to 40 ms late; 3 +- 3 W of background; part 6 asleep; a
+counter that steps every 50 ms.
 
-Bars, at every seed: worst part 10 % at 0.1 ms and 2 % at 1 ms an event (random order, 1 ms tick); nowhere more than 2 points worse
-than the share of time; late readings move no part by more than 3 %; of the 90 % intervals at least 85 % cover the truth, over all
-settings without background. Exit code 1 where one is missed.
+Bars, at every seed: worst part 10 % at 0.1 ms and 2 % at 1 ms an event (random order, 1 ms tick); nowhere more than 2 points
+worse than the share of time; late readings move no part by more than 3 %; of the 90 % intervals at least 85 % cover the truth,
+over all settings without background. Exit code 1 where one is missed.
 """
 
 from __future__ import annotations
@@ -252,8 +252,8 @@ def main() -> int:
     if share < 0.85:
         missed.append(f"90 % intervals cover {share:.0%}, bar 85 %")
     print(
-        f"\n%, worst part at the worst seed (at the median one) of {arguments.seeds}; a reading every {arguments.interval * 1e3:g} ms; "
-        f"90 % intervals cover {share:.1%}; {np.median(took):.2f} s of CPU time each"
+        f"\n%, worst part at the worst seed (at the median one) of {arguments.seeds}; a reading every "
+        f"{arguments.interval * 1e3:g} ms; 90 % intervals cover {share:.1%}; {np.median(took):.2f} s of CPU time each"
     )
     print("\n".join(f"MISSED: {each}" for each in missed) or "all bars met")
     return 1 if missed else 0

@@ -135,7 +135,7 @@ def _split(
         }
     total = math.fsum(domains_joules.values())
     if not (math.isfinite(total) and total > 0):
-        domains_joules, total = {"": joules}, joules
+        domains_joules, total = {next(iter(domains_joules)) if len(domains_joules) == 1 else "": joules}, joules
     ran = {pooled.devices[device] for device in range(len(pooled.devices)) if (totals.pairs[:, 1] == device).any()}
     result: dict[tuple[str, int | None], float] = {}
     for domain, own in domains_joules.items():

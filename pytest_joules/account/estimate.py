@@ -2,7 +2,7 @@
 
 The joules of an interval are ``idle x seconds + sum of k_m x busy seconds of part m in it``. The ``k_m`` come from one normal
 distribution, whose spread is learnt from the same data (empirical Bayes: Efron and Morris, "Data analysis using Stein's estimator
-and its generalizations", 1975): where the data say little, each part gets the common watts, which is the plain share of busy time.
+and its generalizations", 1975): where the data say little, each part gets the common watts: the plain share of busy time.
 
 A reading whose time stamp is off takes from one interval what it gives to the next, so errors of neighbours are correlated: what
 differs between readings is known far better over long times than over short ones. Background is an error of each interval.
@@ -25,6 +25,9 @@ FEWEST = 8
 _SPREADS = (1e-4, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.4)
 #: Variance of an interval's own error over that of a reading's time stamp, as it may be.
 _RATIOS = (1e-3, 0.03, 0.3, 3.0, 30.0, 300.0)
+#: How much likelier equal watts are beforehand than each spread: for the account, so that it is not worse than the share of time
+#: unless the evidence is strong; for its intervals, which have to hold where it is not.
+_EQUAL, _EQUAL_DRAWN = 1000.0, 4.0
 #: What the declared error of a time stamp weighs, in readings.
 _PRIOR_READINGS = 4.0
 #: Standard deviations from which a reading is taken for a wrong one.
@@ -110,14 +113,23 @@ class _Posterior:
         self.scale = mean / max(load, 1e-3)
         """Watts per busy second if nothing were drawn idle."""
         self.weights: list[float] = []
-        self.cells: list[tuple[Floats, Floats]] = []
+        self.cells: list[tuple[Floats, Floats, Floats]] = []
+        """For each ratio and spread the mean, the roots of the prior, and the factor of the precision in units of these."""
         self._best = (-np.inf, _RATIOS[0], self.stamp**2)
         for ratio in _RATIOS:
             self._over_spreads(ratio)
+        self.weight = self._weighed(_EQUAL_DRAWN)
+        """By cell, for draws: how wrong it may be."""
+        likely = self._weighed(_EQUAL)
+        self.centre = np.sum([weight * cell[0] for weight, cell in zip(likely, self.cells, strict=True)], axis=0)
+
+    def _weighed(self, equal: float) -> Floats:
+        """Weights of the cells, if equal watts are so many times likelier beforehand than each other spread."""
         logs = np.array(self.weights)
-        self.weight = np.exp(logs - logs.max())
-        self.weight /= self.weight.sum()
-        self.centre = np.sum([weight * cell[0] for weight, cell in zip(self.weight, self.cells, strict=True)], axis=0)
+        logs[:: len(_SPREADS)] += np.log(equal)
+        weight: Floats = np.exp(logs - logs.max())
+        weight /= weight.sum()
+        return weight
 
     def _levels(self, piece: Piece) -> Floats:
         """By reading of the piece, the power there over the mean."""
@@ -162,18 +174,15 @@ class _Posterior:
                 + determinant
                 + 2 * float(np.log(np.diag(factor)).sum())
             )
-            # Equal watts are likelier beforehand than all the rest: else errors alone would set parts apart.
-            likelihood += np.log(1.0 / (1.0 + (spread / 0.5) ** 2)) + (np.log(16.0) if spread == _SPREADS[0] else 0.0)
-            # theta = root x (L'^-1 z): the half of the covariance
-            half = root[:, None] * solve_triangular(factor, np.eye(len(root)), lower=True).T
-            self.cells.append((centre, half))
+            likelihood -= float(np.log1p((spread / 0.5) ** 2))
+            self.cells.append((centre, root, factor))
             self.weights.append(float(likelihood))
             if likelihood > self._best[0]:
                 self._best = float(likelihood), ratio, variance
 
     def without_wrong(self, pieces: Sequence[Piece]) -> list[Piece] | None:
         """The pieces without readings that are far off, their two intervals as one; ``None`` where all are sound."""
-        _, ratio, variance = self._best
+        _, ratio, _ = self._best
         bands = self._bands(ratio)
         white = solve_banded((1, 0), bands, self.joules - self.design @ self.centre)
         upper = np.stack([np.concatenate([[0.0], bands[1][:-1]]), bands[0]])
@@ -183,9 +192,8 @@ class _Posterior:
         for start, stop, piece, level in zip(self.starts[:-1], self.starts[1:], pieces, self.level, strict=True):
             # What the error of each inner reading is, as the intervals beside it tell it, in its standard deviations.
             off = np.abs(solved[start : stop - 1] - solved[start + 1 : stop]) * level[1:-1]
-            typical = max(float(np.median(off)) * 1.48, 1e-30)
-            wrong = off > _WRONG * typical
-            if not wrong.any() or wrong.mean() > 0.2 or len(off) <= 4:
+            wrong = off > _WRONG * max(float(np.median(off)) * 1.48, 1e-30) if len(off) > 4 else np.zeros(len(off), bool)
+            if not wrong.any() or wrong.mean() > 0.2:
                 kept.append(piece)
                 continue
             found = True
@@ -202,9 +210,13 @@ class _Posterior:
 
     def watts(self, seed: int) -> Watts:
         random = np.random.default_rng(seed)
-        chosen = random.choice(len(self.cells), size=_DRAWS, p=self.weight)
-        normal = random.standard_normal((_DRAWS, self.parts + 2))
-        theta = np.array([self.cells[cell][0] + self.cells[cell][1] @ z for cell, z in zip(chosen, normal, strict=True)])
+        chosen = np.sort(random.choice(len(self.cells), size=_DRAWS, p=self.weight))
+        theta = random.standard_normal((_DRAWS, self.parts + 2))
+        for cell in np.unique(chosen):
+            centre, root, factor = self.cells[cell]
+            theta[chosen == cell] = centre + root * solve_triangular(factor, theta[chosen == cell].T, lower=True, trans="T").T
+        # They come by cell: in any order, or draws of several domains would go together.
+        random.shuffle(theta)
         covariance = np.cov(theta.T) + 1e-12 * self.mean**2 * np.eye(self.parts + 2)
         centre = self._possible(self.centre, covariance)
         draws = theta[:, :-1].copy()
@@ -248,9 +260,9 @@ class _Posterior:
     def _told_apart(self) -> tuple[Floats, Floats, Floats]:
         """What the intervals alone would tell, if nothing but the size of the watts were known before."""
         _, ratio, variance = self._best
-        x = solve_banded((1, 0), self._bands(ratio), self.design[:, :-1]) / np.sqrt(variance)
-        prior = np.append(np.full(self.parts, self.scale), self.mean)
-        covariance = np.linalg.inv(x.T @ x * np.outer(prior, prior) + np.eye(len(prior)))[: self.parts, : self.parts]
+        # Given idle: what is not known of that is common to all.
+        x = solve_banded((1, 0), self._bands(ratio), self.busy) * self.scale / np.sqrt(variance)
+        covariance = np.linalg.inv(x.T @ x + np.eye(self.parts))
         single = np.maximum(np.diag(covariance), 1e-30)
         difference = np.sqrt(np.maximum(single[:, None] + single[None, :] - 2 * covariance, 0.0) / 2)
         return difference, np.sqrt(single), covariance / np.sqrt(np.outer(single, single))

@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-def spread(begin: Integers, end: Integers, amount: Floats, column: Integers, columns: int, edges: Integers) -> Floats:
+def spread(begin: Integers, end: Integers, amount: Floats, column: Integers, *, columns: int, edges: Integers) -> Floats:
     """How much of each column lies in each interval, if what a stretch holds is even over its length.
 
     Args:
@@ -36,7 +36,9 @@ def spread(begin: Integers, end: Integers, amount: Floats, column: Integers, col
     length = (end - begin)[stretch]
     common = np.minimum(end[stretch], edges[interval + 1]) - np.maximum(begin[stretch], edges[interval])
     part = np.where(length > 0, common / np.maximum(length, 1), 1.0)
-    cells = np.bincount(interval * columns + column[stretch], weights=amount[stretch] * part, minlength=intervals * columns)
+    cells: Floats = np.bincount(
+        interval * columns + column[stretch], weights=amount[stretch] * part, minlength=intervals * columns
+    ).astype(np.float64)
     return cells.reshape(intervals, columns)
 
 

@@ -85,15 +85,17 @@ def intervals_of(
             edges, joules = _within(power, begin, end)
             if len(edges) < 2:
                 continue
-            busy = spread(stretches.begin[here], stretches.end[here], stretches.busy[here], column[here], count, edges)
+            busy = spread(
+                stretches.begin[here], stretches.end[here], stretches.busy[here], column[here], columns=count, edges=edges
+            )
             pieces.append(Piece(np.diff(edges) / 1e9, np.diff(joules), busy, power.stamp_seconds))
         rounds.append(tuple(pieces))
     why = None
     if not any(rounds):
         outside = early + late
         why = (
-            f"none of the counter's {outside} readings lies within a traced round: the clocks do not fit, or the rounds are shorter "
-            "than the time between two readings"
+            f"none of the counter's {outside} readings lies within a traced round: the clocks do not fit, or the rounds are "
+            "shorter than the time between two readings"
             if outside
             else "no power was sampled"
         )

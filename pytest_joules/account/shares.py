@@ -55,7 +55,8 @@ def weights(totals: Totals, rates: Rates, device: int, mine: Floats, rounds: Seq
     chosen = slice(None) if rounds is None else list(rounds)
     idle = np.append(totals.idle[chosen].sum(axis=0) * mine, totals.nobody_idle[chosen, device].sum())
     busy = np.append(totals.busy[chosen].sum(axis=0) * mine, totals.nobody_busy[chosen, device].sum())
-    return rates.busy * busy + rates.idle * idle
+    result: Floats = rates.busy * busy + rates.idle * idle
+    return result
 
 
 def shares_of(

@@ -57,6 +57,6 @@ def add_up(pooled: Pooled) -> Totals:
         nobody_busy[number] = np.bincount(stretches.device[~owned], weights=stretches.busy[~owned], minlength=devices)
         had = np.bincount(stretches.device[owned], weights=stretches.idle[owned], minlength=devices)
         nobody_idle[number] = np.maximum((end - begin) / 1e9 - had, 0.0)
-    seconds = np.bincount(pair_flat, weights=by_pair[2], minlength=flats)
+    seconds = np.bincount(pair_flat, weights=by_pair[2], minlength=flats).astype(np.float64)
     pairs = np.array(keys, dtype=np.int64).reshape(-1, 2)
     return Totals(busy, idle, seconds, nobody_busy, nobody_idle, lookup, pairs, pair_flat, by_pair[0], by_pair[1], by_pair[2])

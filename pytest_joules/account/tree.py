@@ -64,7 +64,9 @@ def flat_records(pooled: Pooled, totals: Totals, shares: Shares, joules: float, 
     for group in groups:
         first, *others = sorted(group, key=lambda index: (-busy[index], index))
         same = [_said(pooled.flats[index], pooled.flats[first]) for index in others]
-        records.append(_record(pooled.flats[first], group, totals, shares, calls, joules, per, same))
+        records.append(
+            _record(pooled.flats[first], group, same, totals=totals, shares=shares, calls=calls, joules=joules, per=per)
+        )
     return sorted(records, key=lambda record: (-record["joules"], -record["seconds"], record["name"]))
 
 
@@ -78,12 +80,11 @@ def summarised(pooled: Pooled, totals: Totals, shares: Shares, joules: float, pe
         return []
     calls = _calls(pooled, totals)
     records = []
-    for flat, group in alike.items():
-        if len(group) == 1:
-            flat = pooled.flats[group[0]]
+    for pattern, group in alike.items():
+        flat = pattern if len(group) > 1 else pooled.flats[group[0]]
         beyond = {other for one in shares.groups if set(one) & set(group) for other in one} - set(group)
         same = [_said(pooled.flats[index], flat) for index in sorted(beyond)]
-        records.append(_record(flat, group, totals, shares, calls, joules, per, same))
+        records.append(_record(flat, group, same, totals=totals, shares=shares, calls=calls, joules=joules, per=per))
     return sorted(records, key=lambda record: (-record["joules"], -record["seconds"], record["name"]))
 
 
@@ -111,12 +112,13 @@ def unattributed_record(pooled: Pooled, totals: Totals, shares: Shares, joules: 
 def _record(
     flat: Flat,
     group: Sequence[int],
+    same: list[str],
+    *,
     totals: Totals,
     shares: Shares,
     calls: Floats,
     joules: float,
     per: float,
-    same: list[str],
 ) -> PartRecord:
     chosen = list(group)
     own, seconds = float(shares.flats[chosen].sum()), float(totals.seconds[chosen].sum()) * per

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from pytest_joules.sources.base import MOST_WATTS
@@ -28,7 +29,7 @@ GAP = -1
 #: Nanoseconds between two readings, if looking is cheap enough.
 _INTERVAL = 10_000_000
 #: Of a core, what all looking may take.
-_SHARE = 0.0065
+_SHARE = 0.0055
 #: Nanoseconds to learn when a counter steps: of one that steps every millisecond, and of a slow one.
 _QUICK, _SLOW = 12_000_000, 400_000_000
 #: Nanoseconds between two looks at a counter whose steps were not found.
@@ -63,6 +64,8 @@ class Counter:
         self._counted = 0
         self._tick = 0
         """Nanoseconds between two steps; 0 where they are not known."""
+        self._anchor = self._stepped = self._steps = 0
+        """A step, the last one, and how many lie between them."""
         self._margin = 100_000
         self._tries = 0
         self._expected = 0
@@ -77,7 +80,7 @@ class Counter:
         steps: list[int] = []
         try:
             value = self.read()
-            while (passed := _wall() - began) < _SLOW and len(steps) < (4 if passed > _QUICK else 8):
+            while (passed := _wall() - began) < _SLOW and len(steps) < (4 if passed > _QUICK else 6):
                 if passed > _QUICK:
                     time.sleep(0.001)
                 now = self.read()
@@ -86,12 +89,15 @@ class Counter:
                     value = now
         except Failed:
             steps = []
-        gaps = sorted(later - sooner for sooner, later in zip(steps, steps[1:]))  # noqa: B905 - one is shorter
+        gaps = sorted(later - sooner for sooner, later in pairwise(steps))
         self._tick = gaps[len(gaps) // 2] if len(gaps) > 1 else 0
         if self._tick < 200_000:
             self._tick = 0  # it is continuous: any time is as good
         self._expected = self.due = _wall()
         if self._tick:
+            self._margin = max(100_000, self._tick // 10)
+            self._anchor = self._stepped = steps[-1]
+            self._steps = 0
             self._expect(steps[-1], 1)
 
     def look(self, interval: int) -> None:
@@ -138,11 +144,15 @@ class Counter:
         self._tries = 0
         stepped = (sooner + after) // 2
         late = stepped - self._expected
-        if abs(late) < self._tick // 4 and self._last is not None and stepped > self._last[0]:
-            steps = max(1, round((stepped - self._last[0]) / self._tick))
-            self._tick += late // (4 * steps)
+        # Over many steps, or an error of one look would move the next expectation by as many times as there are steps until then.
+        self._steps += max(1, round((stepped - self._stepped) / self._tick))
+        self._stepped = stepped
+        if abs(late) > self._tick // 4 or self._steps > 50_000:
+            self._anchor, self._steps = stepped, 0
+        elif self._steps > 7:
+            self._tick = (stepped - self._anchor) // self._steps
         least = 40_000 if not slow else self._tick // 20
-        self._margin = max(self._margin * 31 // 32, least)
+        self._margin = max(self._margin * 15 // 16, least)
         self._note(stepped, now)
         steps = max(1, round(interval / self._tick))
         if steps > 7:
@@ -221,7 +231,7 @@ def run(arguments: Sequence[str]) -> None:
         if now - looked > 250_000_000:
             # Less often where looking costs more.
             cpu = time.process_time_ns()
-            interval = min(max(_INTERVAL, int(interval * (cpu - spent) / (now - looked) / _SHARE)), 4 * _INTERVAL)
+            interval = min(max(_INTERVAL, int(interval * (cpu - spent) / (now - looked) / _SHARE)), 6 * _INTERVAL)
             looked, spent = now, cpu
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 512 * 2**20
 #: A time in a unit, in nanoseconds.
 _TIMES = {"time_ns": 1.0, "time_s": 1e9, "unix_s": 1e9}
+#: Nanoseconds, joules or watts, beyond which a number is none.
+_MOST = 9e18
 _AMOUNTS = ("joules", "watts")
 _FORM = f"It needs the columns {'|'.join(_TIMES)}, {'|'.join(_AMOUNTS)}, and domain where there are several (docs/account.md)."
 
@@ -82,6 +84,10 @@ def _powers(name: str, rows: Iterable[Mapping[str, object]], domain: str) -> lis
 
 
 def _power(name: str, domain: str, at: NDArray[np.float64], values: NDArray[np.float64], *, watts: bool, ahead: int) -> Power:
+    if not (np.abs(at) < _MOST).all() or not (np.abs(values) < _MOST).all():
+        raise TraceError(
+            f"{name}: {domain} has a time or an amount beyond all that is measured. Look at the units of its columns."
+        )
     if len(at) < 2:
         raise TraceError(f"{name}: {domain} has one reading. Power needs two or more.")
     if len(wrong := np.flatnonzero(np.diff(at) <= 0)):

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pytest_joules.account.power import Power
     from pytest_joules.account.timeline import Timeline
 
-#: mark: our own annotation; unix: of the time of day; own: nobody knows.
-Clock = Literal["mark", "unix", "own"]
+#: mark: our own annotation; wall: it is ``CLOCKS.wall()``; unix: of the time of day; own: nobody knows.
+Clock = Literal["mark", "wall", "unix", "own"]
 _UNIX = time.time_ns
 #: Nanoseconds of the time of day, 2001 to 2128.
 _EPOCH = (10**18, 5 * 10**18)
@@ -45,11 +45,11 @@ def ahead(facts: Mapping[str, Any], marks: Sequence[int], middle: int) -> tuple[
         apart = max(marks) - min(marks)
         said = [f"its clock marks differ by {apart / 1e6:.1f} ms: its times are no better"] if apart > _APART else []
         return "mark", max(marks), said
-    inner = facts.get("viztracer_metadata")
-    for found in (facts, inner if isinstance(inner, dict) else {}):
-        base = found.get("baseTimeNanoseconds")
-        if type(base) is int and _EPOCH[0] <= base + middle < _EPOCH[1]:
-            return "unix", base - unix_ahead(), []
+    base = facts.get("baseTimeNanoseconds")
+    if type(base) is int and _EPOCH[0] <= base + middle < _EPOCH[1]:
+        return "unix", base - unix_ahead(), []
+    if "viztracer_metadata" in facts:
+        return "wall", 0, []
     if _EPOCH[0] <= middle < _EPOCH[1]:
         return "unix", -unix_ahead(), []
     return "own", 0, []
@@ -76,11 +76,13 @@ def check(timeline: Timeline, powers: Sequence[Power], clock: Clock, path: objec
     return common
 
 
+_SAME = "Give the readings of the time in which the trace was taken: time_ns is Python's time.perf_counter_ns()."
 _REMEDY: dict[Clock, str] = {
     "own": "The trace's clock is its profiler's own: run an annotation named by pytest_joules.account.trace_clock.mark() "
     "while it records, or write the readings with the trace's times.",
     "unix": "The trace has the time of day: give the readings of the same minutes, as unix_s or as time_ns of the same boot.",
-    "mark": "Give the readings of the time in which the trace was taken: time_ns is Python's time.perf_counter_ns().",
+    "wall": _SAME,
+    "mark": _SAME,
 }
 
 

@@ -59,6 +59,8 @@ def load(path: str | os.PathLike[str]) -> Trace:
     kept = np.flatnonzero(np.array([one is not None for one in found])[lane])
     if not len(kept):
         raise file.wrong("none of its events is work: only tensors, allocators and summaries", "Trace the compute lanes too.")
+    if not length[kept].any():
+        raise file.wrong("none of its events has a duration")
     device = np.array([one is not None and one.device != "cpu" for one in found])[lane]
     nesting = Nesting(rows, device)
     nesting.run(kept[np.lexsort((-length[kept], begin[kept], device[kept]))])
@@ -79,8 +81,6 @@ def _check(
         raise file.wrong(
             f"{empty} of its {len(begin)} events have neither a time nor a duration (ts and dur are 0): it is broken"
         )
-    if not length.any():
-        raise file.wrong("none of its events has a duration")
     if rows.odd["unnamed"] == len(begin):
         raise file.wrong("none of its events has a name", "Trace with the names of operations.")
 

@@ -86,8 +86,8 @@ class Rows:
                 self._take(file, event, event["ts"], self._latest[lane] - event["ts"])
 
     def _take(self, file: TraceFile, event: Mapping[str, Any], begin: float, length: float) -> None:
-        category = event.get("cat", "")
-        if category in _SKIPPED:
+        category = event.get("cat")
+        if isinstance(category, str) and category in _SKIPPED:
             return
         if length < 0:
             raise file.wrong(f"event {self._shown(event)} ends before it begins: its dur is {length}")
@@ -102,7 +102,7 @@ class Rows:
             details = _NO_DETAILS
         lane: tuple[str, ...] = (str(event.get("pid", "")), str(event.get("tid", "")))
         sequence, backward = NONE, name.startswith(_BACKWARD)
-        if category in _ON_DEVICE:
+        if isinstance(category, str) and category in _ON_DEVICE:
             lane = (*lane, "gpu", str(details.get("device", lane[0])), str(details.get("stream", lane[1])))
         elif details and "Sequence number" in details:
             sequence = _whole(details["Sequence number"])
@@ -135,7 +135,9 @@ class Rows:
             self.odd["ended and never begun: left out"] += 1
         else:
             begun = waiting.pop()
-            own = {"tdur": event["tts"] - begun["tts"]} if "tts" in event and "tts" in begun else {}
+            own = {}
+            if isinstance(since := begun.get("tts"), (int, float)) and isinstance(until := event.get("tts"), (int, float)):
+                own = {"tdur": until - since}
             self._take(file, {**begun, **own}, begun["ts"], at - begun["ts"])
 
     def _named(self, event: Mapping[str, Any]) -> None:
@@ -168,7 +170,7 @@ def _meaning(category: object, name: str, details: Mapping[str, Any]) -> tuple[W
         if name.startswith(_MODULE):
             return What.SCOPE, name[len(_MODULE) :]
         return What.FUNCTION, _ADDRESS.sub("", name) if " at 0x" in name else name
-    if category == "FEE":  # VizTracer
+    if category in ("fee", "FEE"):  # VizTracer
         return What.FUNCTION, name
     if details:
         path = details.get("tf_op") or (details.get("name") if category == "Op" else None)

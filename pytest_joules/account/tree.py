@@ -14,7 +14,7 @@ from pytest_joules.account.shares import Shares
 from pytest_joules.account.totals import Totals
 from pytest_joules.model.account_records import NodeRecord, PartRecord
 
-_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+_NUMBER = re.compile(r"(?<![^./_])\d+(?![^./])")
 
 
 def tree_of(pooled: Pooled, totals: Totals, shares: Shares, per: float) -> list[NodeRecord]:

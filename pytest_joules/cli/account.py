@@ -136,7 +136,7 @@ def _of_trace(given: argparse.Namespace) -> None:
     except ValueError as error:
         raise Refused(f"{given.file}: {error}") from None
     found["notes"] += trace.notes
-    if begin > int(trace.timeline.begin.min()) or end < int(trace.timeline.end.max()):
+    if end - begin < 0.99 * int(trace.timeline.end.max() - trace.timeline.begin.min()):
         found["notes"].append(f"only {(end - begin) / 1e9:.3g} s of the trace have readings of power: the rest is left out")
     if given.chrome is not None:
         chrome_trace.write(trace.timeline, powers, given.chrome)

@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_joules.account import trace_clock, trace_events, trace_file
+from pytest_joules.account.accounting import account
 from pytest_joules.account.trace_events import TraceError
+from pytest_joules.account.traced_round import TracedRound
 
 REAL = Path(__file__).parent / "data" / "torch.json.gz"
+JAX_ITSELF = REAL.with_name("jax.json.gz")
 EVENT = {"ph": "X", "name": "a", "pid": 1, "tid": 1, "ts": 10, "dur": 5}
 
 
@@ -87,6 +90,13 @@ def test_one_program_has_one_tree_whichever_profiler_wrote_it(tmp_path, events):
     assert tree(load(tmp_path, events).timeline) == PROGRAM
 
 
+def test_layers_of_any_profiler_are_alike(tmp_path):
+    timeline = load(tmp_path, TENSORFLOW).timeline
+    found = account([TracedRound(timeline, (), int(timeline.begin[0]), int(timeline.end[-1]))], 1.2, None, what="operations")
+    alike = {part["name"]: part["joules"] for part in found["summarised"] if part["joules"]}
+    assert alike["encoder/layer_*/MatMul"] == pytest.approx(0.5, rel=0.2)
+
+
 def test_a_trace_of_torch_itself():
     found = trace_events.load(REAL)
     assert (found.clock, found.notes) == ("mark", ())
@@ -106,6 +116,16 @@ def test_a_trace_of_torch_itself():
         if found.timeline.parts[place].name.startswith("net") and found.timeline.parts[place].direction != "backward"
     )
     assert inside == pytest.approx(1000 * sum(one["dur"] for one in written), abs=1000)
+
+
+def test_a_trace_of_jax_itself():
+    found = trace_events.load(JAX_ITSELF)
+    assert (found.clock, found.notes) == ("mark", ())
+    calls = {(part.name, part.kind): int(count) for part, count in zip(found.timeline.parts, found.timeline.calls, strict=True)}
+    # Three steps; on the CPU JAX names the operations, and not what they were part of.
+    assert calls["dot", "operation"] == calls["wrapped_tanh", "operation"] == 3
+    assert calls["profiler.py:271 stop_trace", "function"] == 1
+    assert len({found.timeline.lanes[lane].name for lane in found.timeline.lane}) >= 2
 
 
 # Lanes
@@ -221,10 +241,18 @@ def test_a_mark_anchors_any_clock(tmp_path):
     assert found.timeline.begin[0] - int(name.rpartition(" ")[2]) == 100_000
 
 
-@pytest.mark.parametrize("where", ["torch", "viztracer", "tensorflow"])
+def test_viztracer_has_our_clock_and_its_events_are_functions(tmp_path):
+    events = [event("main (a.py:1)", 5e9, 50, cat="fee"), event("time.sleep", 5e9 + 10, 20, cat="fee")]
+    found = load(tmp_path, events, viztracer_metadata={"version": "1.1.1"})
+    assert found.clock == "wall"
+    assert found.timeline.begin[0] == 5e12
+    assert [(part.kind, part.parent) for part in found.timeline.parts] == [("function", None), ("function", 0)]
+
+
+@pytest.mark.parametrize("where", ["torch", "tensorflow"])
 def test_the_time_of_day_becomes_the_clock_of_the_readings(tmp_path, where):
     unix, now = time.time_ns(), time.perf_counter_ns()
-    facts = {"torch": {"baseTimeNanoseconds": unix}, "viztracer": {"viztracer_metadata": {"baseTimeNanoseconds": unix}}}
+    facts = {"torch": {"baseTimeNanoseconds": unix}}
     begin = unix / 1000 if where == "tensorflow" else 0.5
     found = load(tmp_path, [event("a", begin, 50), event("b", begin + 60, 1)], **facts.get(where, {}))
     assert found.clock == "unix"
@@ -278,6 +306,29 @@ def test_events_that_tell_no_time_are_refused(tmp_path, events, says):
     with pytest.raises(TraceError) as raised:
         load(tmp_path, events)
     assert says in str(raised.value)
+
+
+ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just([[]]) | st.just({"a": {}})
+KEYS = ["ph", "ts", "dur", "name", "cat", "pid", "tid", "args", "tdur", "tts", "id"]
+PHASES = st.sampled_from(["X", "B", "E", "M", "i", "s", "process_name"])
+EVENTS = st.fixed_dictionaries({"ph": PHASES | ANYTHING}, optional={key: ANYTHING | st.integers(0, 9) for key in KEYS[1:]})
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(EVENTS | ANYTHING, max_size=6),
+    st.dictionaries(st.sampled_from(["baseTimeNanoseconds", "viztracer_metadata"]), ANYTHING),
+)
+def test_whatever_stands_in_it_it_is_a_timeline_or_one_sentence(tmp_path_factory, events, facts):
+    path = tmp_path_factory.mktemp("any") / "trace.json"
+    path.write_text(json.dumps({**facts, "traceEvents": [EVENT, *events]}))
+    try:
+        timeline = trace_events.read(path)
+    except TraceError as error:
+        assert str(path) in str(error)
+    else:
+        assert (timeline.end > timeline.begin).all()
+        assert ((timeline.busy >= 0) & (timeline.busy <= (timeline.end - timeline.begin) / 1e9 + 1e-12)).all()
 
 
 def test_a_file_that_is_not_there(tmp_path):

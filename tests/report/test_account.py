@@ -4,12 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import browser
 import jsonschema
 import pytest
 from accounts import account, node, part
 from reported import record_of, report_of
 
-import browser
 from pytest_joules.account import chrome_trace
 from pytest_joules.report import account as account_lines
 from pytest_joules.report import comparison, page, speedscope
@@ -181,9 +181,13 @@ def test_in_a_browser_the_page_complains_of_nothing_and_its_words_can_be_read(tm
             return a.right > b.right + 1 || a.left < b.left; }).length"""
         assert shown.value(outside) == 0
         # Ink on the boxes: at least 4.5 to 1, as WCAG asks for.
-        contrast = """(() => { const light = text => { const v = text.match(/[0-9.]+/g).slice(0, 3).map(x => x / 255)
-            .map(x => x <= .03928 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4); return .2126 * v[0] + .7152 * v[1] + .0722 * v[2] + .05; };
-            const [a, b] = ['text', 'rect'].map(tag => light(getComputedStyle(document.querySelector('.icicle ' + tag)).fill));
+        contrast = """(() => {
+            const linear = x => x <= .03928 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4;
+            const light = tag => {
+                const fill = getComputedStyle(document.querySelector('.icicle ' + tag)).fill;
+                const [r, g, b] = fill.match(/[0-9.]+/g).slice(0, 3).map(x => linear(x / 255));
+                return .2126 * r + .7152 * g + .0722 * b + .05; };
+            const [a, b] = [light('text'), light('rect')];
             return Math.max(a, b) / Math.min(a, b); })()"""
         assert shown.value(contrast) >= 4.5
         assert shown.value("document.querySelectorAll('table th[scope=row]').length") == 4

@@ -3,9 +3,10 @@
     python benchmarks/account_rig.py --rig FILE [--torch PYTHON] [--runs N]
 
 ``FILE`` is a command that shows counters which the CPU time of what it starts drives, ``FILE cpu_w=20 idle_w=10 -- COMMAND``.
-Every part notes its own seconds and CPU seconds; its truth is 10 W times its seconds plus 20 W times its CPU seconds, in the traced
-rounds (on a busy machine no two rounds take the same time), scaled to the measured ones. Events take 0.3 to 10 ms, one part sleeps, each is 5 % of its test or more. *recency* bills each event at the latest power
-sample, as tools of the literature do.
+Every part notes its own seconds and CPU seconds; its truth is 10 W times its seconds plus 20 W times its CPU seconds, in the
+traced rounds (on a busy machine no two rounds take the same time), scaled to the measured ones. Events take 0.3 to 10 ms, one
+part sleeps, each is 5 % of its test or more. *recency* bills each event at the latest power sample, as tools of the
+literature do.
 
 Bars: the worst part within 8 %, the median within 3 %. Exit code 1 where one is missed.
 """

@@ -26,7 +26,7 @@ _GLOBAL = {_EVENTS.PY_THROW: RESUMED, _EVENTS.PY_UNWIND: LEFT}
 _LOCAL_MASK, _GLOBAL_MASK = sum(_LOCAL), sum(_GLOBAL)
 
 #: What recording may cost, of what a body takes without: the bar is a tenth.
-SHARE = 0.06
+SHARE = 0.04
 
 
 class Monitored:

@@ -138,7 +138,9 @@ class Profiled:
 
     def _look(self) -> None:
         self._noted.look()
-        if self._times() > END:
+        taken = (CLOCKS.wall() - self._begun) / 1e9
+        # The one by what was measured of the recorder, the other by what was measured of the body.
+        if self._times() > END or (taken > (1 + END) * self._seconds and self._times() > SAID):
             self.trouble = self.trouble or "too many calls to trace them before Python 3.12"
             threading.setprofile(None)  # type: ignore[arg-type, unused-ignore]  # none from now on
             _set_profile(None)

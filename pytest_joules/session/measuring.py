@@ -100,6 +100,8 @@ class Measuring:
             self.foreign = OtherLoad(ProcessTree().seconds)
         if self.settings.measure_idle and not self.meter.estimates:
             self.idle_watts = self.meter.total(self.meter.idle_watts(2.0))
+        if self.tracing is not None:
+            self.tracing.begin()
         self.total.begin()
 
     @pytest.hookimpl(tryfirst=True)

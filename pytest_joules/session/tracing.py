@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,13 +71,10 @@ class Tracing:
     def goes_with(self, course: Course, rounds: Rounds) -> None:
         """These rounds are the course's."""
         if isinstance(course, TracedCourse):
-            course.begins = partial(self._begins, rounds)
+            course.begins = rounds.forgive
 
-    def _begins(self, rounds: Rounds) -> None:
-        """Traced rounds follow: what samples the counters is started before the first ones."""
-        rounds.forgive()
-        if self._ring is not None:
-            return
+    def begin(self) -> None:
+        """Before any test: what samples the counters is the same to all of them, and none of them has started it."""
         from pytest_joules.sources.power_ring import PowerRing
 
         self._ring = PowerRing(self._sources)

@@ -64,6 +64,8 @@ class Counter:
         self._counted = 0
         self._tick = 0
         """Nanoseconds between two steps; 0 where they are not known."""
+        self._anchor = self._stepped = self._steps = 0
+        """A step, the last one, and how many lie between them."""
         self._margin = 100_000
         self._tries = 0
         self._expected = 0
@@ -94,6 +96,8 @@ class Counter:
         self._expected = self.due = _wall()
         if self._tick:
             self._margin = max(100_000, self._tick // 10)
+            self._anchor = self._stepped = steps[-1]
+            self._steps = 0
             self._expect(steps[-1], 1)
 
     def look(self, interval: int) -> None:
@@ -140,11 +144,15 @@ class Counter:
         self._tries = 0
         stepped = (sooner + after) // 2
         late = stepped - self._expected
-        if abs(late) < self._tick // 4 and self._last is not None and stepped > self._last[0]:
-            steps = max(1, round((stepped - self._last[0]) / self._tick))
-            self._tick += late // (4 * steps)
+        # Over many steps, or an error of one look would move the next expectation by as many times as there are steps until then.
+        self._steps += max(1, round((stepped - self._stepped) / self._tick))
+        self._stepped = stepped
+        if abs(late) > self._tick // 4 or self._steps > 50_000:
+            self._anchor, self._steps = stepped, 0
+        elif self._steps > 7:
+            self._tick = (stepped - self._anchor) // self._steps
         least = 40_000 if not slow else self._tick // 20
-        self._margin = max(self._margin * 31 // 32, least)
+        self._margin = max(self._margin * 15 // 16, least)
         self._note(stepped, now)
         steps = max(1, round(interval / self._tick))
         if steps > 7:

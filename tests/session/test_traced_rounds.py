@@ -202,9 +202,27 @@ def test_workers(inner):
 
 
 def test_the_history_does_without_it(inner):
-    inner.file(test_a=WATCHED)
+    inner.file(test_a="def test_a(): draw(1000)\n")
     for _ in range(2):
         result = inner.run("--energy-rounds=3", "--energy-trace=functions", "--energy-changed-only")
         result.assert_outcomes(passed=1)
     record = inner.tests()["test_a"]
     assert record["cached"] is not None and record["account"] is None
+
+
+def test_a_regression_has_its_account(inner):
+    inner.file(test_a="def part(): draw(1000)\ndef test_a(): part()\n")
+    inner.run("--energy-save=first").assert_outcomes(passed=1)
+    inner.file(test_a="def part(): draw(2000)\ndef test_a(): part()\n")
+    inner.run("--energy-compare=first", "--energy-trace=functions").assert_outcomes(failed=1)
+    record = inner.tests()["test_a"]
+    assert record["comparison"]["verdict"] == "regressed"
+    assert record["account"]["joules"] == pytest.approx(record["energy"]["median"])
+    assert any(part["name"] == "test_a.py::part" for part in record["account"]["flat"])
+
+
+def test_a_first_look(inner):
+    inner.file(test_a=WATCHED)
+    inner.run("--energy-quick", "--energy-trace=functions").assert_outcomes(passed=1)
+    record = inner.tests()["test_a"]
+    assert len(record["samples"]) == 3 and record["account"]["rounds"] >= 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_joules.account.events import CALLED, LEFT, MARK, RESUMED, Recorded, timeline
-from pytest_joules.account.timeline import NOBODY, Part
+from pytest_joules.account.timeline import NOBODY, RECORDING, Part
 from pytest_joules.account.tracer import functions
 
 SHOP = """
@@ -85,12 +85,13 @@ def record(shop):
 
 
 def paths(found) -> dict[str, int]:
-    """Calls by path."""
+    """Calls by path; the recorder has none."""
     names = []
     for part in found.parts:
         own = part.name.partition("::")[2]
         names.append(own if part.parent is None else f"{names[part.parent]}/{own}")
-    return dict(zip(names, found.calls.tolist(), strict=True))
+    calls = zip(found.parts, names, found.calls.tolist(), strict=True)
+    return {name: count for part, name, count in calls if part.name != RECORDING}
 
 
 def seconds(found, name: str, of: str = "seconds") -> float:
@@ -135,7 +136,8 @@ def test_recursion_is_one_part(record, shop):
 def test_threads_have_lanes(record, shop):
     found, _ = record(shop.elsewhere)
     assert paths(found) == {"elsewhere": 1, "nap": 1}
-    lanes = {int(found.lane[number]) for number in range(len(found.part)) if found.part[number] != NOBODY}
+    ours = [number for number, part in enumerate(found.parts) if part.name != RECORDING]
+    lanes = {int(found.lane[number]) for number in range(len(found.part)) if found.part[number] in ours}
     assert len(lanes) == 2
     assert seconds(found, "nap") >= 0.02
     assert threading.active_count() == 1 or all(thread.name != "side" for thread in threading.enumerate())
@@ -201,7 +203,12 @@ MS = 1_000_000
 
 def made(*events, **more):
     return timeline(
-        Recorded([(*event[:4], event[4] if len(event) > 4 else None) for event in events], PARTS, {1: "main"}, **more)
+        Recorded(
+            [(*event[:4], event[4] if len(event) > 4 else None, event[5] if len(event) > 5 else 0) for event in events],
+            PARTS,
+            {1: "main"},
+            **more,
+        )
     )
 
 
@@ -249,3 +256,21 @@ def test_a_thread_with_the_identity_of_one_that_ended():
         (0, 2, "c", CALLED, (0, 0)),
     )
     assert found.busy.sum() == pytest.approx(3e-3)
+
+
+def test_what_recording_takes_is_nobodys():
+    """Half a microsecond an event, and a tenth for what is told of and no event: b is called, and ten others silently."""
+    us = 1_000
+    found = made(
+        (0, 1, "a", CALLED, (0, 0), 1),
+        (10 * us, 1, "b", CALLED, None, 2),
+        (14 * us, 1, "b", LEFT, None, 13),
+        (14 * us + 300, 1, "a", LEFT, (14 * us, 14 * us), 14),
+        noting=0.5e-6,
+        telling=0.1e-6,
+    )
+    spent = dict.fromkeys((part.name for part in found.parts), 0)
+    for part, begin, end in zip(found.part, found.begin, found.end, strict=True):
+        spent[found.parts[part].name] += int(end - begin)
+    assert spent == {"a": 9_500, "b": 2_500, RECORDING: 500 + 1_500 + 300}
+    assert found.busy.sum() == pytest.approx(14e-6)

@@ -59,7 +59,9 @@ def test_the_account_is_of_the_measured_joules(inner):
     parts = [*account["flat"], account["unattributed"]]
     assert sum(part["joules"] for part in parts) == pytest.approx(1e-3)
     slept = next(part for part in account["flat"] if part["name"] == "test_a.py::child")
-    assert slept["seconds"] >= 0.002 and slept["busy"] < slept["seconds"] and slept["calls"] == 1
+    assert slept["busy"] < slept["seconds"] and slept["calls"] == 1
+    # Its time is that of measured rounds, of which it is nearly all.
+    assert 0.5 * record["duration"]["median"] < slept["seconds"] <= record["duration"]["median"]
     assert "where test_a.py::test_a goes" in result.stdout.str()
 
 

@@ -24,6 +24,13 @@ from pytest_joules.sources.powercap import POWERCAP
 from pytest_joules.sources.rapl import Rapl
 
 
+def serving(ring: PowerRing) -> psutil.Process:
+    """The process that fills this ring."""
+    assert ring._process is not None
+    (found,) = [each for each in psutil.process_iter(["cmdline"]) if ring._process.file in (each.info["cmdline"] or [])]
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--powercap", type=Path, default=POWERCAP)
@@ -36,12 +43,11 @@ def main() -> int:
     except Unavailable as error:
         print(error.reason, error.remedy, sep="\n")
         return 1
-    known = set(psutil.pids())
     ring = PowerRing([source])
     if ring.why:
         print(ring.why)
         return 1
-    (process,) = [each for each in map(psutil.Process, set(psutil.pids()) - known) if "ring_process" in " ".join(each.cmdline())]
+    process = serving(ring)
     time.sleep(1.0)
     begin, before = time.perf_counter_ns(), process.cpu_times()
     while time.perf_counter_ns() - begin < arguments.seconds * 1e9:

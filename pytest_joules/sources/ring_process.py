@@ -149,12 +149,13 @@ class Counter:
         self._stepped = stepped
         if abs(late) > self._tick // 4 or self._steps > 50_000:
             self._anchor, self._steps = stepped, 0
-        elif self._steps > 7:
+        else:
             self._tick = (stepped - self._anchor) // self._steps
         least = 40_000 if not slow else self._tick // 20
         self._margin = max(self._margin * 15 // 16, least)
         self._note(stepped, now)
-        steps = max(1, round(interval / self._tick))
+        # No further ahead than it was watched: else steps would be miscounted, and the tick with them.
+        steps = min(max(1, round(interval / self._tick)), max(2, self._steps))
         if steps > 7:
             steps += self._written * 7 % 5 - 2  # not in step with what the program does every so many milliseconds
         self._expect(stepped, steps)

@@ -15,6 +15,8 @@ from pytest_joules.account.timeline import RECORDING
 from pytest_joules.account.totals import Per, Totals
 from pytest_joules.model.account_records import NodeRecord, PartRecord
 
+#: What lies deeper in the tree is part of what is above it.
+MOST_DEPTH = 150
 _NUMBER = re.compile(r"(?<![^./_])\d+(?![^./])")
 
 
@@ -31,9 +33,12 @@ def tree_of(pooled: Pooled, totals: Totals, shares: Shares, per: Per) -> list[No
     node = totals.pairs[:, 0]
     own = np.bincount(node, weights=shares.pairs, minlength=count)
     joules, seconds = own.copy(), np.bincount(node, weights=totals.pair_seconds, minlength=count) * per.seconds
+    deep = _too_deep(pooled)
     for index in range(count - 1, -1, -1):
         above = pooled.parts[index].parent
         if above is not None:
+            if deep[index]:
+                own[above] += own[index]
             joules[above] += joules[index]
             seconds[above] += seconds[index]
     nodes = [
@@ -51,9 +56,17 @@ def tree_of(pooled: Pooled, totals: Totals, shares: Shares, per: Per) -> list[No
     tops: list[NodeRecord] = []
     for index in sorted(range(count), key=lambda index: (-joules[index], -seconds[index], index)):
         above = pooled.parts[index].parent
-        if pooled.parts[index].name != RECORDING:
+        if pooled.parts[index].name != RECORDING and not deep[index]:
             (tops if above is None else nodes[above]["children"]).append(nodes[index])
     return tops
+
+
+def _too_deep(pooled: Pooled) -> list[bool]:
+    """By part, whether it is its parent's in the tree: whoever writes or reads JSON goes down step by step."""
+    depth: list[int] = []
+    for part in pooled.parts:
+        depth.append(0 if part.parent is None else depth[part.parent] + 1)
+    return [each >= MOST_DEPTH for each in depth]
 
 
 def flat_records(pooled: Pooled, totals: Totals, shares: Shares, joules: float, per: Per) -> list[PartRecord]:

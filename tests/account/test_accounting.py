@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -234,6 +235,13 @@ def test_a_chain_deeper_than_pythons_limit():
     record = account([TracedRound(line, [], 0, depth * MS)], 5.0, None, what="functions")
     assert len(record["flat"]) == 1 and record["flat"][0]["joules"] == pytest.approx(5.0)
     assert record["tree"][0]["joules"] == pytest.approx(5.0)
+    # It is written, and what lies too deep for that is its caller's.
+    node = json.loads(json.dumps(record))["tree"][0]
+    own = node["own"]
+    while node["children"]:
+        (node,) = node["children"]
+        own += node["own"]
+    assert own == pytest.approx(5.0)
 
 
 # ---- what cannot be ------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pytest_joules.clock import CLOCKS
 from pytest_joules.code import recording_cost
 
 #: What noting events may cost, of what a body takes without; and how many times its time recording in all, before that ends.
-SHARE, END = 0.4, 4.0
+SHARE, END = 0.1, 4.0
 #: From so much on, a reader is told.
 SAID = 0.25
 

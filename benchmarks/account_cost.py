@@ -92,11 +92,16 @@ with tempfile.TemporaryDirectory() as folder:
     ring = PowerRing([source])
     if ring.why:
         raise SystemExit(ring.why)
-    mine = [
-        int(number) for number in os.listdir("/proc")
-        if number.isdigit() and int(number) != os.getpid()
-        and b"ring_process" in pathlib.Path("/proc", number, "cmdline").read_bytes()
-    ]
+    mine = []
+    for number in os.listdir("/proc"):
+        try:
+            line = pathlib.Path("/proc", number, "cmdline").read_bytes() if number.isdigit() else b""
+        except OSError:
+            continue
+        if b"ring_process" in line and int(number) != os.getpid() and f"{folder}".encode() in line:
+            mine.append(int(number))
+    if not mine:
+        raise SystemExit("the sampler was not found")
     def spent():
         total = 0
         for number in mine:

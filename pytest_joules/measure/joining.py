@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from pytest_joules import stats
-from pytest_joules.model import FEWER_ROUNDS, Record
+from pytest_joules.measure import scores
+from pytest_joules.model import FEWER_ROUNDS, Record, Summary, WorkRecord
 
 T = TypeVar("T")
 
@@ -29,11 +30,16 @@ def joined(records: Sequence[Record]) -> Record:
     if len(samples) > 1:
         # What is said of the rounds of a block is not true of all blocks together.
         notes = [note for note in notes if not FEWER_ROUNDS.fullmatch(note)]
+    energy = stats.summarise(energies)
+    scored = scores.joined([record["score_details"] for record in records])
     return {
         **first,
         "samples": samples,
         "rounds": sum(record["rounds"] for record in records),
-        "energy": stats.summarise(energies),
+        "energy": energy,
+        "work": _work(records, energy),
+        "scores": {**first["scores"], **{name: score["value"] for name, score in scored.items()}},
+        "score_details": scored,
         "duration": stats.summarise([sample["duration"] for sample in samples]),
         "power": stats.summarise(powers),
         "tsc": stats.summarise([sample["tsc"] for sample in samples if sample["tsc"] is not None]),
@@ -53,6 +59,16 @@ def joined(records: Sequence[Record]) -> Record:
         "code": next((record["code"] for record in records if record["code"] is not None), None),
         "notes": notes,
     }
+
+
+def _work(records: Sequence[Record], energy: Summary | None) -> dict[str, WorkRecord]:
+    """The work of a round, with the joules of all blocks."""
+    found: dict[str, WorkRecord] = {}
+    for name in records[0]["work"]:
+        amounts = [record["work"][name]["amount"] for record in records if name in record["work"]]
+        amount = stats.median_of_known(amounts)
+        found[name] = {"amount": amount, "joules_per_unit": energy["median"] / amount if energy is not None and amount else None}
+    return found
 
 
 def numbered(records: Sequence[Record]) -> list[Record]:

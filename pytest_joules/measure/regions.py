@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from pytest_joules import stats
 from pytest_joules.measure.meter import SLOW_TICKS, Meter, Window
+from pytest_joules.measure.scores import Scores, number
 from pytest_joules.model import Measurement
 
 
@@ -18,11 +19,11 @@ class Energy:
         self._regions: dict[str, list[tuple[float | None, float]]] = {}
         self._round_regions: dict[str, tuple[float | None, float]] = {}
         self._work: dict[str, float] = {}
-        self.scores: dict[str, float] = {}
-        """Scores reached in the round that runs or ran last."""
-        self._round_before = self._round_regions, self._work, self.scores
+        self.scores = Scores()
+        self._round_before = self._round_regions, self._work
 
     def new_test(self) -> None:
+        self.scores.new_test()
         self.new_round(measured=False)
 
     def new_round(self, *, measured: bool) -> None:
@@ -30,12 +31,14 @@ class Energy:
         self._end_round(measured=measured)
         if not measured:
             self._regions.clear()
-        self._round_before = self._round_regions, self._work, self.scores
-        self._round_regions, self._work, self.scores = {}, {}, {}
+        self.scores.new_round(measured=measured)
+        self._round_before = self._round_regions, self._work
+        self._round_regions, self._work = {}, {}
 
     def cut_off(self) -> None:
         """The round that runs did not pass: what stands is what the one before told."""
-        self._round_regions, self._work, self.scores = self._round_before
+        self._round_regions, self._work = self._round_before
+        self.scores.cut_off()
 
     def _end_round(self, *, measured: bool) -> None:
         if measured:
@@ -62,10 +65,15 @@ class Energy:
         for name, amount in units.items():
             self._work[name] = self._work.get(name, 0.0) + self._positive(name, amount)
 
-    def score(self, **scores: float) -> None:
-        """Scores reached (``pass_at_1=0.31``), kept beside the cost."""
+    def score(self, *, higher_is_better: bool | None = None, **scores: object) -> None:
+        """Scores reached (``pass_at_1=0.31``), kept beside the cost; of a list of values, one an item, the mean with its interval.
+
+        Raises:
+            TypeError: one is no number.
+            ValueError: an empty list, or ``higher_is_better`` is not what the test said of this score before.
+        """
         for name, value in scores.items():
-            self.scores[name] = self._number(name, value)
+            self.scores.add(name, value, higher_is_better)
 
     def add_to(self, measurement: Measurement, *, counted: bool) -> None:
         """Put regions, work and scores of the finished test into its measurement, per iteration as all of it is.
@@ -83,7 +91,9 @@ class Energy:
         for name, total in self._work.items():
             amount = total / iterations
             measurement.work[name] = {"amount": amount, "joules_per_unit": joules / amount if joules is not None else None}
-        measurement.scores.update(self.scores)
+        self.scores.end_round(measured=counted)
+        measurement.score_details.update(self.scores.records())
+        measurement.scores.update({name: score["value"] for name, score in measurement.score_details.items()})
 
     def _joules(self, window: Window) -> float | None:
         # Not aligned: shorter than ten ticks a region's energy would be a guess.
@@ -91,14 +101,8 @@ class Energy:
             return None
         return self._meter.total(self._meter.joules(window))
 
-    @staticmethod
-    def _number(name: str, value: object) -> float:
-        if isinstance(value, bool) or not hasattr(value, "__float__"):
-            raise TypeError(f"energy: {name}={value!r} is not a number")
-        return float(value)
-
     def _positive(self, name: str, value: object) -> float:
-        number = self._number(name, value)
-        if not 0 < number < float("inf"):
+        amount = number(name, value)
+        if not 0 < amount < float("inf"):
             raise ValueError(f"energy.work({name}={value!r}): an amount of work must be above 0 and finite")
-        return number
+        return amount

@@ -53,6 +53,7 @@ from pytest_joules.model.report import (
     Report,
     SourceFacts,
 )
+from pytest_joules.model.variant_records import Front, ScoreRecord, VariantRecord, VariantVerdict
 from pytest_joules.model.words import (
     BudgetVerdict,
     CountVerdict,
@@ -84,6 +85,7 @@ __all__ = [
     "Counters",
     "CountingRecord",
     "Effort",
+    "Front",
     "HowMeasured",
     "MachineRecord",
     "Measurement",
@@ -109,12 +111,15 @@ __all__ = [
     "Sample",
     "SampleRecord",
     "SessionRecord",
+    "ScoreRecord",
     "SharedBy",
     "SimilarityRecord",
     "SourceFacts",
     "SourceRecord",
     "State",
     "Summary",
+    "VariantRecord",
+    "VariantVerdict",
     "Verdict",
     "VersionsRecord",
     "WorkRecord",

@@ -78,7 +78,7 @@ class Results:
         why = rounds.ended or (f"subtests: {why_not}" if rounds.reported else why_not)
         record = empty_record(item.nodeid)
         record["notes"] = [why, *course.summariser.notes]
-        record["scores"] = dict(self._energy.scores)
+        record["scores"] = dict(self._energy.scores.values())
         if own.budget is not None:
             reason = f"not measured: {why}" if report.passed else "the test did not pass"
             record["budget"] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": reason}

@@ -82,6 +82,14 @@ def start(config: pytest.Config) -> None:
     _count(config, settings, other, measuring, reporting)
     if stepper is None:
         _predict(config, settings, choice, measuring, reporting)
+    if reporting is not None and not controller:
+        from pytest_joules.session.variants import Variants
+
+        # Last: its tests are its own before any other plugin of ours runs them.
+        reporting.variants = Variants(config, settings, reporting)
+        config.pluginmanager.register(reporting.variants, "joules-variants")
+    elif controller and settings.variants is not None:
+        raise pytest.UsageError("--energy-variants measures in processes of its own, in turn: leave -n out, or add -n0")
     if worker:
         config.pluginmanager.register(StoppingWorker(config), "joules-stopping")
         config.pluginmanager.register(Turns(config), "joules-turns")

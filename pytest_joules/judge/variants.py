@@ -48,8 +48,8 @@ def needed(variants: int) -> int:
 
 
 def planned(variants: int) -> int:
-    """Blocks with which one that is disturbed, the wrong way round, loses no difference."""
-    return _least(max(variants - 1, 1), wrong=1)
+    """Blocks with which two the wrong way round, one by a neighbour that comes and one by chance, lose no difference."""
+    return _least(max(variants - 1, 1), wrong=2)
 
 
 def _least(comparisons: int, wrong: int) -> int:

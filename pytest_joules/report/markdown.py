@@ -78,6 +78,13 @@ def variants_text(table: variants.Table, most: int) -> str:
     return title + rows([prose(name) for name in header], "l" + "r" * (len(header) - 1), shown, room) + said
 
 
+def write_variants(report: Report, path: str | os.PathLike[str]) -> None:
+    """Write the tables of variants alone. Raises :class:`pytest_joules.files.atomic.ReportPathError`."""
+    found = variants.tables(report)
+    parts = [variants_text(one, COMMENT // len(found)) for one in found]
+    atomic.atomically(path, lambda file: file.write("".join(parts).lstrip("\n")))
+
+
 def code(value: str) -> str:
     """A code span that holds any text, also in a table."""
     shown = escaped(value)

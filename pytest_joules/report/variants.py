@@ -167,7 +167,7 @@ def difference_text(found: VariantRecord) -> str:
 
 def front_text(found: VariantRecord) -> str:
     if found["front"] == "dominated":
-        return f"dominated by {', '.join(map(escaped, found['dominated_by'][:2]))}"
+        return f"dominated by {escaped(found['dominated_by'][0])}"
     return found["front"] or _MISSING
 
 
@@ -190,7 +190,7 @@ def numbers(found: Iterable[Table]) -> Iterable[list[object]]:
                 *(it["unit"], it["joules_per_unit"], it["units_per_second"]),
                 *(it["score"], score["value"] if score is not None else None, *_pair(score["ci95"] if score is not None else None)),
                 *(score["higher_is_better"] if score is not None else None, it["score_difference"], *_pair(it["score_ci95"])),
-                *(it["front"], " ".join(it["dominated_by"]), row.test["provenance"], row.test["source"]),
+                *(it["front"], "; ".join(it["dominated_by"]), row.test["provenance"], row.test["source"]),
             ]
 
 

@@ -1,12 +1,14 @@
 """How often variants that cost the same are told apart, and how often a 10 % difference is found.
 
-    .venv/bin/python benchmarks/variants_simulated.py [--sessions 200]
+    .venv/bin/python benchmarks/variants_simulated.py [--sessions 200] [--threshold 0]
 
-Sessions of six variants, measured in turn as a run does it (``session/variant_turns.py``: 20 rounds, in blocks whose order turns round
-each time): every round scatters (2 %, with a spike of up to 50 % in one of fifty), every block of a variant as a process's own state
-does (1 %), the machine drifts (a random walk and a trend), and midway, anywhere in a turn, a neighbour comes and stays, which adds 5 to 40 %.
-Bars: with equal variants at most 2 % of the sessions have any difference (any beyond the threshold, or any at all: ``--threshold 0``);
-with one variant 10 % dearer it is found in at least 95 %, and its interval covers the truth in at least 93 %. Exit status 1 where one is missed.
+Sessions of six variants, measured in turn as a run does it (``session/variant_turns.py``): 20 rounds in blocks, whose order turns
+round each time. Every round scatters (2 %, with a spike of up to 50 % in one of fifty), every block of a variant as its process's
+own state does (1 %), the machine drifts (a random walk and a trend), and midway, anywhere in a turn, a neighbour comes and stays,
+which adds 5 to 40 %.
+
+Bars: with equal variants at most 2 % of the sessions have any difference (``--threshold 0``: however small); with one variant
+10 % dearer it is found in at least 95 %, and its interval covers the truth in at least 93 %. Exit status 1 where one is missed.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ def main() -> int:
         covered += last["ci95"][0] <= 1.1 <= last["ci95"][1]
         wrong += any(one["verdict"] in ("cheaper", "dearer") for name, one in differs.items() if name != NAMES[-1])
     share = 100 / given.sessions
-    print(f"{given.sessions} sessions of {len(NAMES)} variants, {planned(len(NAMES))} blocks, threshold {100 * given.threshold:g} %")
+    print(
+        f"{given.sessions} sessions of {len(NAMES)} variants, {planned(len(NAMES))} blocks, threshold {100 * given.threshold:g} %"
+    )
     print(f"equal: any difference in {false * share:.1f} % (bar 2 %)")
     print(f"one 10 % dearer: found in {found * share:.1f} % (bar 95 %), another one told in {wrong * share:.1f} %")
     print(f"its 95 % interval covers the truth in {covered * share:.1f} % (bar 93 %)")

@@ -70,7 +70,7 @@ def _groups(tests: Sequence[Record], given: argparse.Namespace) -> list[Group]:
     from pytest_joules.judge.variants import Group
     from pytest_joules.report.variants import NOT_IN_TURN
 
-    found: dict[tuple[object, ...], dict[str, Record]] = {}
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, Record]] = {}
     names: set[str] = set()
     for test in tests:
         names.update(name for key in test["parameters"] for name in key.split(","))
@@ -79,13 +79,13 @@ def _groups(tests: Sequence[Record], given: argparse.Namespace) -> list[Group]:
             others = tuple(entry for entry in test["parameters"].items() if entry[0] != parameter)
             found.setdefault((test["nodeid"].partition("[")[0], others), {})[test["parameters"][parameter]] = test
     if not found:
-        has = f"its parameters are {', '.join(sorted(names)[:8])}" if names else "its tests have none, or an older version wrote it"
+        has = "its tests have none, or an older version wrote it"
+        has = f"its parameters are {', '.join(sorted(names)[:8])}" if names else has
         raise Refused(f"{given.report}: no test has a parameter {given.by!r}; {has}")
     groups = []
-    for key, records in found.items():
+    for (place, others), records in found.items():
         if len(records) < 2:
             continue
-        place, others = str(key[0]), [f"{name}={value}" for name, value in key[1]]  # type: ignore[attr-defined]  # entries of a dict
         reference = given.reference if given.reference is not None else next(iter(records))
         if reference not in records:
             raise Refused(f"{place}: {reference!r} is no value of {given.by}, which has {', '.join(records)}")
@@ -94,12 +94,14 @@ def _groups(tests: Sequence[Record], given: argparse.Namespace) -> list[Group]:
         remarks = [remark for remark in remarks if "reference" not in remark and "no front" not in remark]
         remarks += [] if in_turn else [f"{NOT_IN_TURN}: pytest --energy-variants={given.by}:{reference} measures in turn"]
         remarks += [] if given.reference is not None else [f"no reference was named: {reference}, the first, is taken"]
-        groups.append(Group(place + (f"[{', '.join(others)}]" if others else ""), given.by, reference, records, in_turn, {}, remarks))
+        name = place + (f"[{', '.join(f'{one}={value}' for one, value in others)}]" if others else "")
+        groups.append(Group(name, given.by, reference, records, in_turn, {}, remarks))
     if not groups:
         raise Refused(f"{given.report}: of {given.by} each test has one value alone: nothing to compare")
     scores = sorted({name for group in groups for one in group.records.values() for name in one["score_details"]})
     if given.score is not None and given.score not in scores:
-        raise Refused(f"{given.report}: no score {given.score!r}: " + (f"there are {', '.join(scores)}" if scores else "there is none"))
+        there = f"there are {', '.join(scores)}" if scores else "there is none"
+        raise Refused(f"{given.report}: no score {given.score!r}: {there}")
     return groups
 
 

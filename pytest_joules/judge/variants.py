@@ -9,7 +9,7 @@ Holm's correction (1979) holds for the comparisons.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import comb, exp, isfinite, log, log1p
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from pytest_joules import stats
 from pytest_joules.judge.comparing import refusal
 from pytest_joules.judge.score_differences import difference
-from pytest_joules.model import Front, Record, ScoreRecord, VariantRecord, VariantVerdict
+from pytest_joules.model import Front, Record, VariantRecord, VariantVerdict
 
 #: Of all that is said of a table, as for the tests of a run (see :mod:`pytest_joules.judge.verdict`).
 ALPHA = 0.01
@@ -61,7 +61,8 @@ def _least(comparisons: int, wrong: int) -> int:
 
 def sign_p(blocks: int, wrong: int) -> float:
     """Two-sided p of the exact sign test, ``wrong`` of the blocks on the other side or on none."""
-    return min(1.0, 2 * math.fsum(comb(blocks, k) for k in range(wrong + 1)) / 2**blocks)
+    below = sum(comb(blocks, k) for k in range(wrong + 1))
+    return min(1.0, 2 * below / 2.0**blocks)
 
 
 class Ratio(NamedTuple):
@@ -143,7 +144,7 @@ class _Judging:
         self._adjusted = holm({name: found.p for name, found in self._ratios.items()})
         self._score = score if score is not None else _first_score(self._sound.values())
         self._scores = {
-            name: found for name, record in self._sound.items() if (found := record["score_details"].get(self._score or ""))
+            name: scored for name, record in self._sound.items() if (scored := record["score_details"].get(self._score or ""))
         }
         self._better = self._direction()
 
@@ -304,11 +305,8 @@ def _unmeasured(record: Record) -> str:
     return f"not measured: {record['notes'][0]}" if record["notes"] else "not measured"
 
 
-def _first_score(records: object) -> str | None:
-    for record in records:  # type: ignore[attr-defined]  # of a mapping's values
-        for name in record["score_details"]:
-            return str(name)
-    return None
+def _first_score(records: Iterable[Record]) -> str | None:
+    return next((name for record in records for name in record["score_details"]), None)
 
 
 def _work(record: Record) -> tuple[str | None, float | None, float | None]:

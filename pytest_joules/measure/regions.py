@@ -66,7 +66,7 @@ class Energy:
             self._work[name] = self._work.get(name, 0.0) + self._positive(name, amount)
 
     def score(self, *, higher_is_better: bool | None = None, **scores: object) -> None:
-        """Scores reached (``pass_at_1=0.31``), kept beside the cost; of a list of values, one an item, the mean with its interval.
+        """Scores reached (``pass_at_1=0.31``), kept beside the cost; of a list, with a value an item, the mean with its interval.
 
         Raises:
             TypeError: one is no number.

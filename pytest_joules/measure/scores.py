@@ -62,8 +62,9 @@ class Scores:
             TypeError: it is no number and no list of numbers.
             ValueError: an empty list, or another direction than before.
         """
-        single = isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable) or getattr(given, "shape", None) == ()
-        values = [number(name, given)] if single else [number(name, one) for one in given]  # type: ignore[attr-defined]  # iterable
+        listed = _listed(name, given)
+        single = listed is None
+        values = [number(name, given)] if listed is None else listed
         if not values:
             raise ValueError(f"energy.score({name}=[]): a list of values, one for each item, has at least one")
         if higher_is_better is not None:
@@ -146,6 +147,13 @@ def interval(values: Sequence[float]) -> list[float] | None:
     draw = random.Random(20_250_101)
     means = sorted(_mean(draw.choices(values, k=n)) for _ in range(_RESAMPLES))
     return [stats.quantile(means, 0.025), stats.quantile(means, 0.975)]
+
+
+def _listed(name: str, given: object) -> list[float] | None:
+    """The values of a list, an array or the like; ``None`` for anything else."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable) or getattr(given, "shape", None) == ():
+        return None
+    return [number(name, one) for one in given]
 
 
 def number(name: str, value: object) -> float:

@@ -82,7 +82,7 @@ def write_variants(report: Report, path: str | os.PathLike[str]) -> None:
     """Write the tables of variants alone. Raises :class:`pytest_joules.files.atomic.ReportPathError`."""
     found = variants.tables(report)
     parts = [variants_text(one, COMMENT // len(found)) for one in found]
-    atomic.atomically(path, lambda file: file.write("".join(parts).lstrip("\n")))
+    atomic.atomically(path, lambda file: file.writelines(["".join(parts).lstrip("\n")]))
 
 
 def code(value: str) -> str:

@@ -175,7 +175,8 @@ def header_and_rows(one: Table) -> tuple[list[str], list[list[str]]]:
     """A table as texts: all columns, for pages and Markdown."""
     energy, scored = one.columns()
     columns = [*energy, *scored[1:]]
-    return [column.header for column in columns], [list(cells) for cells in zip(*(column.cells for column in columns), strict=True)]
+    cells = zip(*(column.cells for column in columns), strict=True)
+    return [column.header for column in columns], [list(row) for row in cells]
 
 
 def numbers(found: Iterable[Table]) -> Iterable[list[object]]:
@@ -183,13 +184,13 @@ def numbers(found: Iterable[Table]) -> Iterable[list[object]]:
     for one in found:
         for row in one.rows:
             it, energy, score = row.found, row.test["energy"], row.score
+            scored = (score["value"], *_pair(score["ci95"]), score["higher_is_better"]) if score is not None else (None,) * 4
             yield [
                 *(one.name, it["parameter"], it["variant"], it["reference"], it["in_turn"], it["blocks"], row.test["rounds"]),
                 *(median_of(energy), *_pair(energy["ci95"] if energy is not None else None)),
                 *(it["ratio"], *_pair(it["ci95"]), it["p"], it["verdict"], it["why"]),
                 *(it["unit"], it["joules_per_unit"], it["units_per_second"]),
-                *(it["score"], score["value"] if score is not None else None, *_pair(score["ci95"] if score is not None else None)),
-                *(score["higher_is_better"] if score is not None else None, it["score_difference"], *_pair(it["score_ci95"])),
+                *(it["score"], *scored, it["score_difference"], *_pair(it["score_ci95"])),
                 *(it["front"], "; ".join(it["dominated_by"]), row.test["provenance"], row.test["source"]),
             ]
 

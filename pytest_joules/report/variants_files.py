@@ -38,4 +38,4 @@ def write_picture(found: Sequence[Table], path: str | os.PathLike[str]) -> None:
     drawn = next((made for one in found if (made := picture(one))), None)
     if drawn is None:
         raise ValueError("no picture: it needs two variants with joules and a score (energy.score in the test)")
-    atomic.atomically(path, lambda file: file.write(f"{drawn}\n"))
+    atomic.atomically(path, lambda file: file.writelines((drawn, "\n")))

@@ -66,18 +66,14 @@ def picture(table: Table) -> str:
     found = points(table)
     if len(found) < 2:
         return ""
-    across = Scale(
-        min(one.energy_interval[0] for one in found), max(one.energy_interval[1] for one in found), _LEFT + 14, _WIDTH - _RIGHT
-    )
-    up = Scale(
-        min(one.score_interval[0] for one in found), max(one.score_interval[1] for one in found), _HEIGHT - _BOTTOM - 10, _TOP + 10
-    )
+    energies = [end for one in found for end in one.energy_interval]
+    scores = [end for one in found for end in one.score_interval]
+    across = Scale(min(energies), max(energies), _LEFT + 14, _WIDTH - _RIGHT)
+    up = Scale(min(scores), max(scores), _HEIGHT - _BOTTOM - 10, _TOP + 10)
     bottom = _HEIGHT - _BOTTOM
     parts = [f'<path d="M{_LEFT} {_TOP}V{bottom}H{_WIDTH - 10}" fill="none" stroke="currentColor" stroke-width="1"/>']
-    for value in (across.low, across.high):
-        parts.append(_text(across(value), bottom + 18, joules(value), "middle"))
-    for value in (up.low, up.high):
-        parts.append(_text(_LEFT - 6, up(value) + 4, f"{value:.3g}", "end"))
+    parts += [_text(across(value), bottom + 18, joules(value), "middle") for value in (across.low, across.high)]
+    parts += [_text(_LEFT - 6, up(value) + 4, f"{value:.3g}", "end") for value in (up.low, up.high)]
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, "energy (median, 95 % interval)", "middle"))
     better = next((row.score["higher_is_better"] for row in table.rows if row.score is not None), None)
     way = {True: ", higher is better", False: ", lower is better"}.get(better, "") if better is not None else ""
@@ -92,7 +88,8 @@ def picture(table: Table) -> str:
         low, high = (up(value) for value in one.score_interval)
         faint = ' opacity=".5"' if one.dominated else ""
         parts.append(f'<g{faint}><path d="M{left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {low:.1f}V{high:.1f}" stroke="currentColor"/>')
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" stroke="currentColor" fill="{"currentColor" if one.front else "none"}"/>')
+        fill = "currentColor" if one.front else "none"
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" stroke="currentColor" fill="{fill}"/>')
         parts.append(f"{_text(x + 7, y - 6, one.name, 'start')}</g>")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" font-family="sans-serif" '

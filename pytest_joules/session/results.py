@@ -66,7 +66,8 @@ class Results:
         self._energy.add_to(measurement, counted=report.passed and course.measuring and not rounds.cut_off)
         if measurement.duration is not None:
             self.dearest.add(measurement.duration["median"] * measurement.iterations)
-        record = {**measurement.as_record(), "parameters": parameters(item)}
+        record = measurement.as_record()
+        record["parameters"] = parameters(item)
         hold_to_budget(measurement, record, report, own, random=plan.random, settings=self.settings)
         send(item, report, record)
         return record

@@ -115,7 +115,8 @@ class Companions:
         while number < blocks and any(not one.out for one in variants):
             share = rounds // blocks + (number < rounds % blocks)
             # The same number of rounds for each: the slowest says when the time is up.
-            last = number == blocks - 1 or any(one.spent + 2 * one.block_seconds > effort.max_time for one in variants if not one.out)
+            late = any(one.spent + 2 * one.block_seconds > effort.max_time for one in variants if not one.out)
+            last = late or number == blocks - 1
             for one in _order(variants, number):
                 if not one.out:
                     self._make_room(turns, one)

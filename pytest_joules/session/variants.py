@@ -1,5 +1,5 @@
-"""``--energy-variants`` and the marker ``energy_variants``: the variants of a test are run by companions, in turn; all other tests
-of the run are measured here, as usual.
+"""``--energy-variants`` and the marker ``energy_variants``: the variants of a test are run by companions, in turn; all other
+tests of the run are measured here, as usual.
 
 Each variant's reports are those of its own test, so that the terminal, JUnit files, ``-x`` and ``--lf`` see ordinary ones.
 """
@@ -15,8 +15,10 @@ import pytest
 from pytest_joules.model import Record, Report, empty_record, measured
 from pytest_joules.rounds.net import net
 from pytest_joules.rounds.parameters import parameters
+from pytest_joules.rounds.phase import cause
 from pytest_joules.rounds.plan import plan as plan_of
 from pytest_joules.session.call_report import fail_if_predicted, hold_to_budget, properties_of, send
+from pytest_joules.session.collected import settings_of
 from pytest_joules.session.progress import ProgressLine
 from pytest_joules.session.reporting import Reporting
 from pytest_joules.settings.markers import SETTINGS, VariantsOf
@@ -76,27 +78,30 @@ class Variants:
             if isinstance(name, str) and (found := _key(item, name)) is not None:
                 self._all.setdefault(found[0], set()).add(found[2])
 
-    # After the settings of all tests are read.
-    @pytest.hookimpl(trylast=True)
+    # Before the terminal says how many tests there are.
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         found: dict[tuple[object, ...], _Test] = {}
         for item in session.items:
-            own = item.stash.get(SETTINGS, None)
-            if own is None or own.variants is None or (key := _key(item, own.variants.parameter)) is None:
+            if self.settings.variants is None and item.get_closest_marker("energy_variants") is None:
+                continue
+            # Others may not have read them yet.
+            own = item.stash[SETTINGS] = settings_of(item, self.settings)
+            if own.variants is None or (key := _key(item, own.variants.parameter)) is None:
                 continue
             group, parameter, value = key
             test = found.setdefault(group, _Test(_name(item, parameter), own.variants, parameter))
             test.items[value] = item
         self._refuse(session, found)
-        for group, test in found.items():
+        for test in found.values():
             for value, item in list(test.items.items()):
                 if item.stash[SETTINGS].skip or not plan_of(item, recorded=False).measure:
                     del test.items[value]  # it runs as without us
             if len(test.items) > 1:
                 self._tests.append(test)
                 self._of.update({item.nodeid: (test, value) for value, item in test.items.items()})
-            elif len(self._all.get(group, ())) < 2 or len(test.items) == 1:
-                only = ", ".join(test.items) or "none"
+            elif test.items:
+                only = next(iter(test.items))
                 self._reporting.messages.remark(
                     f"{test.name}: no variants to compare: of {test.of.parameter} this run has {only} alone"
                 )
@@ -104,11 +109,13 @@ class Variants:
     def _refuse(self, session: pytest.Session, found: Mapping[tuple[object, ...], _Test]) -> None:
         """Raises ``pytest.UsageError`` for what is surely a mistake."""
         wanted = self.settings.variants
-        if wanted is not None and session.items and not session.testsfailed and not any(t.of.parameter == wanted[0] for t in found.values()):
+        missed = wanted is not None and not any(test.of.parameter == wanted[0] for test in found.values())
+        if wanted is not None and missed and session.items and not session.testsfailed:
             known = sorted({name for item in session.items for key in parameters(item) for name in key.split(",")})
             has = f"they have {', '.join(known[:8])}" if known else "they have none"
             raise pytest.UsageError(f"--energy-variants={wanted[0]}: no test of this run has a parameter of this name; {has}")
-        part = any("[" in argument for argument in self.config.args)
+        # Of a part of the tests others may have the reference.
+        part = any("[" in argument for argument in self.config.args) or self.config.getoption("lf", False)
         for group, test in found.items():
             values = self._all.get(group, set()) | set(test.items)
             if test.of.reference is not None and test.of.reference not in values and not part:
@@ -168,9 +175,7 @@ class Variants:
         blocks = planned(len(test.items)) if repeats else 1
         try:
             nodeids = {value: item.nodeid for value, item in test.items.items()}
-            test.turns = self._companions.measure(
-                test.of.parameter, nodeids, effort, blocks, load=test.of.load == "block"
-            )
+            test.turns = self._companions.measure(test.of.parameter, nodeids, effort, blocks, load=test.of.load == "block")
         except CompanionError as error:
             test.failed = error.short
             return
@@ -238,9 +243,10 @@ class Variants:
         else:
             if test.turns.reloaded:
                 remarks.append(f"loaded anew for each block ({test.turns.reloaded}): not all variants were up at a time")
-            if test.disturbed[0]:
-                remarks.append(f"others used the machine in {test.disturbed[0]} of {test.disturbed[1]} blocks: their joules are in these")
-            missing |= {one.name: why for one in test.turns.variants if (why := _why_out(one))}
+            disturbed, blocks = test.disturbed
+            if disturbed:
+                remarks.append(f"others used the machine in {disturbed} of {blocks} blocks: their joules are in these")
+            missing |= {one.name: why for one in test.turns.variants if (why := _why_out(self.config, one))}
         kept = {value: record if record is not None else empty_record(test.items[value].nodeid) for value, record in own.items()}
         return Group(test.name, test.of.parameter, test.reference, kept, test.turns is not None, missing, remarks)
 
@@ -310,7 +316,7 @@ def _drop_disturbed(test: _Test, turns: Turns, needed: int) -> None:
             one.turns.here[number] = type(answer)(None, answer.reports, answer.outcome)
 
 
-def _why_out(variant: Variant) -> str:
+def _why_out(config: pytest.Config, variant: Variant) -> str:
     """Why a variant has no measurement to compare."""
     turns = variant.turns
     if turns.died:
@@ -319,5 +325,8 @@ def _why_out(variant: Variant) -> str:
     if answer is None:
         return "was not run"
     if answer.outcome != "passed":
-        return answer.outcome
+        from pytest_joules.companion.parent import reports_of
+
+        failed = [report for report in reports_of(config, answer.reports) if report.failed]
+        return f"{answer.outcome} ({cause(failed[0])})" if failed else answer.outcome
     return ""

@@ -79,7 +79,13 @@ def item_settings(item: pytest.Item, settings: Settings) -> ItemSettings:
         max_time=settings.max_time if "max_time" in settings.fixed else _get(asked, "max_time", settings.max_time),
         bound=f"max_time={own_time} of its marker" if own_time is not None else "",
     )
-    return ItemSettings(effort, _get(asked, "skip", False), budget_of(item, settings), _count_budget(item), _variants_of(item, settings))
+    return ItemSettings(
+        effort,
+        _get(asked, "skip", False),
+        budget_of(item, settings),
+        _count_budget(item),
+        _variants_of(item, settings),
+    )
 
 
 _BUDGET: Mapping[str, Callable[[object], object]] = {"joules": joules, "instructions": instructions}

@@ -297,8 +297,8 @@ def _fit_together(settings: Settings) -> None:
         given += ["share=own"] if settings.own_share else []
         if given:
             raise pytest.UsageError(
-                f"--energy-variants and --energy-{given[0]} do not go together: the one measures variants in turn, in processes of "
-                "their own, the other each test by itself. Run them one after another"
+                f"--energy-variants and --energy-{given[0]} do not go together: the one measures variants in turn, in processes "
+                "of their own, the other each test by itself. Run them one after another"
             )
     if settings.update and settings.compare is None:
         raise pytest.UsageError("--energy-update needs --energy-compare=NAME: it changes that baseline")

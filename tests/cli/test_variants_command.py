@@ -58,7 +58,7 @@ def test_within_80_columns_the_score_stands_below(measured, capsys, monkeypatch)
 def test_files(measured, capsys):
     joules(capsys, "--by=model", "--html=v.html", "--svg=v.svg", "--markdown=v.md", "--csv=v.csv")
     page = (measured.path / "v.html").read_text("utf-8")
-    assert "<h2 id=\"variants\">Variants</h2>" in page and "<svg" in page and "dominated by =half" in page
+    assert '<h2 id="variants">Variants</h2>' in page and "<svg" in page and "dominated by =half" in page
     assert (measured.path / "v.svg").read_text("utf-8").startswith("<svg xmlns=")
     assert "| `int8` |" in (measured.path / "v.md").read_text("utf-8")
     with (measured.path / "v.csv").open(encoding="utf-8", newline="") as file:

@@ -2,11 +2,11 @@
 
     PYTHONPATH=. /path/to/python-with-torch benchmarks/variants_transformer.py --rig /path/to/with-rapl
 
-The rig (outside of this project) shows a powercap tree that is charged with the CPU time of what it runs: no watts when idle, 20 W a busy CPU.
-Layers of the model of ``examples/variants`` are pruned, none to five of six. First each variant's forward pass is measured alone, in
-CPU seconds (the least of 15): the share of work. Then a pytest run measures them in turn, and after a third of it a neighbour, a
-busy process that the rig charges too, comes and stays. Bar: each ratio within 3 % of the share of joules that follows from the
-share of work. Exit status 1 where it is missed.
+The rig (outside of this project) shows a powercap tree that is charged with the CPU time of what it runs: no watts when idle,
+20 W a busy CPU. Layers of the model of ``examples/variants`` are pruned, none to five of six. First each variant's forward pass
+is measured alone, in CPU seconds (the least of 15): the share of work. Then a pytest run measures them in turn, and after a while
+a neighbour, a busy process that the rig charges too, comes and stays. Bar: each ratio within 3 % of the share of work. Exit
+status 1 where it is missed.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ from transformer import ITEMS, sequences, variant
 def model(request):
     return variant(request.param)
 
+@pytest.fixture(scope="module")
+def data():
+    return sequences(ITEMS, seed=7)
+
 @pytest.mark.energy_variants("model", reference="fp32")
 @pytest.mark.parametrize("model", {names}, indirect=True)
-def test_it(model, energy):
-    words, more = sequences(ITEMS, seed=7)
+def test_it(model, data, energy):
+    words, more = data
     with torch.inference_mode():
         for _ in range(3):
             right = model(words) == more
@@ -71,7 +75,11 @@ def main() -> int:
         (folder / "test_it.py").write_text(TEST.format(names=NAMES), "utf-8")
         (folder / "pytest.ini").write_text("[pytest]\n", "utf-8")
         alone = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", ALONE, json.dumps(NAMES)], cwd=folder, check=True, capture_output=True, text=True
+            [sys.executable, "-W", "ignore", "-c", ALONE, json.dumps(NAMES)],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            text=True,
         )
         work = json.loads(alone.stdout)
         measured, neighbour = _measured(given.rig, folder, given.after)

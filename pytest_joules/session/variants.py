@@ -7,7 +7,7 @@ Each variant's reports are those of its own test, so that the terminal, JUnit fi
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -290,30 +290,30 @@ def _record(item: pytest.Item, variant: Variant) -> Record | None:
 
 
 def _drop_disturbed(test: _Test, turns: Turns, needed: int) -> None:
-    """Number the blocks, and leave out those in which others used the machine, where enough are left without."""
+    """Number the blocks, and leave out those in which the counter told nothing of one, or others used the machine, where enough
+    are left without."""
     from pytest_joules.measure.joining import numbered
 
+    below: set[int] = set()
     shared: set[int] = set()
     for one in turns.variants:
         answers = one.turns.here
         records = numbered([answer.record for answer in answers if answer.record is not None])
         if len(records) == len(answers):
+            below |= {number for number, record in enumerate(records) if record["resolution"] == "below"}
             shared |= {number for number, record in enumerate(records) if record["provenance"] == "shared"}
-            one.turns.here = [
-                type(answer)(record, answer.reports, answer.outcome) for answer, record in zip(answers, records, strict=True)
-            ]
+            one.turns.here = [replace(answer, record=record) for answer, record in zip(answers, records, strict=True)]
     blocks = max(len(one.turns.here) for one in turns.variants)
-    if not shared:
-        return
-    if blocks - len(shared) < needed:
-        test.disturbed = len(shared), blocks
-        return
+    dropped: set[int] = set()
+    for numbers in (below, shared):
+        if blocks - len(dropped | numbers) >= needed:
+            dropped |= numbers
+    test.disturbed = len(shared - dropped), blocks - len(dropped)
     for one in turns.variants:
-        if one.out or len(one.turns.here) < blocks:
-            continue
-        for number in shared:
-            answer = one.turns.here[number]
-            one.turns.here[number] = type(answer)(None, answer.reports, answer.outcome)
+        if not one.out and len(one.turns.here) == blocks:
+            one.turns.here = [
+                replace(answer, record=None) if number in dropped else answer for number, answer in enumerate(one.turns.here)
+            ]
 
 
 def _why_out(config: pytest.Config, variant: Variant) -> str:

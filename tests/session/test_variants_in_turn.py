@@ -224,7 +224,7 @@ def test_it(model, length):
 
 
 def test_another_option_measures_each_by_itself(models):
-    """With --energy-compare, say, a marked test is compared with the baseline; the table is shown, and says that it is not in turn."""
+    """With --energy-compare, say, a marked test is compared with the baseline; the table says that it is not in turn."""
     models.file(test_m=models.head + VARIANTS + BODY)
     models.run("--energy-rounds=6", "--energy-save=one").assert_outcomes(passed=3)
     result = models.run("--energy-rounds=6", "--energy-compare=one", "--energy-threshold=5%")
@@ -265,3 +265,25 @@ def test_misuse(models, text, args, says):
 def test_without_energy_nothing_happens(models):
     models.file(test_m=models.head + VARIANTS + BODY)
     models.run(energy=False).assert_outcomes(passed=3)
+
+
+def test_a_block_that_others_disturb_is_left_out_where_enough_are_left(models):
+    models.conftest(
+        PLUG.format(path=str(models.tree.path("package-0")))
+        + f"""
+import pytest
+import quiet
+
+@pytest.fixture(autouse=True)
+def others():
+    with open({str(models.path / "rounds.txt")!r}, "a+") as file:
+        file.write("x")
+        file.flush()
+        quiet.share = 0.5 if file.tell() in (9, 10) else 0.0
+"""
+    )
+    models.file(test_m=models.head + VARIANTS.replace(', "pruned"', "") + BODY)
+    models.run("--energy-rounds=10", "--energy-warmup=0").assert_outcomes(passed=2)
+    found = models.tests()["test_it[int8]"]
+    assert found["rounds"] == found["variants"]["blocks"] < 10
+    assert found["provenance"] == "measured" and found["variants"]["verdict"] == "dearer"

@@ -78,8 +78,9 @@ MARKERS = (
     "energy(rounds, iterations, warmup, max_time, skip): how --energy measures this test: so many rounds (or 'auto'), each of "
     "so many calls of the body (only where it may be called again at once), after so many unmeasured ones, in max_time seconds; "
     "skip=True: run once, not measured. Without --energy it does nothing.",
-    "energy_variants(parameter, reference): the values of this parameter are variants of one thing; --energy measures them in "
-    "turn and compares each with the reference. Without --energy it does nothing.",
+    "energy_variants(parameter, reference, load): the values of this parameter are variants of one thing; --energy measures them "
+    "in turn and compares each with the reference; load='block': their fixtures are made anew for each block of rounds. Without "
+    "--energy it does nothing.",
 )
 
 

@@ -9,7 +9,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytest_joules import __version__
-from pytest_joules.cli import account, bisect, bundle, collect, comment, compare, evaluate, history, predict, report, train
+from pytest_joules.cli import (
+    account,
+    bisect,
+    bundle,
+    collect,
+    comment,
+    compare,
+    evaluate,
+    history,
+    predict,
+    report,
+    train,
+    variants,
+)
 from pytest_joules.cli.output import print_json, say, width
 from pytest_joules.settings.values import POWERCAP
 
@@ -75,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_command(commands)
     predict.add_command(commands)
     evaluate.add_command(commands)
+    variants.add_command(commands)
     return parser
 
 

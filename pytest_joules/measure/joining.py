@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pytest_joules import stats
-from pytest_joules.model import FEWER_ROUNDS, Record, SampleRecord, Summary
+from pytest_joules.measure import scores
+from pytest_joules.model import FEWER_ROUNDS, Record, SampleRecord, Summary, WorkRecord
 
 T = TypeVar("T")
 
@@ -27,11 +28,16 @@ def joined(records: Sequence[Record]) -> Record:
     if len(samples) > 1:
         # What is said of the rounds of a block is not true of all blocks together.
         notes = [note for note in notes if not FEWER_ROUNDS.fullmatch(note)]
+    energy = _summary([record["energy"] for record in records], records, lambda sample: sample["energy"])
+    scored = scores.joined([record["score_details"] for record in records])
     return {
         **first,
         "samples": samples,
         "rounds": sum(record["rounds"] for record in records),
-        "energy": _summary([record["energy"] for record in records], records, lambda sample: sample["energy"]),
+        "energy": energy,
+        "work": _work(records, energy),
+        "scores": {**first["scores"], **{name: score["value"] for name, score in scored.items()}},
+        "score_details": scored,
         "duration": stats.summarise([sample["duration"] for sample in samples]),
         "power": _summary([record["power"] for record in records], records, _watts),
         "tsc": stats.summarise([sample["tsc"] for sample in samples if sample["tsc"] is not None]),
@@ -79,6 +85,16 @@ def _watts(sample: SampleRecord) -> float | None:
 
 def _of_domain(name: str) -> Callable[[SampleRecord], float | None]:
     return lambda sample: sample["domains"].get(name)
+
+
+def _work(records: Sequence[Record], energy: Summary | None) -> dict[str, WorkRecord]:
+    """The work of a round, with the joules of all blocks."""
+    found: dict[str, WorkRecord] = {}
+    for name in records[0]["work"]:
+        amounts = [record["work"][name]["amount"] for record in records if name in record["work"]]
+        amount = stats.median_of_known(amounts)
+        found[name] = {"amount": amount, "joules_per_unit": energy["median"] / amount if energy is not None and amount else None}
+    return found
 
 
 def numbered(records: Sequence[Record]) -> list[Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Protocol
 
 from pytest_joules import stats
 from pytest_joules.measure.meter import SLOW_TICKS, Meter, Window
+from pytest_joules.measure.scores import Scores, number
 from pytest_joules.model import Measurement
 
 
@@ -28,13 +30,13 @@ class Energy:
         self._windows: dict[str, list[Window]] = {}
         """Of regions, where their joules are a share: what the interval is widened by."""
         self._work: dict[str, float] = {}
-        self.scores: dict[str, float] = {}
-        """Scores reached in the round that runs or ran last."""
-        self._round_before = self._round_regions, self._work, self.scores
+        self.scores = Scores()
+        self._round_before = self._round_regions, self._work
         self._tracer: Tracing | None = None
         """Of a traced round."""
 
     def new_test(self) -> None:
+        self.scores.new_test()
         self.new_round(measured=False)
 
     def new_round(self, *, measured: bool) -> None:
@@ -43,18 +45,20 @@ class Energy:
         if not measured:
             self._regions.clear()
             self._windows.clear()
-        self._round_before = self._round_regions, self._work, self.scores
-        self._round_regions, self._work, self.scores = {}, {}, {}
+        self.scores.new_round(measured=measured)
+        self._round_before = self._round_regions, self._work
+        self._round_regions, self._work = {}, {}
 
     def cut_off(self) -> None:
         """The round that runs did not pass: what stands is what the one before told."""
-        self._round_regions, self._work, self.scores = self._round_before
+        self._round_regions, self._work = self._round_before
+        self.scores.cut_off()
 
     def set_aside(self, tracer: Tracing | None) -> Callable[[], None]:
         """Rounds follow which tell nothing but, where there is a ``tracer``, what it is to trace: the returned function ends that
         and puts back what there was."""
         regions = {name: list(entries) for name, entries in self._regions.items()}
-        before = self._round_regions, self._work, self.scores, self._round_before
+        before = self._round_regions, self._work, copy.deepcopy(self.scores), self._round_before
         self._tracer = tracer
 
         def put_back() -> None:
@@ -106,10 +110,15 @@ class Energy:
         for name, amount in units.items():
             self._work[name] = self._work.get(name, 0.0) + self._positive(name, amount)
 
-    def score(self, **scores: float) -> None:
-        """Scores reached (``pass_at_1=0.31``), kept beside the cost."""
+    def score(self, *, higher_is_better: bool | None = None, **scores: object) -> None:
+        """Scores reached (``pass_at_1=0.31``), kept beside the cost; of a list, with a value an item, the mean with its interval.
+
+        Raises:
+            TypeError: one is no number.
+            ValueError: an empty list, or ``higher_is_better`` is not what the test said of this score before.
+        """
         for name, value in scores.items():
-            self.scores[name] = self._number(name, value)
+            self.scores.add(name, value, higher_is_better)
 
     def add_to(self, measurement: Measurement, *, counted: bool) -> None:
         """Put regions, work and scores of the finished test into its measurement, per iteration as all of it is.
@@ -129,7 +138,9 @@ class Energy:
         for name, total in self._work.items():
             amount = total / iterations
             measurement.work[name] = {"amount": amount, "joules_per_unit": joules / amount if joules is not None else None}
-        measurement.scores.update(self.scores)
+        self.scores.end_round(measured=counted)
+        measurement.score_details.update(self.scores.records())
+        measurement.scores.update({name: score["value"] for name, score in measurement.score_details.items()})
 
     def _joules(self, window: Window) -> float | None:
         # Not aligned: shorter than ten ticks a region's energy would be a guess.
@@ -137,14 +148,8 @@ class Energy:
             return None
         return self._meter.total(self._meter.joules(window))
 
-    @staticmethod
-    def _number(name: str, value: object) -> float:
-        if isinstance(value, bool) or not hasattr(value, "__float__"):
-            raise TypeError(f"energy: {name}={value!r} is not a number")
-        return float(value)
-
     def _positive(self, name: str, value: object) -> float:
-        number = self._number(name, value)
-        if not 0 < number < float("inf"):
+        amount = number(name, value)
+        if not 0 < amount < float("inf"):
             raise ValueError(f"energy.work({name}={value!r}): an amount of work must be above 0 and finite")
-        return number
+        return amount

@@ -53,6 +53,7 @@ from pytest_joules.model.report import (
     Report,
     SourceFacts,
 )
+from pytest_joules.model.variant_records import Front, ScoreRecord, VariantRecord, VariantVerdict
 from pytest_joules.model.words import (
     BudgetVerdict,
     CountVerdict,
@@ -84,6 +85,7 @@ __all__ = [
     "Counters",
     "CountingRecord",
     "Effort",
+    "Front",
     "GrownRecord",
     "HowMeasured",
     "MachineRecord",
@@ -109,6 +111,7 @@ __all__ = [
     "RunComparisonRecord",
     "Sample",
     "SampleRecord",
+    "ScoreRecord",
     "SessionRecord",
     "SharedBy",
     "SimilarityRecord",
@@ -116,6 +119,8 @@ __all__ = [
     "SourceRecord",
     "State",
     "Summary",
+    "VariantRecord",
+    "VariantVerdict",
     "Verdict",
     "VersionsRecord",
     "WorkRecord",

@@ -17,6 +17,7 @@ from pytest_joules.model.records import (
     WorkRecord,
     empty_record,
 )
+from pytest_joules.model.variant_records import ScoreRecord
 from pytest_joules.model.words import Provenance, Resolution
 
 #: A part of a round, as pytest calls them.
@@ -105,6 +106,7 @@ class Measurement:
     regions: dict[str, RegionRecord] = field(default_factory=dict)
     work: dict[str, WorkRecord] = field(default_factory=dict)
     scores: dict[str, float | None] = field(default_factory=dict)
+    score_details: dict[str, ScoreRecord] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """What a reader must know of this number, one short sentence each."""
 
@@ -129,6 +131,7 @@ class Measurement:
             "regions": self.regions,
             "work": self.work,
             "scores": self.scores,
+            "score_details": self.score_details,
             "notes": list(self.notes),
         }
 

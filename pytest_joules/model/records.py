@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 
 from pytest_joules.model.account_records import AccountRecord
 from pytest_joules.model.count_records import CountingRecord, CountRecord
+from pytest_joules.model.variant_records import ScoreRecord, VariantRecord
 from pytest_joules.model.words import BudgetVerdict, PredictionOutcome, Provenance, Resolution, State, Verdict
 
 SCHEMA = "pytest-joules/1"
@@ -190,6 +191,10 @@ class _Record(HowMeasured):
     regions: dict[str, RegionRecord]
     work: dict[str, WorkRecord]
     scores: dict[str, float | None]
+    """The mean over the rounds."""
+    score_details: dict[str, ScoreRecord]
+    parameters: dict[str, str]
+    """The id of each parameter's value, by its name; by session/results."""
     budget: BudgetRecord | None
     """By session/call_report."""
     comparison: ComparisonRecord | None
@@ -198,6 +203,8 @@ class _Record(HowMeasured):
     """By session/forecast."""
     instructions: CountRecord | None
     """By session/counting."""
+    variants: VariantRecord | None
+    """By session/variants, when all of them have run."""
     account: AccountRecord | None
     """By session/measured_test."""
     code: Code | None
@@ -369,10 +376,13 @@ def empty_record(nodeid: str) -> Record:
         "regions": {},
         "work": {},
         "scores": {},
+        "score_details": {},
+        "parameters": {},
         "budget": None,
         "comparison": None,
         "prediction": None,
         "instructions": None,
+        "variants": None,
         "account": None,
         "code": None,
         "cached": None,

@@ -64,15 +64,15 @@ def _write(report: Report, file: TextIO) -> None:
         when = [None, test["cached"]] if test["cached"] is not None else [commit, report.created]
         for number, sample in enumerate(test["samples"], 1):
             values = [sample["energy"], sample["duration"], sample["tsc"], *map(sample["domains"].get, domains)]
-            rows.writerow(map(_cell, [*about, sample["block"], number, test["iterations"], *values, *machine, *when, None, None]))
+            rows.writerow(map(cell, [*about, sample["block"], number, test["iterations"], *values, *machine, *when, None, None]))
         if (counted := test["instructions"]) is None:
             continue
         for number, count in enumerate(counted["counts"], 1):
             nothing = [None] * (3 + len(domains))
-            rows.writerow(map(_cell, [*about, None, number, 1, *nothing, *machine, *when, counted["counter"], count]))
+            rows.writerow(map(cell, [*about, None, number, 1, *nothing, *machine, *when, counted["counter"], count]))
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
     """Numbers as they are. A text that a spreadsheet would compute gets an apostrophe in front; what a terminal, or whoever reads
     line by line, would obey is escaped as in Python."""
     if isinstance(value, float) and not math.isfinite(value):

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from pytest_joules.files import atomic
 from pytest_joules.model import Report
-from pytest_joules.report import findings, head, quantity
+from pytest_joules.report import findings, head, quantity, variants
 from pytest_joules.report.comparison import dotted
 from pytest_joules.report.findings import Finding
 from pytest_joules.report.quantity import median_of
@@ -56,12 +56,33 @@ def text(report: Report, most: int) -> str:
         header = ["test", "verdict", "before", "now", "ratio", "95 % interval", "changed in its path"]
         parts.append("\n" + rows(header, "llrrrll", [_row(one) for one in found], room - _size(parts)))
     parts += _undecided(report)
+    for one in variants.tables(report):
+        parts.append(variants_text(one, max(0, room - _size(parts))))
     told = [f"{name}: {value}" for name, value in head.facts(report) if name in ("source", "instructions", "machine", "labels")]
     parts.append("\n" + prose(". ".join(told)) + ".\n" if told else "")
     rest = most - _size(parts) - 200
     if rest > 500:
         parts.append(_all(report, rest))
     return "".join(parts)
+
+
+def variants_text(table: variants.Table, most: int) -> str:
+    """A table of variants, in no more than so many bytes."""
+    header, cells = variants.header_and_rows(table)
+    title = f"\n**{prose(table.title)}**\n\n"
+    said = "".join(f"\n{prose(text)}.\n" for text in table.said())
+    room = most - len((title + said).encode())
+    if room < 500:
+        return ""
+    shown = [[code(row[0]), *map(prose, row[1:])] for row in cells]
+    return title + rows([prose(name) for name in header], "l" + "r" * (len(header) - 1), shown, room) + said
+
+
+def write_variants(report: Report, path: str | os.PathLike[str]) -> None:
+    """Write the tables of variants alone. Raises :class:`pytest_joules.files.atomic.ReportPathError`."""
+    found = variants.tables(report)
+    parts = [variants_text(one, COMMENT // len(found)) for one in found]
+    atomic.atomically(path, lambda file: file.writelines(["".join(parts).lstrip("\n")]))
 
 
 def code(value: str) -> str:

@@ -18,7 +18,18 @@ from pytest_joules import __version__
 from pytest_joules.files import atomic
 from pytest_joules.model import AccountRecord, Record, Report
 from pytest_joules.model.past import Past, Series
-from pytest_joules.report import account, account_section, findings, head, pictures, prediction, quantity, terminal
+from pytest_joules.report import (
+    account,
+    account_section,
+    findings,
+    head,
+    pictures,
+    prediction,
+    quantity,
+    terminal,
+    variants,
+    variants_picture,
+)
 from pytest_joules.report.comparison import dotted
 from pytest_joules.report.pictures import Mark
 from pytest_joules.report.quantity import median_of
@@ -128,6 +139,7 @@ def contents(report: Report, past: Past) -> dict[str, object]:
         "rows": rows,
         "verdicts": _verdicts(rows),
         "sections": [_section(test, sections[test["nodeid"]], past) for test in tests if test["nodeid"] in sections],
+        "variants": [_variants(one) for one in variants.tables(report)],
         "left_out": max(0, len(tests) - _SECTIONS),
         "legend": _legend(report, {word for words in noted for word in words}),
     }
@@ -139,7 +151,7 @@ def _frame(title: str) -> dict[str, object]:
     empty: dict[str, object] = dict.fromkeys(("since", "totals"), "")
     return {
         **empty,
-        **{name: [] for name in ("changes", "undecided", "sections", "legend")},
+        **{name: [] for name in ("changes", "undecided", "variants", "sections", "legend")},
         "left_out": 0,
         "listed": True,
         "heading": "Test by test",
@@ -260,6 +272,13 @@ def _section(test: Record, identity: str, past: Past) -> Section:
         section.figures += found.figures
         section.tables += found.tables
     return section
+
+
+def _variants(table: variants.Table) -> tuple[str, list[str], list[list[str]], str, str, list[str]]:
+    """Title, header, rows, picture, what it shows, and what there is to say."""
+    header, rows = variants.header_and_rows(table)
+    picture = variants_picture.picture(table)
+    return table.title, header, rows, picture, variants_picture.words(table) if picture else "", table.said()
 
 
 def _said(test: Record) -> list[str]:

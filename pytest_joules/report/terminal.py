@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pytest_joules.model import FEWER_ROUNDS, NOT_AGAIN, BudgetRecord, Record, Report
-from pytest_joules.report import account, comparison, instructions, prediction, quantity
+from pytest_joules.report import account, comparison, instructions, prediction, quantity, variants
 from pytest_joules.report.quantity import median_of
 from pytest_joules.report.table import Column, fits, table
 from pytest_joules.report.text import last_part, sentence, shorten_nodeid, whole
@@ -63,6 +63,7 @@ def lines(report: Report, width: int, rows: int | None = None, encoding: str = "
     result += comparison.lines(report, width, rows, encoding)
     result += instructions.lines(report, width, rows, encoding)
     result += _undecided(budgets, width, rows, encoding)
+    result += variants.lines(report, width, encoding)
     result += _accounts(measured, width, encoding)
     return result
 

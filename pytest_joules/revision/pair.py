@@ -27,8 +27,8 @@ BLOCKS = 4
 #: Rounds of each side where nobody says how many.
 ROUNDS = 20
 #: A test whose first block took no more seconds than this is given more of both: they cost little, and its rounds scatter most.
-_QUICK = 0.02
-_QUICK_BLOCKS, _QUICK_ROUNDS = 10, 8
+QUICK = 0.02
+_QUICK_BLOCKS, QUICK_ROUNDS = 10, 8
 #: Seconds that the other side may take beyond ten times what this one took, before it is given up.
 _PATIENCE = 60.0
 
@@ -180,8 +180,8 @@ class Pair:
                 self.told(number + 1, blocks, "block")
             if last or any(report.get("joules_ended") for answer in (both.here + both.there)[-2:] for report in answer.reports):
                 break
-            if number == 0 and effort.rounds is None and (mine.longest < _QUICK or _ran_once(both.here[-1])):
-                blocks, rounds = _QUICK_BLOCKS, _QUICK_BLOCKS * _QUICK_ROUNDS
+            if number == 0 and effort.rounds is None and (mine.longest < QUICK or _ran_once(both.here[-1])):
+                blocks, rounds = _QUICK_BLOCKS, _QUICK_BLOCKS * QUICK_ROUNDS
             number += 1
         self._down(both, mine, theirs)
         return both

@@ -48,6 +48,8 @@ class Ending:
             report.sources.append(ticks.as_record())
         with net(troubles(self.config)):
             self._compare()
+            if reporting.variants is not None:
+                reporting.variants.settle(report)
             if reporting.follower is not None and (account := reporting.follower.account(report)) is not None:
                 report.session["predicting"] = account
                 reporting.history.keep_account(account)

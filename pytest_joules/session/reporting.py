@@ -39,6 +39,12 @@ class Follower(Protocol):
     def account(self, report: Report) -> ReportedPredicting | None: ...
 
 
+class Judge(Protocol):
+    """Says of the records of a report what is known only when all are there."""
+
+    def settle(self, report: Report) -> None: ...
+
+
 class Reporting:
     """Collects records and completes the report. What there is to say of it is in :attr:`messages`."""
 
@@ -55,6 +61,7 @@ class Reporting:
         self.other: OtherSide | None = None
         """What the tests are compared with."""
         self.follower: Follower | None = None
+        self.variants: Judge | None = None
         self.report = Report(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             machine=here,

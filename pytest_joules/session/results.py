@@ -11,6 +11,7 @@ from pytest_joules.measure.dearest import Dearest
 from pytest_joules.measure.regions import Energy
 from pytest_joules.model import LATE_NOTE, BudgetRecord, Code, Record, empty_record, measured
 from pytest_joules.rounds.net import described, net, troubles
+from pytest_joules.rounds.parameters import parameters
 from pytest_joules.rounds.plan import Plan
 from pytest_joules.rounds.plan import plan as plan_of
 from pytest_joules.rounds.running import ONCE, Rounds
@@ -69,6 +70,7 @@ class Results:
         if measurement.duration is not None:
             self.dearest.add(measurement.duration["median"] * measurement.iterations)
         record = measurement.as_record()
+        record["parameters"] = parameters(item)
         hold_to_budget(measurement, record, report, own, random=plan.random, settings=self.settings)
         send(item, report, record)
         return record
@@ -81,7 +83,8 @@ class Results:
         why = rounds.ended or (f"subtests: {why_not}" if rounds.reported else why_not)
         record = empty_record(item.nodeid)
         record["notes"] = [why, *course.summariser.notes]
-        record["scores"] = dict(self._energy.scores)
+        record["parameters"] = parameters(item)
+        record["scores"] = dict(self._energy.scores.values())
         if own.budget is not None:
             reason = f"not measured: {why}" if report.passed else "the test did not pass"
             record["budget"] = {"joules": own.budget.joules, "verdict": "cannot tell", "why": reason}

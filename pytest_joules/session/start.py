@@ -82,6 +82,7 @@ def start(config: pytest.Config) -> None:
     _count(config, settings, other, measuring, reporting)
     if stepper is None:
         _predict(config, settings, choice, measuring, reporting)
+    _compare_variants(config, settings, None if controller else reporting)
     if worker:
         config.pluginmanager.register(StoppingWorker(config), "joules-stopping")
         config.pluginmanager.register(Turns(config), "joules-turns")
@@ -142,6 +143,18 @@ def _count(
 
     measuring.counting = Counting(config, settings, other, reporting, measuring.tracking.project)
     config.pluginmanager.register(measuring.counting, "joules-counting")
+
+
+def _compare_variants(config: pytest.Config, settings: Settings, reporting: Reporting | None) -> None:
+    """Let tests that are variants of each other run in turn; ``reporting``: of a run that runs tests and reports them."""
+    if reporting is not None:
+        from pytest_joules.session.variants import Variants
+
+        # Last: its tests are its own before any other plugin of ours runs them.
+        reporting.variants = Variants(config, settings, reporting)
+        config.pluginmanager.register(reporting.variants, "joules-variants")
+    elif settings.variants is not None:
+        raise pytest.UsageError("--energy-variants measures in processes of its own, in turn: leave -n out, or add -n0")
 
 
 def _predict(

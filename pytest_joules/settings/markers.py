@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import pytest
@@ -13,8 +13,11 @@ from pytest_joules.settings.budgets import Budget, CountBudget, most_specific
 from pytest_joules.settings.options import Settings
 from pytest_joules.settings.values import (
     SettingError,
+    choice,
+    id_of,
     instructions,
     joules,
+    name_of,
     rounds,
     seconds,
     truth,
@@ -26,6 +29,19 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class VariantsOf:
+    """What a test's variants are."""
+
+    parameter: str
+    reference: str | None = None
+    """The id of the value to compare with; ``None``: the first."""
+    load: str = "auto"
+    """``block``: what the fixtures hold is made anew for each block of rounds; ``auto``: where memory lacks."""
+    where: str = "--energy-variants"
+    """Who says so, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
 class ItemSettings:
     """What holds for one test."""
 
@@ -33,6 +49,7 @@ class ItemSettings:
     skip: bool = False
     budget: Budget | None = None
     count_budget: CountBudget | None = None
+    variants: VariantsOf | None = None
 
 
 _ENERGY: Mapping[str, Callable[[object], object]] = {
@@ -62,7 +79,13 @@ def item_settings(item: pytest.Item, settings: Settings) -> ItemSettings:
         max_time=settings.max_time if "max_time" in settings.fixed else _get(asked, "max_time", settings.max_time),
         bound=f"max_time={own_time} of its marker" if own_time is not None else "",
     )
-    return ItemSettings(effort, _get(asked, "skip", False), budget_of(item, settings), _count_budget(item))
+    return ItemSettings(
+        effort,
+        _get(asked, "skip", False),
+        budget_of(item, settings),
+        _count_budget(item),
+        _variants_of(item, settings),
+    )
 
 
 _BUDGET: Mapping[str, Callable[[object], object]] = {"joules": joules, "instructions": instructions}
@@ -99,14 +122,50 @@ def budget_of(item: pytest.Item, settings: Settings) -> Budget | None:
     return Budget(rule.joules, f"ini energy_budgets {rule.pattern}") if rule is not None else None
 
 
+_VARIANTS: Mapping[str, Callable[[object], object]] = {"parameter": name_of, "reference": id_of, "load": choice("auto", "block")}
+
+
+def _variants_of(item: pytest.Item, settings: Settings) -> VariantsOf | None:
+    """Whose values are variants, where this test has that parameter. The command line beats the marker."""
+    known = getattr(getattr(item, "callspec", None), "params", {})
+    marker = item.get_closest_marker("energy_variants")
+    marked = _marked_variants(item, marker, known) if marker is not None else None
+    if settings.variants is None or settings.variants[0] not in known:
+        return marked
+    parameter, reference = settings.variants
+    if marked is not None and marked.parameter == parameter:
+        return replace(marked, reference=reference or marked.reference)
+    return VariantsOf(parameter, reference)
+
+
+def _marked_variants(item: pytest.Item, marker: pytest.Mark, known: Collection[str]) -> VariantsOf:
+    where = f"{item.nodeid}: @pytest.mark.energy_variants"
+    positional = dict(zip(_VARIANTS, marker.args, strict=False))
+    if len(marker.args) > 2 or (twice := positional.keys() & marker.kwargs.keys()):
+        what = f"{min(twice)}= twice" if len(marker.args) <= 2 else f"{len(marker.args)} values"
+        raise pytest.UsageError(f"{where} has {what}: write energy_variants('model', reference='fp32')")
+    given = _parsed(where, {**positional, **marker.kwargs}, _VARIANTS)
+    if "parameter" not in given:
+        raise pytest.UsageError(f"{where} needs the name of a parameter: energy_variants('model', reference='fp32')")
+    parameter = str(given["parameter"])
+    if parameter not in known:
+        has = f"its parameters are {', '.join(known)}" if known else "it has none: add @pytest.mark.parametrize"
+        raise pytest.UsageError(f"{where}: the test has no parameter {parameter!r}; {has}")
+    return VariantsOf(parameter, _get(given, "reference", None), _get(given, "load", "auto"), "@pytest.mark.energy_variants")
+
+
 def _keywords(item: pytest.Item, marker: pytest.Mark, known: Mapping[str, Callable[[object], object]]) -> dict[str, object]:
     where = f"{item.nodeid}: @pytest.mark.{marker.name}"
     if marker.args:
         raise pytest.UsageError(
             f"{where} takes keywords only ({', '.join(f'{name}=' for name in known)}), not {marker.args[0]!r}"
         )
+    return _parsed(where, marker.kwargs, known)
+
+
+def _parsed(where: str, asked: Mapping[str, object], known: Mapping[str, Callable[[object], object]]) -> dict[str, object]:
     result = {}
-    for name, given in marker.kwargs.items():
+    for name, given in asked.items():
         if name not in known:
             raise pytest.UsageError(f"{where} does not know {name!r}; it takes {', '.join(f'{name}=' for name in known)}")
         try:

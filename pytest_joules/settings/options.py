@@ -295,6 +295,16 @@ def _fit_together(settings: Settings) -> None:
             "--energy-against and --energy-trace do not go together: account for the tests that cost more in a run of their own "
             "(--energy-trace alone), in each of the two trees"
         )
+    if settings.variants is not None:
+        others = {"against": settings.against, "compare": settings.compare, "count": settings.count, "trace": settings.trace}
+        given = [name for name, value in others.items() if value is not None]
+        given += ["changed-only"] if settings.changed_only else []
+        given += ["share=own"] if settings.own_share else []
+        if given:
+            raise pytest.UsageError(
+                f"--energy-variants and --energy-{given[0]} do not go together: the one measures variants in turn, in processes "
+                "of their own, the other each test by itself. Run them one after another"
+            )
     if settings.update and settings.compare is None:
         raise pytest.UsageError("--energy-update needs --energy-compare=NAME: it changes that baseline")
     if settings.save is not None and settings.update:

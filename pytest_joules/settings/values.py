@@ -165,6 +165,20 @@ def variants(value: object) -> tuple[str, str | None]:
     return name, reference or None
 
 
+def name_of(value: object) -> str:
+    """A parameter's name. Raises :class:`SettingError`."""
+    if not isinstance(value, str) or not value.isidentifier():
+        raise SettingError(f"{value!r}: write the name of a parameter, such as 'model'")
+    return value
+
+
+def id_of(value: object) -> str:
+    """The id of a parameter's value. Raises :class:`SettingError`."""
+    if not isinstance(value, str | int | float) or value == "":
+        raise SettingError(f"{value!r}: write the id of a value, as it stands in the brackets of the node id, such as 'fp32'")
+    return str(value)
+
+
 def threshold(value: object) -> float:
     """``5%`` or ``0.05`` as a share."""
     text = str(value).strip()

@@ -23,8 +23,7 @@ LATER = {
     *(f"session.predicting.{key}" for key in ("model", "unchanged", "changed", "new", "unknown", "provenance", "suite")),
     *(f"comparison.{key}" for key in ("held", "notes")),
     *(f"tests[].comparison.{key}" for key in ("before", "now", "held")),
-    "tests[].instructions",
-    "tests[].account",
+    *(f"tests[].{key}" for key in ("instructions", "account", "score_details", "parameters", "variants")),
     *(f"tests[].prediction.{key}" for key in ("state", "ratio", "last", "since", "because", "changed", "threshold", "limit")),
     *(f"tests[].prediction.{key}" for key in ("limited_by", "failed", "measured", "dearer", "outcome")),
 }

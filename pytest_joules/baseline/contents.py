@@ -13,11 +13,13 @@ from pytest_joules.model import (
     CountingRecord,
     CountRecord,
     HowMeasured,
+    KeptAccount,
     MachineRecord,
     MedianRecord,
     Record,
     SourceRecord,
     disturbed,
+    kept,
 )
 from pytest_joules.stats import median
 
@@ -50,6 +52,8 @@ class BaselineTest:
     commit: str | None = None
     """The revision it was measured at, where that is not the baseline's."""
     instructions: CountRecord | None = None
+    account: KeptAccount | None = None
+    """Where its joules went, if that session traced it."""
 
     @property
     def random(self) -> bool:
@@ -106,6 +110,7 @@ def test_of(record: Record, functions: Mapping[str, str] | None = None) -> Basel
         functions=functions or (code.get("functions") if code else None),
         created=record["cached"],
         instructions=record["instructions"],
+        account=kept(record["account"]) if record["account"] is not None else None,
     )
 
 
@@ -118,6 +123,7 @@ def make_test(
     functions: Mapping[str, str] | None,
     created: str | None,
     instructions: CountRecord | None = None,
+    account: KeptAccount | None = None,
 ) -> BaselineTest:
     """A test by its samples (joules and seconds) and the 95 % interval of their joules. Samples without joules are left out."""
     pairs = [
@@ -130,7 +136,9 @@ def make_test(
         ends = [_six_digits(end) for end in interval] if interval else None
         energy = {"median": _six_digits(median([value for value, _ in pairs])), "ci95": ends}
     joules, seconds = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
-    return BaselineTest(how, joules, seconds, energy, fingerprint, functions or {}, created, instructions=instructions)
+    return BaselineTest(
+        how, joules, seconds, energy, fingerprint, functions or {}, created, instructions=instructions, account=account
+    )
 
 
 def _six_digits(value: float) -> float:

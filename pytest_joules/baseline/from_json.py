@@ -19,6 +19,8 @@ from pytest_joules.model import (
     CountingRecord,
     CountRecord,
     HowMeasured,
+    KeptAccount,
+    KeptPart,
     MachineRecord,
     Provenance,
     Resolution,
@@ -196,6 +198,29 @@ def _instructions(data: Object) -> CountRecord | None:
     }
 
 
+def _account(data: Object, parts: str) -> KeptAccount | None:
+    """Of a baseline, or of a report, whose key for its parts is another."""
+    found = checked.optional(data, "account", dict)
+    if found is None:
+        return None
+    with within("account"):
+        return {
+            "what": checked.words(found, "what") or "",
+            "parts": [_part(one) for one in checked.list_of(found, parts, dict)],
+            "unattributed": _part(checked.required(found, "unattributed", dict)),
+        }
+
+
+def _part(data: Object) -> KeptPart:
+    return {
+        "name": checked.words(data, "name") or "",
+        "direction": checked.words(data, "direction") or "",
+        "device": checked.words({"device": "cpu", **data}, "device") or "",
+        "joules": checked.number(data.get("joules"), "joules"),
+        "ci95": checked.interval(data.get("ci95")),
+    }
+
+
 def _times(value: object) -> list[int]:
     if not isinstance(value, list):
         raise Bad(f"holds {checked.shown(value)}, which is no list of counts")
@@ -237,6 +262,7 @@ def _test(line: Object, functions: Mapping[str, str]) -> BaselineTest:
         created=checked.optional(line, "created", str),
         commit=checked.optional(line, "commit", str),
         instructions=_instructions(line),
+        account=_account(line, "parts"),
     )
 
 
@@ -330,6 +356,7 @@ def _test_of_report(data: Object) -> BaselineTest | None:
         functions=None,
         created=checked.optional(data, "cached", str),
         instructions=_instructions(data),
+        account=_account(data, "flat"),
     )
     judged = [budget, comparison]
     if (counted := checked.optional(data, "instructions", dict)) is not None:

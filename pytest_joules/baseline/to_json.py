@@ -8,6 +8,7 @@ from typing import TextIO
 
 from pytest_joules.baseline.contents import SCHEMA, Baseline, BaselineTest
 from pytest_joules.files import strict_json
+from pytest_joules.model import KeptAccount, KeptPart
 
 
 def write(baseline: Baseline, file: TextIO) -> None:
@@ -83,11 +84,25 @@ def _test_line(test: BaselineTest, usual: Mapping[str, object], numbers: Mapping
     line |= {name: value for name, value in said.items() if value}
     if test.instructions is not None:
         line["instructions"] = {name: value for name, value in test.instructions.items() if name not in _JUDGED}
+    if test.account is not None:
+        line["account"] = _account_line(test.account)
     if test.fingerprint is not None:
         line["code"] = test.fingerprint
     if test.functions:
         line["functions"] = _ranges(sorted(numbers[pair] for pair in test.functions.items()))
     return line
+
+
+def _account_line(account: KeptAccount) -> dict[str, object]:
+    """Joules with four digits: intervals of accounts are wider."""
+
+    def part(one: KeptPart) -> dict[str, object]:
+        said = {name: one[name] for name in ("direction", "device") if one[name] not in ("", "cpu")}
+        ends = [float(f"{end:.4g}") for end in one["ci95"]] if one["ci95"] is not None else None
+        return {"name": one["name"], **said, "joules": float(f"{one['joules']:.4g}"), "ci95": ends}
+
+    parts = [part(one) for one in account["parts"]]
+    return {"what": account["what"], "parts": parts, "unattributed": part(account["unattributed"])}
 
 
 def _ranges(numbers: Sequence[int]) -> str:

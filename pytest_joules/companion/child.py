@@ -87,6 +87,7 @@ def pack(settings: Settings) -> MeasuringSettings:
         "fixed": sorted(settings.fixed),
         "measure_idle": settings.measure_idle,
         "own_share": settings.own_share,
+        "trace": settings.trace,
         "idle_watts": settings.idle_watts,
         "max_watts": settings.max_watts,
         "watch_others": settings.watch_others,
@@ -105,6 +106,7 @@ def unpack(sent: MeasuringSettings) -> Settings:
         fixed=frozenset(sent["fixed"]),
         measure_idle=sent["measure_idle"],
         own_share=sent["own_share"],
+        trace=sent["trace"],
         idle_watts=sent["idle_watts"],
         max_watts=sent["max_watts"],
         watch_others=sent["watch_others"],
@@ -246,7 +248,7 @@ class Stepper:
         self._answers.flush()
 
     def _measure(self, command: Measure) -> None:
-        from pytest_joules.settings.markers import SETTINGS
+        from pytest_joules.settings.markers import SETTINGS, UNTRACED
 
         item = self._items[command["nodeid"]]
         if Leftovers.known(item) and not plan(item).again:
@@ -265,6 +267,7 @@ class Stepper:
             effort = dataclasses.replace(effort, warmup=min(effort.warmup, again))
         # Budgets hold for the whole measurement, of which this is a part.
         item.stash[SETTINGS] = dataclasses.replace(own, effort=effort, budget=None)
+        item.stash[UNTRACED] = not command["last"]
         # Another block of this test follows: as between two rounds, wider fixtures stay.
         following = self._after(command) if command["last"] else copy.copy(item)
         properties = list(item.user_properties)

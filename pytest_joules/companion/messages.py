@@ -8,7 +8,7 @@ from pytest_joules.count.counter import Counts
 from pytest_joules.model import Code, Record
 
 #: What both sides speak: a companion of another version of this plugin is refused.
-PROTOCOL = 3
+PROTOCOL = 4
 
 
 class MeasuringSettings(TypedDict):
@@ -23,6 +23,7 @@ class MeasuringSettings(TypedDict):
     fixed: list[str]
     measure_idle: bool
     own_share: bool
+    trace: str | None
     idle_watts: float | None
     max_watts: float | None
     watch_others: bool

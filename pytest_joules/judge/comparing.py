@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, TypedDict
 from pytest_joules.judge.attributed import apart, held
 from pytest_joules.judge.case import MOST_BLOCKS, WAY_OUT, Case, Interval
 from pytest_joules.judge.verdict import judge, looks_dearer
-from pytest_joules.model import ComparisonRecord, CountingRecord, CountRecord, HowMeasured, Record, disturbed, empty_record
+from pytest_joules.model import (
+    ComparisonRecord,
+    CountingRecord,
+    CountRecord,
+    HowMeasured,
+    KeptAccount,
+    Record,
+    disturbed,
+    empty_record,
+)
 
 if TYPE_CHECKING:
     from pytest_joules.code.inventory import Texts
@@ -42,6 +51,8 @@ class OtherTest:
     why: str | None = None
     """Why nothing can be told of this test."""
     instructions: CountRecord | None = None
+    account: KeptAccount | None = None
+    """Where its joules went."""
 
 
 class OneSided(TypedDict, total=False):

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pytest_joules import stats
 from pytest_joules.measure import scores
-from pytest_joules.model import FEWER_ROUNDS, Record, SampleRecord, Summary, WorkRecord
+from pytest_joules.model import FEWER_ROUNDS, AccountRecord, Record, SampleRecord, Summary, WorkRecord, brought_to
 
 T = TypeVar("T")
 
@@ -38,6 +38,7 @@ def joined(records: Sequence[Record]) -> Record:
         "work": _work(records, energy),
         "scores": {**first["scores"], **{name: score["value"] for name, score in scored.items()}},
         "score_details": scored,
+        "account": _account(records, energy),
         "duration": stats.summarise([sample["duration"] for sample in samples]),
         "power": _summary([record["power"] for record in records], records, _watts),
         "tsc": stats.summarise([sample["tsc"] for sample in samples if sample["tsc"] is not None]),
@@ -85,6 +86,12 @@ def _watts(sample: SampleRecord) -> float | None:
 
 def _of_domain(name: str) -> Callable[[SampleRecord], float | None]:
     return lambda sample: sample["domains"].get(name)
+
+
+def _account(records: Sequence[Record], energy: Summary | None) -> AccountRecord | None:
+    """Of the block that has one, with the joules of all."""
+    found = next((record["account"] for record in reversed(records) if record["account"] is not None), None)
+    return brought_to(found, energy["median"]) if found is not None and energy is not None else found
 
 
 def _work(records: Sequence[Record], energy: Summary | None) -> dict[str, WorkRecord]:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from pytest_joules.model.account_records import AccountRecord, GrownRecord, NodeRecord, PartRecord, SharedBy, SimilarityRecord
+from pytest_joules.model.account_records import (
+    AccountRecord,
+    GrownRecord,
+    KeptAccount,
+    KeptPart,
+    NodeRecord,
+    PartRecord,
+    SharedBy,
+    SimilarityRecord,
+    brought_to,
+    kept,
+)
 from pytest_joules.model.count_records import CountBudgetRecord, CountComparisonRecord, CountingRecord, CountRecord
 from pytest_joules.model.measurement import (
     Counters,
@@ -88,6 +99,8 @@ __all__ = [
     "Front",
     "GrownRecord",
     "HowMeasured",
+    "KeptAccount",
+    "KeptPart",
     "MachineRecord",
     "Measurement",
     "MedianRecord",
@@ -124,7 +137,9 @@ __all__ = [
     "Verdict",
     "VersionsRecord",
     "WorkRecord",
+    "brought_to",
     "disturbed",
     "empty_record",
+    "kept",
     "measured",
 ]

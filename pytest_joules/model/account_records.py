@@ -48,6 +48,24 @@ class NodeRecord(TypedDict):
     """The dearest first."""
 
 
+class KeptPart(TypedDict):
+    """What a baseline keeps of a part."""
+
+    name: str
+    direction: str
+    device: str
+    joules: float
+    ci95: list[float] | None
+
+
+class KeptAccount(TypedDict):
+    """What a baseline keeps of an account, so that a regression can say where it is."""
+
+    what: str
+    parts: list[KeptPart]
+    unattributed: KeptPart
+
+
 class SimilarityRecord(TypedDict):
     """Pearson correlation of accounts, as the literature reports it: it is no error, and a wrong account can have .99."""
 
@@ -101,3 +119,47 @@ class AccountRecord(TypedDict):
     grown: list[GrownRecord]
     """What costs more than on the other side of a comparison, the worst first; empty where there is none."""
     notes: list[str]
+
+
+def kept(account: AccountRecord) -> KeptAccount:
+    """Of an account, what a baseline keeps."""
+    return {
+        "what": account["what"],
+        "parts": [_kept_part(part) for part in account["flat"]],
+        "unattributed": _kept_part(account["unattributed"]),
+    }
+
+
+def _kept_part(part: PartRecord) -> KeptPart:
+    return {
+        "name": part["name"],
+        "direction": part["direction"],
+        "device": part["device"],
+        "joules": part["joules"],
+        "ci95": part["ci95"],
+    }
+
+
+def brought_to(account: AccountRecord, joules: float) -> AccountRecord:
+    """The same shares of other joules of the test: those of all blocks, where it was made beside one of them."""
+    if not account["joules"] > 0:
+        return account
+    factor = joules / account["joules"]
+
+    def part(one: PartRecord) -> PartRecord:
+        ends = [end * factor for end in one["ci95"]] if one["ci95"] is not None else None
+        watts = one["watts"] * factor if one["watts"] is not None else None
+        return {**one, "joules": one["joules"] * factor, "ci95": ends, "watts": watts}
+
+    def node(one: NodeRecord) -> NodeRecord:
+        children = [node(child) for child in one["children"]]
+        return {**one, "joules": one["joules"] * factor, "own": one["own"] * factor, "children": children}
+
+    return {
+        **account,
+        "joules": joules,
+        "tree": [node(one) for one in account["tree"]],
+        "flat": [part(one) for one in account["flat"]],
+        "summarised": [part(one) for one in account["summarised"]],
+        "unattributed": part(account["unattributed"]),
+    }

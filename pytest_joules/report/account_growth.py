@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_joules.model import AccountRecord, GrownRecord, PartRecord
+from pytest_joules.model import AccountRecord, GrownRecord, KeptAccount, KeptPart, PartRecord
 from pytest_joules.report import quantity
 
 #: Parts that are named.
@@ -15,7 +15,7 @@ _LEAST = 0.01
 _Key = tuple[str, str, str]
 
 
-def grown(now: AccountRecord, before: AccountRecord) -> list[GrownRecord]:
+def grown(now: AccountRecord, before: KeptAccount) -> list[GrownRecord]:
     """Parts that cost more than before, those first whose 95 % intervals lie apart, then by the joules that they grew by.
 
     A part that did not run before has no interval there: it is sure where its own lies above zero. Parts of another kind
@@ -24,7 +24,7 @@ def grown(now: AccountRecord, before: AccountRecord) -> list[GrownRecord]:
     """
     if now["what"] != before["what"]:
         return []
-    known = {_key(part): part for part in before["flat"]}
+    known = {_key(part): part for part in before["parts"]}
     found: list[GrownRecord] = []
     for part in (*now["flat"], now["unattributed"]):
         old = before["unattributed"] if part is now["unattributed"] else known.get(_key(part))
@@ -65,13 +65,13 @@ def _name(part: GrownRecord) -> str:
     return part["name"] + (f" ({', '.join(said)})" if said else "")
 
 
-def _apart(now: PartRecord, before: PartRecord | None) -> bool:
+def _apart(now: PartRecord, before: KeptPart | None) -> bool:
     if now["ci95"] is None or (before is not None and before["ci95"] is None):
         return False
     return now["ci95"][0] > (before["ci95"][1] if before is not None and before["ci95"] is not None else 0.0)
 
 
-def _grown(part: PartRecord, before: PartRecord | None, *, sure: bool) -> GrownRecord:
+def _grown(part: PartRecord, before: KeptPart | None, *, sure: bool) -> GrownRecord:
     return {
         "name": part["name"],
         "direction": part["direction"],
@@ -82,5 +82,5 @@ def _grown(part: PartRecord, before: PartRecord | None, *, sure: bool) -> GrownR
     }
 
 
-def _key(part: PartRecord) -> _Key:
+def _key(part: PartRecord | KeptPart) -> _Key:
     return part["name"], part["direction"], part["device"]

@@ -21,7 +21,7 @@ from pytest_joules.companion.process import CompanionError
 from pytest_joules.files import scratch
 from pytest_joules.judge.comparing import Block, Comparing, OtherSide, OtherTest, joules_of
 from pytest_joules.measure.joining import joined, numbered, undisturbed
-from pytest_joules.model import Code, Record, measured
+from pytest_joules.model import Code, Record, kept, measured
 from pytest_joules.revision.imports import Paths, other, prepare
 from pytest_joules.revision.pair import BLOCKS, BothSides, Pair
 from pytest_joules.revision.worktree import Revision, RevisionError, Worktree, repository, resolve
@@ -282,6 +282,7 @@ class Against:
                 functions=code.get("functions", {}),
                 fingerprint=code.get("fingerprint"),
                 interval=before["energy"]["ci95"] if before["energy"] is not None else None,
+                account=kept(before["account"]) if before["account"] is not None else None,
             )
         return joined(here)
 

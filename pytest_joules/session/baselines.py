@@ -69,6 +69,7 @@ def baseline_side(config: pytest.Config, settings: Settings, sources: Sequence[S
                 sessions=_Earlier(sessions, nodeid),
                 interval=test.energy["ci95"] if test.energy is not None else None,
                 instructions=test.instructions,
+                account=test.account,
             )
             for nodeid, test in baseline.tests.items()
         },

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_joules.clock import CLOCKS
 from pytest_joules.model import SourceFacts
+from pytest_joules.report.account_growth import grown
 from pytest_joules.rounds.net import in_short, net, troubles
 from pytest_joules.session import report_files
 from pytest_joules.session.ci import Publishing
@@ -97,6 +98,9 @@ class Ending:
 
         for record in reporting.report.tests:
             record["comparison"] = reporting.comparisons.get(record["nodeid"], record["comparison"])
+            before = reporting.other.tests.get(record["nodeid"])
+            if record["account"] is not None and before is not None and before.account is not None:
+                record["account"]["grown"] = grown(record["account"], before.account)
         whole = not any("::" in argument for argument in self.config.args)
         reporting.report.comparison = baselines.overview(
             reporting.other,

@@ -30,7 +30,7 @@ from pytest_joules.session.results import CODE, Results
 from pytest_joules.session.totals import Judged, Totals
 from pytest_joules.session.tracking import Tracking
 from pytest_joules.session.workers import beside_others, turn_of
-from pytest_joules.settings.markers import SETTINGS, ItemSettings
+from pytest_joules.settings.markers import SETTINGS, UNTRACED, ItemSettings
 from pytest_joules.settings.options import Settings
 from pytest_joules.sources.base import Source
 from pytest_joules.sources.process_tree import ProcessTree
@@ -180,7 +180,11 @@ class Measuring:
             # It covers all rounds: leave the last one room to end, and measure the first.
             effort = effort.within(0.6 * limits.seconds, f"most of its limit of {limits.seconds:g} s for all rounds")
         repeating = plan.repeat and not (effort.rounds == 1 and effort.warmup == 0 and not self.meter.tick)
-        make = Course if self.tracing is None or silent else partial(self.tracing.course, item.nodeid, plan, limits)
+        make = (
+            Course
+            if self.tracing is None or silent or item.stash.get(UNTRACED, False)
+            else partial(self.tracing.course, item.nodeid, plan, limits)
+        )
         course = make(
             meter=self.meter,
             effort=effort,

@@ -180,3 +180,5 @@ def _get(asked: Mapping[str, object], name: str, default: T) -> T:
 
 
 SETTINGS = pytest.StashKey[ItemSettings]()
+#: Of a block that others follow: its rounds are not traced.
+UNTRACED = pytest.StashKey[bool]()

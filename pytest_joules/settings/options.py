@@ -290,11 +290,6 @@ def _fit_together(settings: Settings) -> None:
         )
     if settings.against is not None and settings.changed_only:
         raise pytest.UsageError("--energy-against and --energy-changed-only do not go together: the one measures every test anew")
-    if settings.against is not None and settings.trace is not None:
-        raise pytest.UsageError(
-            "--energy-against and --energy-trace do not go together: account for the tests that cost more in a run of their own "
-            "(--energy-trace alone), in each of the two trees"
-        )
     if settings.variants is not None:
         others = {"against": settings.against, "compare": settings.compare, "count": settings.count, "trace": settings.trace}
         given = [name for name, value in others.items() if value is not None]

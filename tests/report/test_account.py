@@ -93,7 +93,7 @@ def test_alike_parts_follow_where_there_are_any():
 def test_parts_that_grew_are_listed_the_sure_ones_first():
     before = account([part("total", 0.5), part("tax", 0.3), part("tiny", 0.001), part("gone", 0.2)])
     now = account([part("total", 0.8), part("tax", 0.32), part("tiny", 0.00101), part("new", 0.1)])
-    found = grown(now, before)
+    found = grown(now, kept(before))
     assert [(one["name"], one["before"], one["now"], one["sure"]) for one in found] == [
         ("total", 0.5, 0.8, True),
         ("new", None, 0.1, True),
@@ -109,15 +109,15 @@ def test_parts_that_grew_are_listed_the_sure_ones_first():
 
 def test_nothing_is_sure_without_intervals_and_other_kinds_are_not_compared():
     before, now = account([part("a", 0.5, ci95=None)]), account([part("a", 0.9)])
-    assert [one["sure"] for one in grown(now, before)] == [False]
-    assert headline(grown(now, before)) == ""
-    assert grown(now, account([part("a", 0.1)], what="modules")) == []
+    assert [one["sure"] for one in grown(now, kept(before))] == [False]
+    assert headline(grown(now, kept(before))) == ""
+    assert grown(now, kept(account([part("a", 0.1)], what="modules"))) == []
 
 
 def test_passes_and_devices_are_parts_of_their_own():
     before = account([part("mm", 0.5, direction="forward"), part("mm", 0.2, direction="backward")])
     now = account([part("mm", 0.5, direction="forward"), part("mm", 0.6, direction="backward")])
-    assert [(one["direction"], one["now"]) for one in grown(now, before)] == [("backward", 0.6)]
+    assert [(one["direction"], one["now"]) for one in grown(now, kept(before))] == [("backward", 0.6)]
 
 
 def test_a_regression_says_where():
@@ -135,7 +135,7 @@ def test_a_regression_says_where():
         "test_a.py::test_a",
         0.9,
         comparison=compared,
-        account=account(grown=grown(account([part("tax", 0.8)]), account([part("tax", 0.3)]))),
+        account=account(grown=grown(account([part("tax", 0.8)]), kept(account([part("tax", 0.3)])))),
     )
     report = report_of(record)
     facts = {"baseline": "main", "created": None, "commit": None, "threshold": 0.05, "held": None, "counts": {"regressed": 1}}

@@ -187,13 +187,6 @@ def test_unmeasured(inner):
     inner.run(energy=False).assert_outcomes(passed=1)
 
 
-def test_not_against_a_revision(inner):
-    inner.file(test_a="def test_a(): pass\n")
-    result = inner.run("--energy-against=HEAD", "--energy-trace=functions")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "--energy-against and --energy-trace do not go together" in result.stderr.str()
-
-
 @pytest.mark.inner_plugins("xdist")
 def test_workers(inner):
     pytest.importorskip("xdist")
@@ -212,15 +205,18 @@ def test_the_history_does_without_it(inner):
     assert record["cached"] is not None and record["account"] is None
 
 
-def test_a_regression_has_its_account(inner):
+def test_a_regression_says_where(inner):
     inner.file(test_a="def part(): draw(1000)\ndef test_a(): part()\n")
-    inner.run("--energy-save=first").assert_outcomes(passed=1)
+    inner.run("--energy-save=first", "--energy-trace=functions").assert_outcomes(passed=1)
     inner.file(test_a="def part(): draw(2000)\ndef test_a(): part()\n")
-    inner.run("--energy-compare=first", "--energy-trace=functions").assert_outcomes(failed=1)
+    result = inner.run("--energy-compare=first", "--energy-trace=functions")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*grew: test_a.py::part*"])
     record = inner.tests()["test_a"]
     assert record["comparison"]["verdict"] == "regressed"
     assert record["account"]["joules"] == pytest.approx(record["energy"]["median"])
     assert any(part["name"] == "test_a.py::part" for part in record["account"]["flat"])
+    assert [one["name"] for one in record["account"]["grown"]][0] == "test_a.py::part"
 
 
 def test_a_first_look(inner):

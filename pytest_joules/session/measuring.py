@@ -180,11 +180,8 @@ class Measuring:
             # It covers all rounds: leave the last one room to end, and measure the first.
             effort = effort.within(0.6 * limits.seconds, f"most of its limit of {limits.seconds:g} s for all rounds")
         repeating = plan.repeat and not (effort.rounds == 1 and effort.warmup == 0 and not self.meter.tick)
-        make = (
-            Course
-            if self.tracing is None or silent or item.stash.get(UNTRACED, False)
-            else partial(self.tracing.course, item.nodeid, plan, limits)
-        )
+        untraced = silent or item.stash.get(UNTRACED, False)
+        make = Course if self.tracing is None or untraced else partial(self.tracing.course, item.nodeid, plan, limits)
         course = make(
             meter=self.meter,
             effort=effort,

@@ -11,6 +11,7 @@ from accounts import account, node, part
 from reported import record_of, report_of
 
 from pytest_joules.account import chrome_trace
+from pytest_joules.model import kept
 from pytest_joules.report import account as account_lines
 from pytest_joules.report import comparison, page, speedscope
 from pytest_joules.report.account_growth import grown, headline, sentences

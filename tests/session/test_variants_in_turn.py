@@ -5,6 +5,7 @@ from inner import sentences
 from two_revisions import PLUG
 
 import pytest_joules.session.variant_turns
+from pytest_joules.cli import main
 
 HEAD = """
 COST = {{"fp32": 1_000_000, "int8": 2_000_000, "pruned": 500_000}}
@@ -54,7 +55,7 @@ def said(result):
     return sentences(result.stdout.lines)
 
 
-def test_each_beside_the_reference(models):
+def test_each_beside_the_reference(models, capsys):
     models.file(test_m=models.head + VARIANTS + BODY + "def test_plain(): draw(3_000_000)\n")
     result = models.run("--junitxml=junit.xml", "--energy-html=page.html", "--energy-markdown=v.md")
     result.assert_outcomes(passed=4)
@@ -84,6 +85,11 @@ def test_each_beside_the_reference(models):
     page = (models.path / "page.html").read_text("utf-8")
     assert "variants of test_m.py::test_it by model" in page and "<circle" in page
     assert "| `pruned` |" in (models.path / "v.md").read_text("utf-8")
+    # Shown again, against another reference: it was in turn, and no warning says otherwise.
+    assert main(["variants", str(models.path / "report.json"), "--by=model", "--reference=int8"]) == 0
+    again = capsys.readouterr().out
+    assert "by model, in turn, 16 blocks" in again and "not measured in turn" not in again
+    assert any(line.split()[0] == "fp32" and "0.50 [0.50, 0.50]" in line for line in again.splitlines() if line)
 
 
 def test_in_turn_with_fixtures_that_stay(models):

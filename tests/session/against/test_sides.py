@@ -32,6 +32,20 @@ def test_tells_the_two_apart(shop):
     assert left_behind(shop) == []
 
 
+def test_says_where(shop):
+    """Both sides are traced, once: the parts that grew are named."""
+    dearer(shop)
+    result = against(shop, "--energy-trace=functions")
+    result.assert_outcomes(passed=1, failed=1)
+    test = shop.tests()["test_total"]
+    assert [sample["energy"] for sample in test["samples"]] == [pytest.approx(1.3)] * 20
+    account = test["account"]
+    assert account["joules"] == test["energy"]["median"]
+    assert sum(part["joules"] for part in [*account["flat"], account["unattributed"]]) == pytest.approx(1.3)
+    assert account["grown"][0]["name"].startswith("shop.py::")
+    result.stdout.fnmatch_lines(["*grew: shop.py::*"])
+
+
 def test_the_other_way_round(shop):
     dearer(shop, total=700_000)
     result = against(shop)

@@ -278,6 +278,7 @@ def test_the_time_of_day_becomes_the_clock_of_the_readings(tmp_path, where):
         (gzip.compress(json.dumps([EVENT] * 99).encode())[:-12], "it ends in the middle of its compression"),
         (gzip.compress(b"[]")[:10] + b"nonsense that is not deflated", "its compression is damaged"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_damaged_file_is_refused_by_one_sentence(tmp_path, content, says):
     path = tmp_path / "trace.json"

@@ -59,7 +59,8 @@ def account(
         domains.append(DomainShares(domain, device, own, rates, intervals))
     shares = shares_of(pooled, totals, domains, joules, ci95)
     shared_by, why, more = _how(domains, joules)
-    per = per_iteration(pooled, totals, iterations, seconds)
+    bodies = sum(each.bodies for each in rounds)
+    per = per_iteration(pooled, totals, bodies * iterations, seconds)
     flat = flat_records(pooled, totals, shares, joules, per)
     unattributed = unattributed_record(pooled, totals, shares, joules, per)
     tree = tree_of(pooled, totals, shares, per)
@@ -78,7 +79,7 @@ def account(
         shared_by=shared_by,
         why=why,
         idle_watts=math.fsum(idle) if idle and len(idle) == len(domains) else None,
-        rounds=len(rounds),
+        rounds=bodies,
         tree=tree,
         flat=flat,
         summarised=summarised(pooled, totals, shares, joules, per),

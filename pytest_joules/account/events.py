@@ -42,6 +42,12 @@ class Recorded:
     """Of threads that wait for a device at each event: its domain. Its lane stands beside the thread's."""
 
     @property
+    def process_seconds(self) -> tuple[float, float]:
+        """CPU-seconds of the process when the body began and when it ended."""
+        looks = [event[4][1] / 1e9 for event in (*self.events[:1], *self.events[-1:]) if event[4] is not None]
+        return (looks[0], looks[-1]) if looks else (0.0, 0.0)
+
+    @property
     def cost(self) -> float:
         """Seconds that recording took."""
         if not self.events:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pytest_joules.account.intervals import Floats, Integers, shared_seconds
-from pytest_joules.account.timeline import NOBODY, RECORDING, Kind, Part, Pass, Timeline
+from pytest_joules.account.timeline import NOBODY, NOT_OF_TEST, Kind, Part, Pass, Timeline
 from pytest_joules.account.traced_round import TracedRound
 
 #: Nanoseconds by which stretches of one lane may overlap: files round their times to that.
@@ -54,9 +54,9 @@ class Pooled:
     """Index of the flat part by index of the part and of the device."""
 
     def paid(self, device: int) -> Floats:
-        """By flat part: 1 where joules of this device may go to it, else 0. The recorder's own are no part of the test."""
+        """By flat part: 1 where joules of this device may go to it, else 0. Some are no part of the test."""
         name = self.devices[device]
-        return np.array([float(flat.device == name and flat.name != RECORDING) for flat in self.flats])
+        return np.array([float(flat.device == name and flat.name not in NOT_OF_TEST) for flat in self.flats])
 
     @property
     def seconds(self) -> float:

@@ -11,6 +11,7 @@ from pytest_joules.account.estimate import Piece, Watts, fit
 from pytest_joules.account.intervals import Floats, Integers, spread
 from pytest_joules.account.pooled import Pooled
 from pytest_joules.account.power import Power
+from pytest_joules.account.timeline import NOT_OF_TEST
 from pytest_joules.account.totals import Totals
 from pytest_joules.model.account_records import SharedBy
 
@@ -22,6 +23,8 @@ _UNKNOWN = 0.5
 _SMALL = 0.01
 #: Correlation of two parts' watts below which it is their sum that is known.
 _LINKED = -0.2
+#: Share of the busy time of parts that cannot be told apart, from which on all have one figure.
+_MOSTLY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Intervals:
     rounds: tuple[tuple[Piece, ...], ...]
     why: str | None = None
     """Why there are none."""
+    beside: frozenset[int] = frozenset()
+    """Columns of what is none of the test's."""
 
 
 def intervals_of(
@@ -99,7 +104,10 @@ def intervals_of(
             if outside
             else "no power was sampled"
         )
-    return Intervals(columns, count, tuple(rounds), why)
+    beside = frozenset(
+        int(columns[index]) for index, flat in enumerate(pooled.flats) if flat.name in NOT_OF_TEST and columns[index] >= 0
+    )
+    return Intervals(columns, count, tuple(rounds), why, beside)
 
 
 def rates_of(totals: Totals, intervals: Intervals, device: int, only: Sequence[int] | None = None, every: int = 1) -> Rates:
@@ -124,13 +132,13 @@ def rates_of(totals: Totals, intervals: Intervals, device: int, only: Sequence[i
         joined = _joined(pieces, watts)
         if joined is None:
             break
-        if len(set(joined.tolist())) == 1:
-            return _alike(totals, intervals, device, "the counter's readings are too few or too slow to tell the parts apart")
         columns = joined[columns]
         pieces = [replace(piece, busy=_added(piece.busy, joined)) for piece in pieces]
         watts = fit(pieces)
     if isinstance(watts, str):
         return _alike(totals, intervals, device, watts)
+    if _mostly_joined(totals, intervals, columns):
+        return _in_common(totals, intervals, device, pieces, columns)
     return _spread_out(watts, intervals, columns, pieces)
 
 
@@ -195,6 +203,30 @@ def _joined(pieces: Sequence[Piece], watts: Watts) -> Integers | None:
 
     _, labels = connected_components(linked, directed=False)
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _mostly_joined(totals: Totals, intervals: Intervals, columns: Integers) -> bool:
+    """Whether most of what the test's parts did is of parts that cannot be told apart: an account of one line is none."""
+    own = [flat for flat, column in enumerate(intervals.columns[:-1].tolist()) if column >= 0 and column not in intervals.beside]
+    busy = totals.busy.sum(axis=0)
+    alone = np.bincount(columns, minlength=int(columns.max()) + 1) == 1
+    together = sum(float(busy[flat]) for flat in own if not alone[columns[intervals.columns[flat]]])
+    return len(own) > 1 and together > _MOSTLY * sum(float(busy[flat]) for flat in own)
+
+
+def _in_common(totals: Totals, intervals: Intervals, device: int, pieces: Sequence[Piece], columns: Integers) -> Rates:
+    """One figure for a busy second of any part of the test, and idle watts apart where the counter tells them."""
+    why = "the counter's readings do not tell apart what the parts draw"
+    beside = {int(columns[column]) for column in intervals.beside}
+    kind = np.array([int(column in beside) for column in range(int(columns.max()) + 1)], dtype=np.int64)
+    watts = fit([replace(piece, busy=_added(piece.busy, kind)) for piece in pieces])
+    if isinstance(watts, str) or not watts.idle_known:
+        return _alike(totals, intervals, device, why)
+    busy = np.zeros(len(intervals.columns))
+    has = intervals.columns >= 0
+    busy[has] = watts.busy[kind[columns[intervals.columns[has]]]]
+    counted = float(sum(piece.joules.sum() for piece in pieces))
+    return Rates(busy, watts.idle, None, "busy time", why, idle_known=True, explained=watts.explained, counted=counted)
 
 
 def _added(busy: Floats, columns: Integers) -> Floats:

@@ -17,6 +17,10 @@ Pass = Literal["", "forward", "backward"]
 NOBODY = -1
 #: The part that is the recorder's own time: the measured rounds have none of it, so an account leaves it out.
 RECORDING = "<recording>"
+#: The part that lies between the bodies of traced rounds: fixtures, and what pytest does.
+BETWEEN = "<between>"
+#: Parts that are none of the test's: an account leaves them out.
+NOT_OF_TEST = frozenset((RECORDING, BETWEEN))
 
 
 @dataclass(frozen=True, slots=True)

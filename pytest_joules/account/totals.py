@@ -9,7 +9,7 @@ import numpy as np
 
 from pytest_joules.account.intervals import Floats, Integers
 from pytest_joules.account.pooled import Pooled
-from pytest_joules.account.timeline import RECORDING
+from pytest_joules.account.timeline import NOT_OF_TEST
 
 
 class Per(NamedTuple):
@@ -72,9 +72,9 @@ def add_up(pooled: Pooled) -> Totals:
     return Totals(busy, idle, seconds, nobody_busy, nobody_idle, lookup, pairs, pair_flat, by_pair[0], by_pair[1], by_pair[2])
 
 
-def per_iteration(pooled: Pooled, totals: Totals, iterations: int, seconds: float | None) -> Per:
-    """``iterations``: calls of the body in each traced round; ``seconds``: of one, where nothing is recorded."""
-    calls = 1.0 / (len(pooled.rounds) * iterations)
-    recording = [index for index, flat in enumerate(pooled.flats) if flat.name == RECORDING]
-    traced = pooled.seconds - float(totals.idle[:, recording].sum())
+def per_iteration(pooled: Pooled, totals: Totals, calls_of_body: int, seconds: float | None) -> Per:
+    """``calls_of_body``: in all traced rounds; ``seconds``: of one, where nothing is recorded."""
+    calls = 1.0 / calls_of_body
+    beside = [index for index, flat in enumerate(pooled.flats) if flat.name in NOT_OF_TEST]
+    traced = pooled.seconds - float(totals.idle[:, beside].sum())
     return Per(calls, calls if seconds is None or traced <= 0 else seconds / traced)

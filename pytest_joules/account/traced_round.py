@@ -11,7 +11,7 @@ from pytest_joules.account.timeline import Timeline
 
 @dataclass(frozen=True, slots=True)
 class TracedRound:
-    """A round that was run to be looked at: who ran when, and what was drawn meanwhile. It is no sample."""
+    """A round that was run to be looked at, or several short ones: who ran when, what was drawn meanwhile. It is no sample."""
 
     timeline: Timeline
     powers: Sequence[Power]
@@ -21,6 +21,8 @@ class TracedRound:
     """When the test's body began, nanoseconds of ``CLOCKS.wall()``."""
     end: int
     """When it was over."""
+    bodies: int = 1
+    """More than one: short rounds one after the other, with what lies between them as a part of its own."""
 
     @property
     def seconds(self) -> float:

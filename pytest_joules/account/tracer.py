@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pytest_joules.account.events import Recorded, timeline
+from pytest_joules.account.in_sequence import Body, in_sequence
 from pytest_joules.account.modules import Modules, is_model
 from pytest_joules.account.power import Power
 from pytest_joules.account.recorder import Functions
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 ENOUGH, LEAST, MOST = 0.5, 3, 200
 #: Events of a test, all rounds together.
 MOST_EVENTS = 600_000
+#: Seconds of a body from which on the counter is read often enough while it runs.
+SHORT = 0.2
 #: By how much what an event costs is believed to differ from what was found beforehand.
 _LEAST_COST, _MOST_COST = 0.5, 2.5
 #: Rounds besides, where functions were left out in the first ones.
@@ -181,14 +185,20 @@ class Tracer:
         if not bodies:
             return []
         left_out, factor = self._bodies[-1].recorded.left_out, self._dearer(bodies)
-        return [
-            TracedRound(
+        showed = [
+            Body(
                 body.file if body.file is not None else timeline(_costing(body.recorded, factor, left_out)),
-                powers(body.begin, body.end),
                 body.begin,
                 body.end,
+                *body.recorded.process_seconds,
             )
             for body in bodies
+        ]
+        together = _together(bodies)
+        groups = [showed[number : number + together] for number in range(0, len(showed), together)]
+        return [
+            TracedRound(in_sequence(group), powers(group[0].begin, group[-1].end), group[0].begin, group[-1].end, len(group))
+            for group in groups
         ]
 
     def _dearer(self, bodies: Sequence[_Body]) -> float:
@@ -204,6 +214,14 @@ class Tracer:
     def _say(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
+
+
+def _together(bodies: Sequence[_Body]) -> int:
+    """How many bodies are looked at as one."""
+    if sum(body.end - body.begin for body in bodies) >= SHORT * len(bodies) * 1e9:
+        return 1
+    span = (bodies[-1].end - bodies[0].begin) / 1e9
+    return math.ceil(len(bodies) / (4 if span > 1 else 2))
 
 
 def _costing(recorded: Recorded, factor: float, left_out: Collection[object]) -> Recorded:

@@ -11,7 +11,7 @@ import numpy as np
 from pytest_joules.account.intervals import Floats
 from pytest_joules.account.pooled import Flat, Pooled
 from pytest_joules.account.shares import Shares
-from pytest_joules.account.timeline import RECORDING
+from pytest_joules.account.timeline import NOT_OF_TEST
 from pytest_joules.account.totals import Per, Totals
 from pytest_joules.model.account_records import NodeRecord, PartRecord
 
@@ -56,7 +56,7 @@ def tree_of(pooled: Pooled, totals: Totals, shares: Shares, per: Per) -> list[No
     tops: list[NodeRecord] = []
     for index in sorted(range(count), key=lambda index: (-joules[index], -seconds[index], index)):
         above = pooled.parts[index].parent
-        if pooled.parts[index].name != RECORDING and not deep[index]:
+        if pooled.parts[index].name not in NOT_OF_TEST and not deep[index]:
             (tops if above is None else nodes[above]["children"]).append(nodes[index])
     return tops
 
@@ -158,8 +158,8 @@ def _record(
 
 
 def _of_test(pooled: Pooled) -> list[int]:
-    """Indices of the flat parts that are the test's: all but the recorder."""
-    return [index for index, flat in enumerate(pooled.flats) if flat.name != RECORDING]
+    """Indices of the flat parts that are the test's."""
+    return [index for index, flat in enumerate(pooled.flats) if flat.name not in NOT_OF_TEST]
 
 
 def _calls(pooled: Pooled, totals: Totals) -> Floats:

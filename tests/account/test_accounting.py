@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from traces import MS, function, in_turn, timeline
 
 from pytest_joules.account.accounting import account
+from pytest_joules.account.in_sequence import Body, in_sequence
 from pytest_joules.account.power import Power
-from pytest_joules.account.timeline import NOBODY, Lane, Part
+from pytest_joules.account.timeline import NOBODY, Lane, Part, Timeline
 from pytest_joules.account.traced_round import TracedRound
 
 
@@ -348,3 +349,48 @@ def test_parts_and_unattributed_add_up_and_none_is_negative(rounds, joules, spli
         assert each["joules"] >= 0 and each["seconds"] >= 0 and each["busy"] >= 0 and math.isfinite(each["joules"])
         if each["ci95"] is not None:
             assert 0 <= each["ci95"][0] <= each["joules"] <= each["ci95"][1]
+
+
+# ---- short rounds --------------------------------------------------------------------------------------------------------------
+
+
+def test_short_rounds_are_told_by_the_counter_too():
+    """Bodies of 4 ms, of which 3 are slept; between them 6 ms of work for something else. 10 W idle, 20 W for a CPU."""
+    parts = [function("works"), function("sleeps")]
+    bodies, edges, watts = [], [], []
+    random = np.random.default_rng(1)
+    now = 0
+    for _ in range(200):
+        begin = now
+        work = int(random.uniform(0.5, 1.5) * MS)
+        line = Timeline(
+            tuple(parts),
+            (Lane("main"),),
+            np.array([1, 1]),
+            np.array([begin, begin + work]),
+            np.array([begin + work, begin + work + 3 * MS]),
+            np.array([work / 1e9, 0.0]),
+            np.array([0, 1], np.int32),
+            np.array([0, 0], np.int32),
+        )
+        end = begin + work + 3 * MS
+        # The process's CPU clock stands still while it sleeps.
+        spent = bodies[-1].cpu_ended + 6e-3 if bodies else 0.0
+        bodies.append(Body(line, begin, end, spent, spent + work / 1e9))
+        now = end + 6 * MS
+        edges += [(begin, 30.0), (begin + work, 10.0), (end, 30.0)]
+        watts.append((work / 1e9 * 30, 3e-3 * 10))
+    times = np.array([time for time, _ in edges] + [now]) / 1e9
+    drawn = np.concatenate([[0.0], np.cumsum(np.diff(times) * [each for _, each in edges])])
+    at = np.arange(0.0, bodies[-1].end / 1e9, 0.0137)
+    power = Power("package-0", "cpu", np.round(at * 1e9).astype(np.int64), np.interp(at, times, drawn))
+    traced = TracedRound(in_sequence(bodies), [power], 0, bodies[-1].end, len(bodies))
+    works, sleeps = np.mean(watts, axis=0)
+    record = account([traced], works + sleeps, None, what="functions", seconds=4e-3)
+    assert record["rounds"] == 200 and record["shared_by"] == "regression"
+    found = {part["name"]: part for part in record["flat"]}
+    assert set(found) == {"works", "sleeps"} == {node["name"] for node in record["tree"]}
+    assert found["works"]["joules"] == pytest.approx(works, rel=0.05)
+    assert found["sleeps"]["joules"] == pytest.approx(sleeps, rel=0.05)
+    assert found["sleeps"]["seconds"] == pytest.approx(3e-3, rel=0.01) and found["sleeps"]["calls"] == 1
+    assert joules_of(record)[""] == pytest.approx(0.0, abs=1e-6)

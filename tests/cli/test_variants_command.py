@@ -23,6 +23,7 @@ def test_it(model, length, energy):
 @pytest.fixture
 def measured(inner, monkeypatch):
     monkeypatch.chdir(inner.path)
+    monkeypatch.setenv("COLUMNS", "200")
     inner.file(test_a=TEST + "def test_plain(): draw(1_000)\n")
     inner.run("--energy-rounds=8").assert_outcomes(passed=7)
     return inner

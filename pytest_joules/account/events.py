@@ -19,7 +19,7 @@ MOST_PARTS = 5_000
 
 #: Nanoseconds of the wall clock, the thread's identity, the key of what ran, what it did (see above), CPU time, nanoseconds:
 #: the thread's, and the process's with the threads that native code has started. To read it costs several times what the rest
-#: does: ``None`` where the latest is not old. Last, how often the recorder has been told of something until then.
+#: does: ``None`` where the latest is not old. Last, nanoseconds that it has taken until then to be told of what is no event.
 Event = tuple[int, int, object, int, "tuple[int, int] | None", int]
 
 
@@ -36,8 +36,8 @@ class Recorded:
     """Keys of what counts as its caller."""
     noting: float = 0.0
     """Seconds that an event takes."""
-    telling: float = 0.0
-    """Seconds that it takes to be told of something that is no event."""
+    dearer: float = 1.0
+    """By how much recording took more than it was found to."""
     devices: Mapping[int, str] = field(default_factory=dict)
     """Of threads that wait for a device at each event: its domain. Its lane stands beside the thread's."""
 
@@ -52,8 +52,7 @@ class Recorded:
         """Seconds that recording took."""
         if not self.events:
             return 0.0
-        silent = max(self.events[-1][5] - self.events[0][5] - len(self.events), 0)
-        return len(self.events) * self.noting + silent * self.telling
+        return len(self.events) * self.noting + (self.events[-1][5] - self.events[0][5]) / 1e9
 
 
 def timeline(recorded: Recorded) -> Timeline:
@@ -143,7 +142,7 @@ class _Tree:
 
 
 def _stretches(recorded: Recorded, events: Sequence[Event], tree: _Tree, *, clock: int, lane: int) -> list[_Stretch]:
-    left_out, noting, telling = recorded.left_out, recorded.noting * 1e9, recorded.telling * 1e9
+    left_out, noting = recorded.left_out, recorded.noting * 1e9
     found: list[_Stretch] = []
     stack: list[tuple[object, int]] = []
     waiting: list[tuple[_Stretch, int]] = []
@@ -161,10 +160,10 @@ def _stretches(recorded: Recorded, events: Sequence[Event], tree: _Tree, *, cloc
             waiting.append((found[-1], until - last))
             last = until
 
-    for wall, _, key, does, cpu, told in events:
+    for wall, _, key, does, cpu, silent in events:
         # A half of each event lies behind its time stamp, the other half before the next one's.
-        own = min(wall - last, round(noting + telling * max(told - before - 1, 0)))
-        before = told
+        own = min(wall - last, round(recorded.dearer * (noting + silent - before)))
+        before = silent
         goes_on(wall - own, stack[-1][1] if stack else NOBODY)
         if own > 0:
             goes_on(wall, tree.recording())

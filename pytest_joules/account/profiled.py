@@ -42,9 +42,8 @@ class Profiled:
         self._measured = False
         self._begun = 0
         self._seconds = self._dearest = 0.0
-        self._told = 0
-        """How often it had been told of anything when the body began."""
-        self._noted.telling = 1e-7
+        self._silent = 0
+        """Nanoseconds that being told of what is no event had taken when the body began."""
         self._see = self._profile()
 
     @property
@@ -65,7 +64,7 @@ class Profiled:
 
     def enter(self) -> None:
         self._noted.begin()
-        self._begun, self._told = CLOCKS.wall(), self._noted.told
+        self._begun, self._silent = CLOCKS.wall(), self._noted.silent()
         if _get_profile() is not None:
             self.trouble = "another profiler is active"
             return
@@ -97,10 +96,12 @@ class Profiled:
         noted, begins, new = self._noted, self._begins, self._new
         due, append = noted.due, noted.events.append
         wall, thread, process, ident = CLOCKS.wall, CLOCKS.thread, CLOCKS.cpu, get_ident
+        told = silent = of_c = of_python = 0
         unseen = -3
 
         def profile(frame: FrameType, event: str, argument: object) -> object:
-            noted.told = told = noted.told + 1
+            nonlocal told, silent
+            told += 1
             if not told & (EVERY - 1):
                 self._look()
             if event == "call":
@@ -108,23 +109,33 @@ class Profiled:
             elif event == "return":
                 does = LEFT
             else:
+                silent += of_c
                 return None
             key = id(frame.f_code)
             begin = begins.get(key, unseen)
             if begin == -3:
                 begin = new(frame.f_code)
             if begin == -2:
+                silent += of_python
                 return None
             if does == CALLED and begin is not None and frame.f_lasti > begin:
                 does = RESUMED
             now, me = wall(), ident()
             if now > due.get(me, 0):
                 due[me] = now + OLD
-                append((now, me, key, does, (thread(), process()), told))
+                append((now, me, key, does, (thread(), process()), silent))
             else:
-                append((now, me, key, does, None, told))
+                append((now, me, key, does, None, silent))
             return None
 
+        def silent_until_now() -> int:
+            return silent
+
+        def learn(c: float, python: float) -> None:
+            nonlocal of_c, of_python
+            of_c, of_python = round(c * 1e9), round(python * 1e9)
+
+        noted.silent, self._learn = silent_until_now, learn
         return profile
 
     def _new(self, code: CodeType) -> int | None:
@@ -147,7 +158,7 @@ class Profiled:
 
     def _times(self) -> float:
         """What recording has cost in this body, in times of what it takes without."""
-        spent = (self._noted.told - self._told) * self._noted.telling + len(self._noted.events) * self._noted.cost
+        spent = (self._noted.silent() - self._silent) / 1e9 + len(self._noted.events) * self._noted.cost
         taken = (CLOCKS.wall() - self._begun) / 1e9
         return spent / max(taken - spent, self._seconds, 1e-9)
 
@@ -164,10 +175,11 @@ class Profiled:
 
         self._seconds = 3600.0
         noted.begin_test(3600.0)
-        noted.telling = recording_cost.cost(_c_calls, switch, events=2)
         self._begins[id(code)] = None
-        noted.cost = max(recording_cost.cost(_calls, switch, events=2) - noted.telling, 5e-8)
+        noted.cost = recording_cost.cost(_calls, switch, events=2)
+        # Left out: a frame is made for it all the same, but for a function of C.
         self._begins[id(code)] = -2
+        self._learn(recording_cost.cost(_c_calls, switch, events=2), recording_cost.cost(_calls, switch, events=2))
 
     def _fold(self, key: int) -> None:
         self._begins[key] = -2

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pytest_joules.account.estimate import Piece, Watts, fit
 from pytest_joules.account.intervals import Floats, Integers, spread
@@ -25,6 +26,8 @@ _SMALL = 0.01
 _LINKED = -0.2
 #: Share of the busy time of parts that cannot be told apart, from which on all have one figure.
 _MOSTLY = 0.9
+#: Share of the busy time that is the test's, from which on the counter tells its watts from those of what lies between.
+_OWN = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ def rates_of(totals: Totals, intervals: Intervals, device: int, only: Sequence[i
         watts = fit(pieces)
     if isinstance(watts, str):
         return _alike(totals, intervals, device, watts)
-    if _mostly_joined(totals, intervals, columns):
+    if _mostly_joined(totals, intervals, columns) or _hardly_known(intervals, pieces, columns, watts):
         return _in_common(totals, intervals, device, pieces, columns)
     return _spread_out(watts, intervals, columns, pieces)
 
@@ -214,19 +217,37 @@ def _mostly_joined(totals: Totals, intervals: Intervals, columns: Integers) -> b
     return len(own) > 1 and together > _MOSTLY * sum(float(busy[flat]) for flat in own)
 
 
+def _own(intervals: Intervals, columns: Integers) -> NDArray[np.bool_]:
+    """By column, whether it is a part of the test."""
+    result = np.ones(int(columns.max()) + 1, dtype=bool)
+    result[[int(columns[column]) for column in intervals.beside]] = False
+    return result
+
+
+def _hardly_known(intervals: Intervals, pieces: Sequence[Piece], columns: Integers, watts: Watts) -> bool:
+    """Whether the readings say little of what the test's parts draw, as where most of the time lies between short bodies."""
+    own = _own(intervals, columns)
+    busy = np.sum([piece.busy.sum(axis=0) for piece in pieces], axis=0)
+    if busy[own].sum() < _OWN * busy.sum():
+        return True
+    return float(busy[own] @ watts.alone[own]) > _UNKNOWN * float(busy[own].sum())
+
+
 def _in_common(totals: Totals, intervals: Intervals, device: int, pieces: Sequence[Piece], columns: Integers) -> Rates:
     """One figure for a busy second of any part of the test, and idle watts apart where the counter tells them."""
     why = "the counter's readings do not tell apart what the parts draw"
-    beside = {int(columns[column]) for column in intervals.beside}
-    kind = np.array([int(column in beside) for column in range(int(columns.max()) + 1)], dtype=np.int64)
+    own = _own(intervals, columns)
+    busy = np.sum([piece.busy.sum(axis=0) for piece in pieces], axis=0)
+    # What lies between bodies draws something else, if there is enough of both to tell.
+    kind = np.where(own | (busy[own].sum() < _OWN * busy.sum()), 0, 1).astype(np.int64)
     watts = fit([replace(piece, busy=_added(piece.busy, kind)) for piece in pieces])
     if isinstance(watts, str) or not watts.idle_known:
         return _alike(totals, intervals, device, why)
-    busy = np.zeros(len(intervals.columns))
+    rates = np.zeros(len(intervals.columns))
     has = intervals.columns >= 0
-    busy[has] = watts.busy[kind[columns[intervals.columns[has]]]]
+    rates[has] = watts.busy[kind[columns[intervals.columns[has]]]]
     counted = float(sum(piece.joules.sum() for piece in pieces))
-    return Rates(busy, watts.idle, None, "busy time", why, idle_known=True, explained=watts.explained, counted=counted)
+    return Rates(rates, watts.idle, None, "busy time", why, idle_known=True, explained=watts.explained, counted=counted)
 
 
 def _added(busy: Floats, columns: Integers) -> Floats:

@@ -63,10 +63,8 @@ class Noted:
         self.cut = False
         self.cost = 3e-7
         """Seconds that an event takes."""
-        self.telling = 0.0
-        """Seconds that it takes to be told of something that is no event."""
-        self.told = 0
-        """How often the recorder was told of something, where that is more than the events."""
+        self.silent: Callable[[], int] = lambda: 0
+        """Nanoseconds that it has taken to be told of what is no event."""
         self._share = share
         self._fold = fold
         self._seconds = 0.0
@@ -94,7 +92,7 @@ class Noted:
         self.mark()
 
     def mark(self) -> None:
-        self.events.append((CLOCKS.wall(), threading.get_ident(), None, MARK, (CLOCKS.thread(), CLOCKS.cpu()), self.told))
+        self.events.append((CLOCKS.wall(), threading.get_ident(), None, MARK, (CLOCKS.thread(), CLOCKS.cpu()), self.silent()))
 
     def look(self) -> None:
         """Leave out what is called most often where recording costs too much."""
@@ -122,7 +120,7 @@ class Noted:
         self._threads.update({ident: text for ident, text in known.items() if ident is not None})
         keys = {event[2] for event in events}
         parts: dict[object, Part] = {key: Part(name(code), None, "function") for key, code in self.codes.items() if key in keys}
-        return Recorded(events, parts, dict(self._threads), frozenset(self.folded), noting=self.cost, telling=self.telling)
+        return Recorded(events, parts, dict(self._threads), frozenset(self.folded), noting=self.cost)
 
     def remarks(self, name: Callable[[CodeType], str]) -> list[str]:
         if not self.folded:

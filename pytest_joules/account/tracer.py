@@ -21,8 +21,9 @@ from pytest_joules.clock import CLOCKS
 if TYPE_CHECKING:
     from pytest_joules.account.trace_events import Trace
 
-#: Seconds of traced bodies that are enough, in no fewer rounds than these where there is time, and no more.
-ENOUGH, LEAST, MOST = 0.5, 3, 200
+#: Seconds of traced bodies that are enough for a counter that is read every 10 to 60 ms, in no fewer rounds than these where
+#: there is time, and no more.
+ENOUGH, LEAST, MOST = 1.5, 3, 200
 #: Events of a test, all rounds together.
 MOST_EVENTS = 600_000
 #: Seconds of a body from which on the counter is read often enough while it runs.
@@ -225,4 +226,4 @@ def _together(bodies: Sequence[_Body]) -> int:
 
 
 def _costing(recorded: Recorded, factor: float, left_out: Collection[object]) -> Recorded:
-    return replace(recorded, left_out=left_out, noting=factor * recorded.noting, telling=factor * recorded.telling)
+    return replace(recorded, left_out=left_out, dearer=factor)

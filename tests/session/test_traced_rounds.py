@@ -68,7 +68,9 @@ def test_the_account_is_of_the_measured_joules(inner):
 def test_blocks_and_iterations(inner):
     inner.file(test_a="def part(): draw(10)\n@pytest.mark.energy(iterations=4)\ndef test_a(): part()\n")
     inner.run("--energy-trace=functions").assert_outcomes(passed=1)
-    (part,) = (part for part in inner.tests()["test_a"]["account"]["flat"] if part["name"].endswith("::part"))
+    record = inner.tests()["test_a"]
+    assert record["account"] is not None, record["notes"]
+    (part,) = (part for part in record["account"]["flat"] if part["name"].endswith("::part"))
     assert part["calls"] == 1
 
 

@@ -5,8 +5,8 @@
 The rig (outside of this project) shows a powercap tree that is charged with the CPU time of what it runs: no watts when idle,
 20 W a busy CPU. Layers of the model of ``examples/variants`` are pruned, none to five of six. First each variant's forward pass
 is measured alone, in CPU seconds (the least of 24, each by itself): the share of work. Then a pytest run measures them in turn,
-and after a while a neighbour, a busy process that the rig charges too, comes and stays. Bar: each ratio within 3 % of the share of
-work. Exit status 1 where it is missed.
+and after a while a neighbour, a busy process that the rig charges too, comes and stays. Bar: each ratio within 3 % of the
+share of work. Exit status 1 where it is missed.
 """
 
 from __future__ import annotations

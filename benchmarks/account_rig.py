@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 IDLE, CPU = 10, 20
 WORST, MEDIAN = 0.08, 0.03
@@ -186,10 +187,10 @@ def run(rig: str, python: str, what: str, text: str, environment: dict[str, str]
     if recency and what == "modules":
         others = [abs(recency.get(name, 0.0) * scale / joules - 1) for name, joules in truth.items()]
         print(f"  recency at the sampler's interval, scaled to the truth's total: worst {max(others):.1%}")
-    return worst <= WORST and median <= MEDIAN
+    return bool(worst <= WORST and median <= MEDIAN)
 
 
-def _below(nodes: list[dict], name: str) -> float:
+def _below(nodes: list[dict[str, Any]], name: str) -> float:
     """Joules of parts with this name, with all below them."""
     return sum(node["joules"] if node["name"].rpartition("::")[2] == name else _below(node["children"], name) for node in nodes)
 

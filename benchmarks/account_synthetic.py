@@ -39,9 +39,9 @@ from pytest_joules.account.traced_round import TracedRound
 
 Floats = NDArray[np.float64]
 PARTS, SECONDS, UNIT = 6, 5.0, 61e-6
-GROWING = 20 * 1.5 ** np.arange(PARTS)
-NARROW = np.linspace(20, 30, PARTS)
-EQUAL = np.full(PARTS, 30.0)
+GROWING: Floats = np.array([20 * 1.5**number for number in range(PARTS)], dtype=np.float64)
+NARROW: Floats = np.array(np.linspace(20, 30, PARTS), dtype=np.float64)
+EQUAL: Floats = np.full(PARTS, 30.0, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def simulate(setting: Setting, random: np.random.Generator) -> Trace:
     idle = 10.0 if setting.asleep else 0.0
     busy = np.where(part == PARTS - 1, 0.0, length) if setting.asleep else length
     joules = setting.watts[part] * busy + idle * length
-    truth = np.bincount(part, weights=joules, minlength=PARTS)
+    truth = np.bincount(part, weights=joules, minlength=PARTS).astype(np.float64)
     times, counted = edges, np.concatenate([[0.0], np.cumsum(joules)])
     if setting.background:
         # It comes and goes within tenths of a second, and is nobody's: the truth leaves it out.

@@ -36,8 +36,13 @@ def events() -> Iterator[dict[str, object]]:
             opened = now
             for name in ("aten::linear", "aten::addmm", "aten::gelu"):
                 number += 1
-                known = {"External id": number, "Record function id": 0, "Ev Idx": number, "Input Dims": [[8, 64], [64, 64]]}
-                launch = {"External id": number, "cbid": 211, "correlation": number}
+                known: dict[str, object] = {
+                    "External id": number,
+                    "Record function id": 0,
+                    "Ev Idx": number,
+                    "Input Dims": [[8, 64], [64, 64]],
+                }
+                launch: dict[str, object] = {"External id": number, "cbid": 211, "correlation": number}
                 yield _event("cpu_op", name, now, 9.5, known)
                 yield _event("cuda_runtime", "cudaLaunchKernel", now + 3, 4.25, launch)
                 known = {"External id": number, "correlation": number, "device": 0, "stream": 7, "grid": [1, 8, 1]}

@@ -69,7 +69,8 @@ def main() -> int:
         differs = compare(Group("t", "model", NAMES[0], session(draw, 1.1)), given.threshold)
         last = differs[NAMES[-1]]
         found += last["verdict"] == "dearer"
-        covered += last["ci95"][0] <= 1.1 <= last["ci95"][1]
+        ends = last["ci95"] or [0.0, 0.0]
+        covered += ends[0] <= 1.1 <= ends[1]
         wrong += any(one["verdict"] in ("cheaper", "dearer") for name, one in differs.items() if name != NAMES[-1])
     share = 100 / given.sessions
     print(

@@ -121,7 +121,8 @@ def run(python: str, text: str, rounds: int) -> list[tuple[str, float, float, fl
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{python} failed:\n{done.stdout}{done.stderr}")
-    return [(name, *map(float, rest)) for name, *rest in map(str.split, done.stdout.splitlines())]  # type: ignore[misc]
+    rows = [line.split() for line in done.stdout.splitlines()]
+    return [(name, float(middle), float(least), float(most)) for name, middle, least, most in rows]
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ import sys
 
 from pytest_joules import stats
 from pytest_joules.judge.variants import Group, compare, planned
-from pytest_joules.model import Record, empty_record
+from pytest_joules.model import Record, SampleRecord, empty_record
 
 NAMES = ["fp32", "int8", "bf16", "pruned-1", "pruned-2", "short"]
 ROUNDS = 20
@@ -29,7 +29,7 @@ ROUNDS = 20
 def session(draw: random.Random, dearer: float) -> dict[str, Record]:
     """One session's records; the last variant costs ``dearer`` times what the others do."""
     blocks = planned(len(NAMES))
-    samples: dict[str, list[dict[str, object]]] = {name: [] for name in NAMES}
+    samples: dict[str, list[SampleRecord]] = {name: [] for name in NAMES}
     begins, adds = draw.uniform(0.25, 0.75), draw.uniform(0.05, 0.4)
     trend, walk, done = draw.gauss(0, 0.05), 0.0, 0
     total = ROUNDS * len(NAMES)
@@ -45,14 +45,13 @@ def session(draw: random.Random, dearer: float) -> dict[str, Record]:
                 cost *= 1 + adds if done / total > begins else 1.0
                 samples[name].append({"energy": cost, "duration": 0.1, "tsc": None, "domains": {}, "block": block + 1})
                 done += 1
-    records = {}
+    records: dict[str, Record] = {}
     for name, found in samples.items():
-        energies = [float(one["energy"]) for one in found]  # type: ignore[arg-type]
-        records[name] = {
-            **empty_record(name), "source": "simulated", "provenance": "measured", "resolution": "ok", "rounds": len(found),
-            "samples": found, "energy": stats.summarise(energies), "duration": stats.summarise([0.1] * len(found)),
-        }  # fmt: skip
-    return records  # type: ignore[return-value]
+        record = records[name] = empty_record(name)
+        record.update(source="simulated", provenance="measured", resolution="ok", rounds=len(found), samples=found)
+        record["energy"] = stats.summarise([one["energy"] for one in found if one["energy"] is not None])
+        record["duration"] = stats.summarise([one["duration"] for one in found])
+    return records
 
 
 def main() -> int:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent.parent
 NAMES = ["fp32", "pruned-1", "pruned-2", "pruned-3", "pruned-4", "pruned-5"]
@@ -101,7 +102,7 @@ def main() -> int:
     return int(worst > 0.03)
 
 
-def _measured(rig: str, folder: Path, after: float) -> tuple[dict, str]:  # type: ignore[type-arg]
+def _measured(rig: str, folder: Path, after: float) -> tuple[dict[str, Any], str]:
     """The report of a run beside a neighbour that comes later, both in the rig."""
     script = (
         f"(sleep {after}; exec {sys.executable} -c 'while True: pass') & other=$!; "

@@ -48,7 +48,8 @@ def session(draw: random.Random, dearer: float) -> dict[str, Record]:
     records: dict[str, Record] = {}
     for name, found in samples.items():
         record = records[name] = empty_record(name)
-        record.update(source="simulated", provenance="measured", resolution="ok", rounds=len(found), samples=found)
+        record["source"], record["provenance"], record["resolution"] = "simulated", "measured", "ok"
+        record["rounds"], record["samples"] = len(found), found
         record["energy"] = stats.summarise([one["energy"] for one in found if one["energy"] is not None])
         record["duration"] = stats.summarise([one["duration"] for one in found])
     return records

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_joules.account.pooled import Pooled, pool
 from pytest_joules.account.power import Power
-from pytest_joules.account.rates import intervals_of, rates_of
+from pytest_joules.account.rates import intervals_of, rates_of, with_idle
 from pytest_joules.account.shares import DomainShares, shares_of
 from pytest_joules.account.similarity import similarity
 from pytest_joules.account.totals import Totals, add_up, per_iteration
@@ -28,6 +28,7 @@ def account(
     iterations: int = 1,
     seconds: float | None = None,
     domains_joules: Mapping[str, float] | None = None,
+    idle_watts: Mapping[str, float] | None = None,
 ) -> AccountRecord:
     """Share out the joules of one iteration of a test to its parts.
 
@@ -40,6 +41,7 @@ def account(
         seconds: that an iteration takes when nothing is recorded: those of the parts are brought to its measure
         domains_joules: joules of one iteration by domain, of those that are added to the total; without it the total is split as
             the counters of the traced rounds were
+        idle_watts: of domains whose joules come from a model that has them, where no counter tells
 
     Raises:
         ValueError: there is no round, a number is none, or a timeline or a counter's readings contradict themselves.
@@ -47,6 +49,8 @@ def account(
     _check(rounds, joules, ci95, iterations, domains_joules)
     pooled = pool(rounds)
     totals = add_up(pooled)
+    bodies = sum(each.bodies for each in rounds)
+    per = per_iteration(pooled, totals, bodies * iterations, seconds)
     powers = _by_domain(rounds)
     split, notes = _split(pooled, totals, powers, joules, domains_joules)
     domains = []
@@ -55,12 +59,14 @@ def account(
             domains.append(DomainShares(domain, None, own, None, None))
             continue
         intervals = intervals_of(pooled, totals, powers.get(domain, [()] * len(rounds)), device)
-        rates = rates_of(totals, intervals, device)
+        known = (idle_watts or {}).get(domain)
+        if known is None or intervals.why is None:
+            rates = rates_of(totals, intervals, device)
+        else:
+            rates = with_idle(pooled, totals, intervals, device, watts=known, joules=own / per.seconds)
         domains.append(DomainShares(domain, device, own, rates, intervals))
     shares = shares_of(pooled, totals, domains, joules, ci95)
     shared_by, why, more = _how(domains, joules)
-    bodies = sum(each.bodies for each in rounds)
-    per = per_iteration(pooled, totals, bodies * iterations, seconds)
     flat = flat_records(pooled, totals, shares, joules, per)
     unattributed = unattributed_record(pooled, totals, shares, joules, per)
     tree = tree_of(pooled, totals, shares, per)

@@ -286,3 +286,24 @@ def _alike(totals: Totals, intervals: Intervals, device: int, why: str) -> Rates
     if has.any():
         return Rates(has.astype(np.float64), 0.0, None, "busy time", why)
     return Rates(np.zeros(len(has)), 1.0, None, "seconds", why)
+
+
+def with_idle(pooled: Pooled, totals: Totals, intervals: Intervals, device: int, *, watts: float, joules: float) -> Rates:
+    """Equal rates of busy seconds above idle watts that are known: those of the model that an estimate is made by.
+
+    Args:
+        pooled: the traced rounds
+        totals: of the same
+        intervals: of the domain
+        device: index of the device
+        watts: idle ones
+        joules: of the domain, of all traced rounds if nothing were recorded
+    """
+    mine = pooled.paid(device)
+    busy = float((totals.busy.sum(axis=0) * mine).sum() + totals.nobody_busy[:, device].sum())
+    seconds = float((totals.idle.sum(axis=0) * mine).sum() + totals.nobody_idle[:, device].sum())
+    alike = _alike(totals, intervals, device, "no power was sampled; idle watts are the estimate's")
+    if not (busy > 0 and seconds > 0):
+        return alike
+    idle = min(watts, joules / seconds)
+    return replace(alike, busy=alike.busy * (joules - idle * seconds) / busy, idle=idle, shared_by="busy time", idle_known=True)

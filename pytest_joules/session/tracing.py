@@ -19,6 +19,7 @@ from pytest_joules.rounds.plan import Plan
 from pytest_joules.rounds.running import Rounds
 from pytest_joules.session.traced_course import TracedCourse
 from pytest_joules.sources.base import Source
+from pytest_joules.sources.estimate import Estimate
 
 if TYPE_CHECKING:
     from pytest_joules.account.trace_events import Trace
@@ -107,6 +108,12 @@ class Tracing:
             iterations=record["iterations"],
             seconds=record["duration"]["median"] if record["duration"] is not None else None,
             domains_joules=domains if len(domains) == len(counted) else None,
+            idle_watts={
+                domain.name: source.idle_watts
+                for source in self._sources
+                if isinstance(source, Estimate)
+                for domain in source.domains
+            },
         )
         made["notes"] += course.account_notes
         record["account"] = made

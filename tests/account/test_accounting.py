@@ -396,3 +396,19 @@ def test_short_rounds_are_told_by_the_counter_too():
     assert found["sleeps"]["joules"] == pytest.approx(sleeps, rel=0.05)
     assert found["sleeps"]["seconds"] == pytest.approx(3e-3, rel=0.01) and found["sleeps"]["calls"] == 1
     assert joules_of(record)[""] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_idle_watts_of_a_model():
+    """An estimate has no counter to look at, and idle watts of its own: what sleeps has them."""
+    line = timeline([function("works"), function("sleeps")], [(0, 0, 50), (1, 50, 150, 0, 0.0)])
+    record = account(
+        [TracedRound(line, [], 0, 150 * MS)],
+        0.15 * 2 + 0.05 * 8,
+        None,
+        what="functions",
+        seconds=0.15,
+        domains_joules={"cpu": 0.15 * 2 + 0.05 * 8},
+        idle_watts={"cpu": 2.0},
+    )
+    assert joules_of(record) == pytest.approx({"works": 0.5, "sleeps": 0.2, "": 0.0})
+    assert record["idle_watts"] == pytest.approx(2.0) and record["shared_by"] == "busy time"

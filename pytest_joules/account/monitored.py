@@ -152,7 +152,7 @@ class Monitored:
                 self._add(constant)
 
     def _cost_of_event(self, tool: int) -> float:
-        code, noted = _call.__code__, self._noted
+        code, noted = recording_cost.call.__code__, self._noted
         noted.codes[id(code)] = code
         noted.begin_test(3600.0)
 
@@ -161,15 +161,6 @@ class Monitored:
             self._on[0] = on
             _monitoring.set_local_events(tool, code, _LOCAL_MASK if on else 0)
 
-        found = recording_cost.cost(_calls, switch, events=2)
+        found = recording_cost.cost(recording_cost.calls, switch, events=2)
         del noted.codes[id(code)]
         return found
-
-
-def _call() -> None:
-    pass
-
-
-def _calls(times: int) -> None:
-    for _ in range(times):
-        _call()

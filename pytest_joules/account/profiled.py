@@ -5,7 +5,6 @@ A function that is left out is told of all the same: where that alone is too dea
 
 from __future__ import annotations
 
-import dis
 import sys
 import threading
 from _thread import get_ident
@@ -16,14 +15,13 @@ from pytest_joules.account.events import CALLED, LEFT, RESUMED, Recorded
 from pytest_joules.account.recorder import EVERY, OLD, Noted, name_of
 from pytest_joules.clock import CLOCKS
 from pytest_joules.code import recording_cost
+from pytest_joules.code.bytecode import resumed_at
 
 #: What noting events may cost, of what a body takes without; and how many times its time recording in all, before that ends.
 SHARE, END = 0.1, 4.0
 #: From so much on, a reader is told.
 SAID = 0.25
 
-#: Flags of code that is called once and resumed often: generators, coroutines.
-_RESUMED = 0x20 | 0x80 | 0x200
 
 _get_profile, _set_profile = sys.getprofile, sys.setprofile
 
@@ -55,7 +53,7 @@ class Profiled:
         if not self._measured and _get_profile() is None:
             self._measure()
         for key in self._noted.folded:
-            self._begins[key] = _begin_of(self._noted.codes[key])
+            self._begins[key] = resumed_at(self._noted.codes[key])
         self._noted.begin_test(seconds)
         self._seconds, self._dearest = seconds, 0.0
 
@@ -142,7 +140,7 @@ class Profiled:
         key = id(code)
         self._kept.append(code)
         own = code.co_name != "<module>" and self._relative(code.co_filename) is not None
-        self._begins[key] = _begin_of(code) if own else -2
+        self._begins[key] = resumed_at(code) if own else -2
         if own:
             self._noted.codes[key] = code
         return self._begins[key]
@@ -165,7 +163,7 @@ class Profiled:
     def _measure(self) -> None:
         """What it costs to be told, and to note."""
         noted, self._measured = self._noted, True
-        code = _call.__code__
+        code = recording_cost.call.__code__
         self._kept.append(code)
 
         def switch(on: bool) -> None:
@@ -176,28 +174,13 @@ class Profiled:
         self._seconds = 3600.0
         noted.begin_test(3600.0)
         self._begins[id(code)] = None
-        noted.cost = recording_cost.cost(_calls, switch, events=2)
+        noted.cost = recording_cost.cost(recording_cost.calls, switch, events=2)
         # Left out: a frame is made for it all the same, but for a function of C.
         self._begins[id(code)] = -2
-        self._learn(recording_cost.cost(_c_calls, switch, events=2), recording_cost.cost(_calls, switch, events=2))
+        self._learn(recording_cost.cost(_c_calls, switch, events=2), recording_cost.cost(recording_cost.calls, switch, events=2))
 
     def _fold(self, key: int) -> None:
         self._begins[key] = -2
-
-
-def _begin_of(code: CodeType) -> int | None:
-    if not code.co_flags & _RESUMED:
-        return None
-    return next((step.offset for step in dis.get_instructions(code) if step.opname == "RESUME"), -1)
-
-
-def _call() -> None:
-    pass
-
-
-def _calls(times: int) -> None:
-    for _ in range(times):
-        _call()
 
 
 def _c_calls(times: int) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Iterator
 from types import CodeType
 
 #: Flags of a code object that say how it runs; the others tell of its docstring and of ``__future__``.
 _FLAGS = 0x3FF
+#: Flags of code that is called once and resumed often: generators, coroutines.
+_RESUMED = 0x20 | 0x80 | 0x200
 #: What stands for the lines of the first function; no number that a program is likely to have among its constants.
 FIRST = 1_000_003
 
@@ -17,6 +20,13 @@ def all_inside(code: CodeType) -> Iterator[CodeType]:
         if isinstance(constant, CodeType):
             yield constant
             yield from all_inside(constant)
+
+
+def resumed_at(code: CodeType) -> int | None:
+    """Where code that is called once and resumed often begins; ``None`` of any other."""
+    if not code.co_flags & _RESUMED:
+        return None
+    return next((step.offset for step in dis.get_instructions(code) if step.opname == "RESUME"), -1)
 
 
 def said_by(code: CodeType) -> tuple[object, ...]:

@@ -182,7 +182,7 @@ class Monitored(Recorder):
 
     def _cost_of_event(self, armed: _Armed) -> float:
         """Seconds of a call that is told of, measured now."""
-        code = _call.__code__
+        code = recording_cost.call.__code__
         armed.events[id(code)] = code, _START
 
         def switch(on: bool) -> None:
@@ -190,7 +190,7 @@ class Monitored(Recorder):
             self._afresh()
             _monitoring.set_local_events(armed.tool, code, _START if on else 0)
 
-        found = recording_cost.cost(_calls, switch)
+        found = recording_cost.cost(recording_cost.calls, switch)
         for known in (armed.events, armed.quiet, self.executed, self.counted):
             known.clear()
         return found
@@ -291,15 +291,6 @@ def _on_jump(armed: _Armed, line_begun: Callable[[CodeType, int], object]) -> Ca
         return line_begun(code, line)
 
     return jumped
-
-
-def _call() -> None:
-    pass
-
-
-def _calls(times: int) -> None:
-    for _ in range(times):
-        _call()
 
 
 _BACKWARD = frozenset(number for name, number in dis.opmap.items() if name.startswith("JUMP_BACKWARD"))

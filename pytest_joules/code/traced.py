@@ -7,7 +7,6 @@ several times what a small function does: where they become too dear, lines are 
 
 from __future__ import annotations
 
-import dis
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 
 from pytest_joules.code import recording_cost
+from pytest_joules.code.bytecode import resumed_at
 from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, Counted, is_straight
 from pytest_joules.code.project import Project
 from pytest_joules.code.recorder import Recorder
@@ -23,8 +23,6 @@ from pytest_joules.code.recording_cost import EVENTS, MOST
 #: Why not all is known of a test that was not recorded to its end.
 TOO_DEAR = "too many calls to record them all before Python 3.12"
 
-#: Flags of code that is called once and resumed often: generators, coroutines.
-_RESUMED = 0x20 | 0x80 | 0x200
 
 _get_profile, _get_trace = sys.getprofile, sys.gettrace
 
@@ -238,7 +236,7 @@ class Traced(Recorder):
         kind = self._kinds.get(key)
         if kind is None:
             own = code.co_name != "<module>" and self.project.relative(code.co_filename) is not None
-            kind = self._kinds[key] = code, own, _begin_of(code), is_straight(code)
+            kind = self._kinds[key] = code, own, resumed_at(code), is_straight(code)
         _, own, begin, straight = kind
         entry = self.counted.get(key) if own else None
         if own and entry is None:
@@ -252,7 +250,7 @@ class Traced(Recorder):
         """Seconds of a call and of a line that are told of; of small functions, measured now."""
         if _get_trace() is not None or _get_profile() is not None:
             return 1e-6, 0.5e-6  # who traces now would be told of the trial
-        for function, straight in ((_call, True), (_calls, True), (_loop, False)):
+        for function, straight in ((recording_cost.call, True), (recording_cost.calls, True), (_loop, False)):
             self._kinds[id(function.__code__)] = function.__code__, True, None, straight
 
         def switch(on: bool) -> None:
@@ -261,25 +259,10 @@ class Traced(Recorder):
             self._on = int(on)
             _TRACE.set(self._trace if on else None)
 
-        found = recording_cost.cost(_calls, switch), recording_cost.cost(_loop, switch, events=2)
+        found = recording_cost.cost(recording_cost.calls, switch), recording_cost.cost(_loop, switch, events=2)
         for known in (self._kinds, self._known, self.executed, self.counted):
             known.clear()
         return found
-
-
-def _begin_of(code: CodeType) -> int | None:
-    if not code.co_flags & _RESUMED:
-        return None
-    return next((step.offset for step in dis.get_instructions(code) if step.opname == "RESUME"), -1)
-
-
-def _call() -> None:
-    pass
-
-
-def _calls(times: int) -> None:
-    for _ in range(times):
-        _call()
 
 
 def _loop(times: int) -> None:
@@ -288,4 +271,4 @@ def _loop(times: int) -> None:
 
 
 #: Stands for code that has not run yet.
-_UNSEEN = Counted(_call.__code__)
+_UNSEEN = Counted(recording_cost.call.__code__)

@@ -35,7 +35,7 @@ def test_tells_the_two_apart(shop):
 ROASTING = """
 from counter import draw
 def roast():
-    sorted(range(100_000, 0, -1))  # a body that tracing it, and the load of the machine, change little of
+    sorted(range(20_000, 0, -1))  # a body that tracing it, and the load of the machine, change little of
     draw(500_000)
 def total(): {total}
 def rate(): draw(2_000_000)

@@ -215,4 +215,4 @@ def _change(found: History, explored: Sequence[Pair], jobs: int, seed: int) -> t
     together = [*own, *explored, *shipped]
     if not together:
         return None, counts
-    return train_change(together, jobs=jobs, seed=seed), counts
+    return train_change(together), counts

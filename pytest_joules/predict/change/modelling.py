@@ -155,7 +155,6 @@ class _Test:
         self.take(before, -1)
         self.take(works, 1)
         total.add(key, *(now.ops - then.ops for now, then in zip(works, before, strict=True)))
-        self.literals(text, source or "")
 
     def own(self, key: str, work: Work) -> float:
         """Nanoseconds of all calls of a function, without what it calls in the project."""
@@ -230,6 +229,7 @@ class _Test:
         """What can be seen of a change, and how much is new and gone."""
         total = self.sum
         total.churn += sum(before.steps.get(step, 0.0) for step in both.lost)
+        self.literals(_given(both.lost), _given(both.unmatched))
         for step in both.unmatched:
             spent = work.steps.get(step, 0.0)
             total.churn += spent
@@ -264,15 +264,14 @@ class _Test:
             path, separator, name = key.partition("::<module> ")
             if not separator:
                 continue
-            self.literals(self.before.get(key, ""), self.now.get(key, ""))
+            self.literals(_numbers(self.before.get(key, "")), _numbers(self.now.get(key, "")))
             for place in self.naming(name, path):
                 counts = self.counts.get(place)
                 if place not in texts and counts and counts[0] > 0:
                     self.sum.unknown += self.calls.cost(place).each * counts[0]
 
-    def literals(self, before: str, now: str) -> None:
-        """The largest number that is new against the largest that is gone."""
-        old, new = (sorted(float(number) for number in _NUMBERS.findall(text)) for text in (before, now))
+    def literals(self, old: Sequence[float], new: Sequence[float]) -> None:
+        """The largest number that is new against the largest that is gone: what it is for is not known."""
         fresh, gone = _without(new, old), _without(old, new)
         if fresh and gone and max(gone) > 0 and max(fresh) > 0:
             grown = math.log10(max(fresh) / max(gone))
@@ -301,6 +300,16 @@ def _names(parts: Iterable[Part]) -> Iterator[str]:
 
 def _remembers(code: Code) -> bool:
     return any(_MEMORIES.search(text) for text in code.decorators)
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in _NUMBERS.findall(text)]
+
+
+def _given(steps: Iterable[Step]) -> list[float]:
+    """Numbers that are handed to functions."""
+    texts = (text for step in steps for part in (step.part, step.turn) for given in part.given.values() for text in given)
+    return [number for text in texts for number in _numbers(text)]
 
 
 def _without(some: Sequence[float], others: Sequence[float]) -> list[float]:

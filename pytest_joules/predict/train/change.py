@@ -54,23 +54,21 @@ class Pair:
 
 def train_change(pairs: Sequence[Pair]) -> ChangeModel:
     """The model from pairs (at least one); its ``error`` is that on projects (on changes, where there are fewer than four) that
-    were held out. Planted changes teach nothing where there are others: they are simpler than what people write.
+    were held out.
 
     Raises:
         ValueError: there are no pairs.
     """
     if not pairs:
         raise ValueError("there are no pairs of versions to learn from")
-    real = [pair for pair in pairs if pair.kind in ("", RELEASED)]
-    used = real if len({(pair.project, pair.change) for pair in real}) >= _FEWEST else list(pairs)
-    folds = _folds(used)
-    ratios = np.zeros((len(used), PLACES))
+    folds, features = _folds(pairs), np.array([pair.features for pair in pairs])
+    ratios = np.zeros((len(pairs), PLACES))
     for fold in sorted(set(folds.tolist())):
-        inside = [pair for pair, number in zip(used, folds, strict=True) if number != fold] or used
-        ratios[folds == fold] = _fitted(inside).ratios(np.array([p.features for p in used])[folds == fold])
-    model = _fitted(used)
-    held: dict[str, object] = {"split": "project" if len({pair.project for pair in used}) > 3 else "change"}
-    return ChangeModel(model.trust, model.scales, model.quantiles, held | score(used, ratios))
+        inside = [pair for pair, number in zip(pairs, folds, strict=True) if number != fold] or pairs
+        ratios[folds == fold] = _fitted(inside).ratios(features[folds == fold])
+    model = _fitted(pairs)
+    held: dict[str, object] = {"split": "project" if len({pair.project for pair in pairs}) > 3 else "change"}
+    return ChangeModel(model.trust, model.scales, model.quantiles, held | score(pairs, ratios))
 
 
 def _fitted(pairs: Sequence[Pair]) -> ChangeModel:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ class Findings(TypedDict):
     """The end came before that of the tests."""
     missing_modules: list[str]
     missing_fixtures: list[str]
+    imported: dict[str, str | None]
+    """Where the modules that were asked for came from."""
     errors: list[str]
     """Of collecting, a line each."""
 
@@ -43,6 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("joules-collect")
     group.addoption("--joules-collect-facts", metavar="FILE", help="where to write what was found, as JSON")
     group.addoption("--joules-collect-most", metavar="N", type=int, help="so many tests at most")
+    group.addoption("--joules-collect-these", metavar="FILE", help="these tests only: a JSON list of their names")
+    group.addoption("--joules-collect-modules", metavar="NAMES", default="", help="say where these modules came from")
     group.addoption(
         "--joules-collect-until", metavar="TIME", type=float, help="start no test after that time (seconds since 1970)"
     )
@@ -93,6 +98,7 @@ class _Choosing:
         self._missing_modules: Counter[str] = Counter()
         self._missing_fixtures: Counter[str] = Counter()
         self._errors: list[str] = []
+        self._imported: dict[str, str | None] = {}
         self._collected = self._chosen = 0
         self._current: str | None = None
         self._late = False
@@ -114,6 +120,9 @@ class _Choosing:
             # Not said to be deselected: the terminal would keep them all, and with tens of thousands of them each collection of
             # garbage, in every round, would look at millions of objects.
             items[:] = [item for item in items if item.nodeid in chosen]
+        if (these := config.getoption("joules_collect_these")) is not None:
+            wanted = set(json.loads(Path(these).read_text("utf-8")))
+            items[:] = [item for item in items if item.nodeid in wanted]
         self._chosen = len(items)
         self._write()
 
@@ -143,6 +152,8 @@ class _Choosing:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
         self._current = None
+        for name in filter(None, self._config.getoption("joules_collect_modules").split(",")):
+            self._imported[name] = getattr(sys.modules.get(name), "__file__", None)
         self._write()
 
     def _write(self) -> None:
@@ -154,6 +165,7 @@ class _Choosing:
             "late": self._late,
             "missing_modules": list(self._missing_modules),
             "missing_fixtures": list(self._missing_fixtures),
+            "imported": self._imported,
             "errors": self._errors[:20],
         }
         # Replaced as a whole: the process may be killed at any time.

@@ -47,6 +47,7 @@ def add_commands(commands: Commands) -> None:
         "--max-affected", type=whole(1), metavar="N", default=40, help="of a pair, tests that run changed code (default 40)"
     )
     collect.add_argument("--processes", type=whole(1), metavar="N", default=4, help="of a pair, on each side in turn (default 4)")
+    collect.add_argument("--count", action="store_true", help="of a pair, the instructions of its quicker tests too (Valgrind)")
     collect.add_argument("--keep", action="store_true", help="environments and trees of pairs stay, for --rewrite")
     collect.add_argument(
         "--time-limit", type=_seconds, metavar="SECONDS", default=900.0, help="for one package, installing included (default 900)"
@@ -131,6 +132,7 @@ def _bounds(given: argparse.Namespace) -> Bounds:
         *limits,
         max_affected=given.max_affected,
         processes=given.processes,
+        count=given.count,
         keep=given.keep,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pytest_joules.collect.failure import Failed
 from pytest_joules.collect.fetching import PairRequest
 from pytest_joules.collect.inner_pytest import InnerPytest
 from pytest_joules.collect.package import Bounds, Means, Outcome, PackageCollector
-from pytest_joules.collect.pair_records import SIDES, Seen, looked_at, timed, write_pair
+from pytest_joules.collect.pair_records import SIDES, PairLines, Seen, instructions, looked_at, timed, write_pair
 from pytest_joules.collect.sandbox import Sandbox
 from pytest_joules.files import checked, reading
 
@@ -26,6 +26,8 @@ _LOOK_ROUNDS = 2
 _LOOK, _LOOK_MORE = 60.0, 60.0
 #: Seconds of one process that measures.
 _PROCESS = 180.0
+#: Of one that counts instructions; and of the bodies of all tests that it counts: there they take hundreds of times as long.
+_COUNTING, _COUNTED = 300.0, 0.03
 #: A test whose body takes longer is left out.
 _SLOWEST = 1.0
 
@@ -36,10 +38,12 @@ class PairBounds(Bounds):
 
     max_affected: int = 40
     """Tests that the change may touch."""
-    controls: int = 6
+    controls: int = 4
     """Tests that it does not touch: what differs there is noise."""
     processes: int = 4
     """Of each side."""
+    count: bool = False
+    """Instructions, too."""
     keep: bool = False
     """Environment and trees stay, so that the records can be written anew."""
 
@@ -89,10 +93,13 @@ class PairCollector(PackageCollector):
         ]
         drawn = self._draw(seen)
         self._note(sources, drawn)
+        if self._limits.count:
+            self._say("counts instructions on both sides")
+            self._count(tests, trees, self._quick(seen, drawn))
         with self._turn(sandbox):
             self._say(f"measures {len(drawn)} tests on both sides, {pair.affected} of {pair.passed_on_both} are affected")
             self._time(tests, trees, drawn)
-        self._write_pair(seen, drawn)
+        self._write_pair(seen, drawn, asdict(self._limits))
 
     def rewrite(self, before: PairOutcome) -> str:
         """Look at both sides anew, with the pytest-joules that runs now, and write the records with the timings that were kept;
@@ -102,6 +109,7 @@ class PairCollector(PackageCollector):
             Stopped: the user ends the run.
         """
         self.outcome = self._pair = replace(before)
+        self._limits = replace(self._limits, keep=True)
         self._course(self._again)
         return f"{self._pair.reason}: {self._pair.detail}" if self._pair.reason else f"{self._pair.tests} tests written anew"
 
@@ -110,8 +118,10 @@ class PairCollector(PackageCollector):
             note = checked.decode(reading.read_text(self._folder / "drawn.json", 64 * 2**20))
             drawn = checked.list_of(note, "tests", str)
             sources = pair_trees.Sources(checked.required(note, "place", str), tuple(checked.list_of(note, "modules", str)))
-        except (OSError, ValueError) as error:
-            raise Failed("not written", f"{self._folder / 'drawn.json'}: {error}: collect the pair again") from None
+            # Those that it was measured with.
+            bounds = checked.required(checked.decode(next(reading.lines(self._records, 2**30, 2**20))), "bounds", dict)
+        except (OSError, ValueError, StopIteration) as error:
+            raise Failed("not written", f"what was kept of the pair cannot be read: {error}: collect it again") from None
         environment = Environment(sandbox)
         trees = [self._folder / side for side in SIDES]
         for path in (environment.folder, *trees):
@@ -125,7 +135,7 @@ class PairCollector(PackageCollector):
             self._see(side, InnerPytest(sandbox, environment, tree, None, tree / sources.place), tree, sources, drawn)
             for side, tree in zip(SIDES, trees, strict=True)
         ]
-        self._write_pair(seen, drawn)
+        self._write_pair(seen, drawn, bounds)
 
     def _see(
         self, side: str, tests: InnerPytest, tree: Path, sources: pair_trees.Sources, drawn: Sequence[str]
@@ -184,10 +194,33 @@ class PairCollector(PackageCollector):
         note = {"tests": list(drawn), "place": sources.place, "modules": list(sources.names)}
         (self._folder / "drawn.json").write_text(json.dumps(note), "utf-8")
 
+    @staticmethod
+    def _quick(seen: Sequence[dict[str, Seen]], drawn: Sequence[str]) -> list[str]:
+        """The shortest of them, which can be counted in some time."""
+        left, found = _COUNTED, []
+        for seconds, nodeid in sorted((max(side[nodeid].seconds for side in seen), nodeid) for nodeid in drawn):
+            left -= seconds
+            if left < 0:
+                break
+            found.append(nodeid)
+        return [nodeid for nodeid in drawn if nodeid in set(found)]
+
+    def _count(self, tests: Sequence[InnerPytest], trees: Sequence[Path], drawn: Sequence[str]) -> None:
+        """Count the instructions of these tests: others on the machine do not change them."""
+        (self._folder / "runs").mkdir(exist_ok=True)
+        for side, test, tree in zip(SIDES, tests, trees, strict=True) if drawn else ():
+            test.run(
+                *("--energy-quick", "--energy-rounds=1", "--energy-count=callgrind"),
+                f"--energy-store={self._folder / 'runs' / f'count-{side}.db'}",
+                *("--energy-top=0", "--energy-ci=off", "-q", "--tb=short"),
+                *self._these(drawn, tree),
+                patience=_COUNTING,
+            )
+
     def _time(self, tests: Sequence[InnerPytest], trees: Sequence[Path], drawn: Sequence[str]) -> None:
         """Measure the drawn tests, one process after the other, the older side first."""
         runs = self._folder / "runs"
-        runs.mkdir()
+        runs.mkdir(exist_ok=True)
         for number in range(self._limits.processes):
             for side, test, tree in zip(SIDES, tests, trees, strict=True):
                 done, _ = test.run(
@@ -196,24 +229,20 @@ class PairCollector(PackageCollector):
                     f"--energy-max-time={self._bounds.max_time:g}",
                     f"--energy-store={runs / f'{side}-{number}.db'}",
                     *("--energy-top=0", "--energy-ci=off", "-q", "--tb=short"),
+                    f"--joules-collect-pace={runs / f'{side}-{number}.json'}",
                     *self._these(drawn, tree),
                     patience=_PROCESS,
                 )
                 if not (runs / f"{side}-{number}.db").exists():
                     raise Failed("tests do not start", f"on the {side} side, alone: {done.output.strip()[-200:]}")
 
-    def _write_pair(self, seen: Sequence[dict[str, Seen]], drawn: Sequence[str]) -> None:
-        runs = [
-            [timed(self._folder / "runs" / f"{side}-{number}.db") for number in range(self._limits.processes)] for side in SIDES
-        ]
-        kept = asdict(self._limits)
+    def _write_pair(self, seen: Sequence[dict[str, Seen]], drawn: Sequence[str], bounds: Mapping[str, object]) -> None:
+        runs = [[timed(path) for path in sorted((self._folder / "runs").glob(f"{side}-[0-9]*.db"))] for side in SIDES]
+        counts = [instructions(self._folder / "runs" / f"count-{side}.db") for side in SIDES]
         own = self._means.own
-        recorded = {"version": own.version, "commit": own.commit}
-        found = write_pair(self._records, self._pair.as_record(), recorded, kept, drawn, seen, runs)
-        self._pair.tests, self._pair.repetitions = found
-        if not self._pair.tests:
-            self._records.unlink()
-            raise Failed("all tests fail", "no drawn test passed in every process of both sides")
+        recorded_by = {"version": own.version, "commit": own.commit}
+        lines = PairLines(self._pair.as_record(), recorded_by, bounds, drawn, seen, runs, counts)
+        self._pair.tests, self._pair.repetitions = write_pair(self._records, lines)
 
     def _tidy(self) -> None:
         super()._tidy() if not self._limits.keep else None

@@ -1,8 +1,8 @@
 """Lines of the data set of pairs: what each drawn test runs and costs with the older release and with the newer.
 
 A pair's file begins with a line of kind ``pair``; then one of kind ``function`` for each version of a function, or of a statement
-of a module, that any of its tests has in its path on either side; then one of kind ``test`` for each test. Joules, seconds; ``null``
-where nothing is known.
+of a module, that any of its tests has in its path on either side; then one of kind ``test`` for each test. Joules, seconds;
+``null`` where nothing is known.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from pytest_joules.collect.failure import Failed
 from pytest_joules.collect.records import ranges
-from pytest_joules.files import atomic, strict_json
+from pytest_joules.files import atomic, checked, reading, strict_json
 from pytest_joules.model import OTHER
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class Timed:
     joules: float | None
     """The least of its rounds."""
     joules_median: float | None
+    pace: float | None
+    """Seconds of a fixed loop beside it."""
     rounds: int
     iterations: int
     provenance: str
@@ -96,6 +98,11 @@ def timed(history: Path) -> Run:
         Failed: it cannot be read.
     """
     entries, _ = _read(history, code=False)
+    try:
+        found = checked.decode(reading.read_text(history.with_suffix(".json"), 2**26))
+        paces = {name: value for name, value in found.items() if isinstance(value, float) and value > 0}
+    except (OSError, ValueError):
+        paces = {}
     tests = {}
     for entry in entries:
         durations = [value for value in entry["samples"]["duration"] if value is not None]
@@ -106,6 +113,7 @@ def timed(history: Path) -> Run:
                 median(durations),
                 min(joules, default=None),
                 median(joules) if joules else None,
+                paces.get(entry["nodeid"]),
                 len(durations),
                 entry["iterations"],
                 entry["provenance"],
@@ -114,6 +122,22 @@ def timed(history: Path) -> Run:
     for entry in entries[:1]:
         session = {key: entry[key] for key in ("created", "machine", "settings", "sources")}
     return Run(tests, session)
+
+
+def instructions(history: Path) -> dict[str, int]:
+    """Of each test that was counted, without doubt; none where nothing was.
+
+    Raises:
+        Failed: it cannot be read.
+    """
+    if not history.exists():
+        return {}
+    found = {}
+    for entry in _read(history, code=False)[0]:
+        counted = entry.get("instructions")
+        if entry["outcome"] == "passed" and counted is not None and counted["count"] is not None and not counted["doubts"]:
+            found[entry["nodeid"]] = counted["count"]
+    return found
 
 
 def _read(history: Path, *, code: bool) -> tuple[list[HistoryRecord], Mapping[Version, str]]:
@@ -131,51 +155,56 @@ def _read(history: Path, *, code: bool) -> tuple[list[HistoryRecord], Mapping[Ve
         raise Failed("not written", str(error)) from None
 
 
-def write_pair(
-    path: Path,
-    outcome: Mapping[str, object],
-    recorded_by: Mapping[str, object],
-    bounds: Mapping[str, object],
-    drawn: Sequence[str],
-    seen: Sequence[Mapping[str, Seen]],
-    runs: Sequence[Sequence[Run]],
-) -> tuple[int, int]:
+@dataclass(frozen=True, slots=True)
+class PairLines:
+    """What a pair's lines are made of. ``seen`` and ``runs``: the older side's, the newer's."""
+
+    outcome: Mapping[str, object]
+    """As :meth:`pytest_joules.collect.pair.PairOutcome.as_record` makes it."""
+    recorded_by: Mapping[str, object]
+    """The pytest-joules that looked at what the tests run."""
+    bounds: Mapping[str, object]
+    drawn: Sequence[str]
+    seen: Sequence[Mapping[str, Seen]]
+    runs: Sequence[Sequence[Run]]
+    counts: Sequence[Mapping[str, int]]
+    """Instructions."""
+
+    def tests(self) -> list[str]:
+        """Of the drawn ones those that passed in every process of both sides."""
+        return [
+            nodeid
+            for nodeid in self.drawn
+            if all(nodeid in side and side[nodeid].functions for side in self.seen)
+            and all(nodeid in run.tests for side in self.runs for run in side)
+        ]
+
+
+def write_pair(path: Path, lines: PairLines) -> tuple[int, int]:
     """Write a pair's file, whole or not at all; returns how many tests it has, and how many values of all their processes.
 
-    Of the drawn tests those that passed in every process of both sides. ``seen`` and ``runs``: the older side's, the newer's.
-
     Raises:
-        Failed: it cannot be written.
+        Failed: there is no test, or it cannot be written.
     """
-    tests = [
-        nodeid
-        for nodeid in drawn
-        if all(nodeid in side and side[nodeid].functions for side in seen)
-        and all(nodeid in run.tests for side in runs for run in side)
-    ]
+    tests = lines.tests()
+    if not tests:
+        raise Failed("all tests fail", "no drawn test passed in every process of both sides")
 
     def writer(file: TextIO) -> None:
-        for line in _lines(tests, outcome, recorded_by, bounds, seen, runs):
+        for line in _lines(lines, tests):
             file.write(strict_json.text(line) + "\n")
 
     try:
         atomic.atomically(path, writer, "records")
     except atomic.ReportPathError as error:
         raise Failed("not written", str(error)) from None
-    return len(tests), sum(len(run.tests.keys() & set(tests)) for side in runs for run in side)
+    return len(tests), len(tests) * sum(map(len, lines.runs))
 
 
-def _lines(
-    tests: Sequence[str],
-    outcome: Mapping[str, object],
-    recorded_by: Mapping[str, object],
-    bounds: Mapping[str, object],
-    seen: Sequence[Mapping[str, Seen]],
-    runs: Sequence[Sequence[Run]],
-) -> Iterator[dict[str, object]]:
+def _lines(lines: PairLines, tests: Sequence[str]) -> Iterator[dict[str, object]]:
+    outcome, seen = lines.outcome, lines.seen
     keys = sorted({key for side in seen for nodeid in tests for key in side[nodeid].functions.items()})
     numbers = {key: number for number, key in enumerate(keys)}
-    known = [next(iter(side.values())).sources for side in seen]
     counted = ("collected", "chosen", "passed_on_both", "affected", "drawn", "changed_lines")
     yield {
         "kind": "pair",
@@ -185,28 +214,22 @@ def _lines(
         "newer": outcome["version"],
         "archives": {"older": outcome["older_archive"], "newer": outcome["archive"]},
         "pytest_joules": outcome["pytest_joules"],
-        "recorded_by": recorded_by,
+        "recorded_by": lines.recorded_by,
         **{key: outcome[key] for key in counted},
         "tests": len(tests),
-        "bounds": bounds,
-        **runs[0][0].session,
+        "bounds": lines.bounds,
+        **lines.runs[0][0].session,
     }
-    for (place, text), number in numbers.items():
-        source = next((side[place, text] for side in known if (place, text) in side), None)
-        yield {"kind": "function", "id": number, "place": place, "hash": text, "source": source}
+    texts = {key: text for side in seen for key, text in side[tests[0]].sources.items()}
+    for (place, found), number in numbers.items():
+        yield {"kind": "function", "id": number, "place": place, "hash": found, "source": texts.get((place, found))}
     for nodeid in tests:
-        older, newer = (side[nodeid] for side in seen)
-        changed = older.differs(newer)
-        yield {
-            "kind": "test",
-            "nodeid": nodeid,
-            "affected": bool(changed),
-            "changed": changed,
-            **{
-                name: _side(side[nodeid], [run.tests[nodeid] for run in timed_runs], numbers)
-                for name, side, timed_runs in zip(SIDES, seen, runs, strict=True)
-            },
+        changed = seen[0][nodeid].differs(seen[1][nodeid])
+        sides = {
+            name: {**_side(side[nodeid], [run.tests[nodeid] for run in runs], numbers), "instructions": counts.get(nodeid)}
+            for name, side, runs, counts in zip(SIDES, seen, lines.runs, lines.counts, strict=True)
         }
+        yield {"kind": "test", "nodeid": nodeid, "affected": bool(changed), "changed": changed, **sides}
 
 
 def _side(seen: Seen, values: Sequence[Timed], numbers: Mapping[Version, int]) -> dict[str, object]:
@@ -224,6 +247,7 @@ def _side(seen: Seen, values: Sequence[Timed], numbers: Mapping[Version, int]) -
         "seconds_median": _rounded(value.seconds_median for value in values),
         "joules": _rounded(value.joules for value in values),
         "joules_median": _rounded(value.joules_median for value in values),
+        "pace": _rounded(value.pace for value in values),
         "rounds": [value.rounds for value in values],
         "iterations": values[0].iterations,
         "provenance": values[0].provenance,

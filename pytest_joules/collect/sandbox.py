@@ -123,8 +123,9 @@ class Sandbox:
         patience: float | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> Done:
-        """Run a command to its end; what it leaves running is ended too, and so is itself after ``patience`` seconds. ``variables``
-        are added to its environment.
+        """Run a command to its end; what it leaves running is ended too, and so is itself after ``patience`` seconds.
+
+        ``variables`` are added to its environment.
 
         Raises:
             Failed: ``time`` or ``disk``: the limit was reached, and every process was killed.

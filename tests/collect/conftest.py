@@ -55,12 +55,12 @@ def linked(here, monkeypatch):
     by_pip = Environment.install_project
 
     def install_project(environment, project, extras, tests, own):
-        if (project / "backend.py").read_text() != files_of()["backend.py"]:
+        _, version, _ = requirements.metadata(project)
+        if (project / "backend.py").read_text() != files_of(version=version or "1.0")["backend.py"]:
             by_pip(environment, project, extras, tests, own)
             return
         (site,) = environment.folder.glob("lib/python*/site-packages")
-        (site / "thing.pth").write_text(f"{project}\n")
-        _, version, _ = requirements.metadata(project)
+        (site / "thing.pth").write_text(f"{project}\n{project / 'src'}\n")
         info = site / f"thing-{version}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: thing\nVersion: {version}\n")

@@ -54,7 +54,7 @@ def test_wrong():
 def files_of(name="thing", version="1.0", **changed):
     files = {"pyproject.toml": PYPROJECT, "backend.py": BACKEND, "thing.py": MODULE, "tests/test_thing.py": TESTS}
     files["PKG-INFO"] = "Metadata-Version: 2.1\nName: NAME\nVersion: VERSION\n"
-    files |= {path.replace("__", "/") + ".py": text for path, text in changed.items()}
+    files |= {path if "." in path else path.replace("__", "/") + ".py": text for path, text in changed.items()}
     return {path: text.replace("NAME", name).replace("VERSION", version) for path, text in files.items() if text is not None}
 
 

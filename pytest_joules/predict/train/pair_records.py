@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal, TypeAlias
 
 from pytest_joules.files import reading
@@ -50,19 +51,23 @@ class Side:
     code_unknown: Sequence[str]
     """What could not be followed."""
     seconds: Sequence[float]
-    """The least of a process's rounds, per iteration: what others do to a busy machine only adds."""
+    """The least of a process's rounds, per iteration."""
     seconds_median: Sequence[float]
     joules: Sequence[float | None]
     """The least of a process's rounds."""
     joules_median: Sequence[float | None]
+    pace: Sequence[float | None]
+    """Seconds of a fixed loop beside the test: on a busy machine a whole process is slower than the next, by up to twice."""
+    instructions: int | None
+    """Of the body, which a busy machine does not change; ``None`` where they were not counted."""
     rounds: Sequence[int]
     iterations: int
     provenance: str
 
     @property
-    def least_seconds(self) -> float:
-        """Of all processes."""
-        return min(self.seconds)
+    def paced_seconds(self) -> float:
+        """The median of all processes, each by its pace: in units of the loop. Of those without a pace, seconds."""
+        return median(each / (pace or 1.0) for each, pace in zip(self.seconds, self.pace, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +84,10 @@ class PairedTest:
 
     @property
     def ratio(self) -> float:
-        """Seconds with the newer release by those with the older one, the least of all processes each."""
-        return self.newer.least_seconds / self.older.least_seconds
+        """What it costs with the newer release by what it costs with the older: in instructions where both were counted, else in
+        seconds by their pace."""
+        older, newer = self.older.instructions, self.newer.instructions
+        return newer / older if older and newer else self.newer.paced_seconds / self.older.paced_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +190,9 @@ class _Reader:
             self._functions[int(number)][0]: [_count(value) for value in counted]
             for number, counted in required(line, "counts", dict).items()
         }
-        columns = {name: _column(line, name) for name in ("seconds", "seconds_median", "joules", "joules_median", "rounds")}
+        columns = {
+            name: _column(line, name) for name in ("seconds", "seconds_median", "joules", "joules_median", "pace", "rounds")
+        }
         if len({len(column) for column in columns.values()}) != 1:
             raise Bad("has columns of unequal length")
         return Side(
@@ -196,6 +205,8 @@ class _Reader:
             seconds_median=[_above_zero(value) for value in columns["seconds_median"]],
             joules=columns["joules"],
             joules_median=columns["joules_median"],
+            pace=columns["pace"],
+            instructions=None if line["instructions"] is None else _count(line["instructions"]),
             rounds=[_count(value) for value in columns["rounds"]],
             iterations=required(line, "iterations", int),
             provenance=required(line, "provenance", str),

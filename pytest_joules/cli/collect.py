@@ -97,6 +97,8 @@ def _collect(given: argparse.Namespace) -> int:
     from pytest_joules.collect.run import CollectError, CollectSettings, collect
 
     try:
+        if given.pairs and given.count:
+            _check_counter()
         requests = _requests(given)
         popular = popularity.read(given.popularity) if given.popularity is not None else {}
         represented = representations(given.representations) if given.representations is not None else {}
@@ -116,6 +118,16 @@ def _collect(given: argparse.Namespace) -> int:
     if stopped:
         return refuse(f"stopped; what is finished is in {out}, and the same command goes on from there", 130)
     return 0 if any(outcome.tests for outcome in outcomes) else refuse("no package could be measured")
+
+
+def _check_counter() -> None:
+    from pytest_joules.count import callgrind
+    from pytest_joules.count.counter import NoCounter
+
+    try:
+        callgrind.find()
+    except NoCounter as error:
+        raise ValueError(f"--count: {error}") from None
 
 
 def _bounds(given: argparse.Namespace) -> Bounds:

@@ -217,6 +217,7 @@ def _lines(lines: PairLines, tests: Sequence[str]) -> Iterator[dict[str, object]
         "recorded_by": lines.recorded_by,
         **{key: outcome[key] for key in counted},
         "tests": len(tests),
+        "counted": sum(all(nodeid in side for side in lines.counts) for nodeid in tests),
         "bounds": lines.bounds,
         **lines.runs[0][0].session,
     }

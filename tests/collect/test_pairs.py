@@ -1,5 +1,6 @@
 """``joules collect --pairs`` from two releases to their records; the counters are simulated, so that the joules are known."""
 
+import json
 import os
 import shutil
 import signal
@@ -13,8 +14,9 @@ from inner import COUNTER
 from powercap import make_tree
 
 from pytest_joules.cli import main
-from pytest_joules.collect import package, pair
+from pytest_joules.collect import package, pair, pair_trees
 from pytest_joules.collect.environment import Environment
+from pytest_joules.collect.failure import Failed
 from pytest_joules.predict.train import pair_records as reader
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="process groups")
@@ -172,3 +174,82 @@ class TestRefusals:
         assert not list((linked / "joules-pairs").glob("records/*"))
         left = {path.name for path in (linked / "joules-pairs" / "work" / "thing-1.0-1.5").iterdir()}
         assert not left & {"env", "older", "newer", "source", "older-source"}
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("pair", "words"),
+        [
+            ("thing", "is not NAME==OLDER..NEWER, such as"),
+            ("thing==1.0", "is not NAME==OLDER..NEWER"),
+            ("thing==1.0..", "is not NAME==OLDER..NEWER"),
+            ("==1.0..2.0", "is not NAME==OLDER..NEWER"),
+            ("thing==1.0..2.0..3.0", "Invalid version: '2.0..3.0'"),
+            ("thing==one..two", "Invalid version: 'one'"),
+            ("thing==2.0..1.0", "2.0 is no older release than 1.0"),
+            ("thing==1.0..1.0.0", "1.0 is no older release than 1.0.0"),
+        ],
+    )
+    def test_one_sentence(self, here, capsys, pair, words):
+        code, out, err = collect(capsys, pair)
+        assert code == 2 and words in err and not out
+        assert not (here / "joules-pairs").exists()
+
+    def test_no_pair_at_all(self, here, capsys):
+        code, _, err = collect(capsys)
+        assert code == 2 and "with --pairs NAME==OLDER..NEWER" in err
+
+    def test_no_counter_of_instructions(self, here, capsys, monkeypatch):
+        monkeypatch.setattr(shutil, "which", lambda name: None)
+        code, _, err = collect(capsys, "thing==1.0..2.0", "--count")
+        assert code == 2 and "--count: " in err and "Valgrind" in err
+
+
+class TestTrees:
+    """What the older side has of which release."""
+
+    def make(self, folder, newer, older, place=".", names=("thing",)):
+        for project, files in (("new", newer), ("old", older)):
+            for name, text in files.items():
+                path = folder / project / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+        (folder / "trees").mkdir()
+        sources = pair_trees.Sources(place, names)
+        trees = pair_trees.make(folder / "new", folder / "old", sources, folder / "trees")
+        return [{path.relative_to(tree).as_posix(): path.read_text() for path in tree.rglob("*.py")} for tree in trees], (
+            pair_trees.changed_lines(trees, sources)
+        )
+
+    def test_tests_stay_the_newer_ones(self, tmp_path):
+        newer = {"src/thing/__init__.py": "new", "src/thing/tests/test_a.py": "new", "src/thing/conftest.py": "new"}
+        older = dict.fromkeys(newer, "old") | {"src/thing/tests/test_gone.py": "old", "src/thing/sub/gone.py": "old\nold"}
+        newer |= {"setup.py": "new", "tests/test_b.py": "new", "src/thing/sub/added.py": "new"}
+        older |= {"setup.py": "old", "tests/test_b.py": "old"}
+        (left, right), changed = self.make(tmp_path, newer, older, "src")
+        assert right == newer
+        replaced = {"src/thing/__init__.py": "old", "src/thing/sub/gone.py": "old\nold"}
+        assert left == {name: text for name, text in newer.items() if name != "src/thing/sub/added.py"} | replaced
+        assert changed == 5
+
+    def test_a_module_became_a_package(self, tmp_path):
+        (left, _), _ = self.make(tmp_path, {"thing/__init__.py": "new", "thing/more.py": "new"}, {"thing.py": "old"})
+        assert left == {"thing.py": "old"}
+
+    def test_a_package_became_a_module(self, tmp_path):
+        (left, _), _ = self.make(tmp_path, {"thing.py": "new"}, {"thing/__init__.py": "old", "thing/more.py": "old"})
+        assert left == {"thing/__init__.py": "old", "thing/more.py": "old"}
+
+    def test_one_that_the_older_release_has_not(self, tmp_path):
+        files = {"thing.py": "new"}
+        with pytest.raises(Failed, match=r"the older release has no added\.py: the package has moved, or was renamed"):
+            self.make(tmp_path, {**files, "added.py": "new"}, files, names=("added", "thing"))
+
+
+def test_the_pace_has_a_clock_of_its_own(pytester):
+    """Tests that replace the time do not move it."""
+    pytester.makepyfile("import time\n\ntime.perf_counter = lambda: 7.0\n\ndef test_a():\n    pass\n")
+    options = ("-p", "pytest_joules.collect.choosing", "--joules-collect-pace=pace.json")
+    pytester.runpytest_subprocess(*options).assert_outcomes(passed=1)
+    (pace,) = json.loads((pytester.path / "pace.json").read_text()).values()
+    assert 0 < pace < 1

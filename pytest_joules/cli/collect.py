@@ -132,7 +132,7 @@ def _check_counter() -> None:
 
 def _bounds(given: argparse.Namespace) -> Bounds:
     from pytest_joules.collect.package import Bounds
-    from pytest_joules.collect.pair import PairBounds
+    from pytest_joules.collect.pair_side import PairBounds
 
     limits = given.time_limit, given.disk_limit
     if not given.pairs:

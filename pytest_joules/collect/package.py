@@ -156,7 +156,7 @@ class PackageCollector:
         environment = Environment(sandbox)
         environment.copy(self._means.own.template)
         project, self.outcome.archive = self._project(environment, self._wanted, "source")
-        self._install(sandbox, environment, project)
+        self._install(environment, project)
         pytest = InnerPytest(sandbox, environment, project, self._bounds.max_tests)
         facts = self._look(environment, pytest)
         with self._turn(sandbox):
@@ -181,7 +181,7 @@ class PackageCollector:
         project = archive.unpack(packed, source, limit)
         return project, {"name": packed.name, "sha256": reading.sha256(packed, limit)}
 
-    def _install(self, sandbox: Sandbox, environment: Environment, project: Path) -> None:
+    def _install(self, environment: Environment, project: Path) -> None:
         """The project and what its tests need."""
         name, version, extras = requirements.metadata(project)
         self.outcome.name, self.outcome.version = name, version
@@ -189,11 +189,11 @@ class PackageCollector:
         environment.install_project(
             project, requirements.test_extras(extras), requirements.of_tests(project, name), self._means.own
         )
-        installed = self._installed_as(sandbox, environment, project)
+        installed = environment.installed_as(project)
         if installed is None:
             # What its tests need has brought another version of it.
             environment.install("--no-deps", "--editable", project)
-            installed = self._installed_as(sandbox, environment, project)
+            installed = environment.installed_as(project)
         if installed is None:
             raise Failed("does not build", "the environment holds another version of it than this source")
         self.outcome.name, self.outcome.version = installed
@@ -210,24 +210,6 @@ class PackageCollector:
             yield
         finally:
             self._means.turn.release()
-
-    @staticmethod
-    def _installed_as(sandbox: Sandbox, environment: Environment, project: Path) -> tuple[str, str] | None:
-        """Name and version that the project's folder was installed as; ``None`` where it is not what is installed."""
-        code = (
-            "import importlib.metadata as m, json, os, sys, urllib.parse as u\n"
-            "for d in m.distributions():\n"
-            "    url = json.loads(d.read_text('direct_url.json') or '{}').get('url', '')\n"
-            "    path = u.unquote(u.urlsplit(url).path)\n"
-            "    if os.path.exists(path) and os.path.samefile(path, sys.argv[1]):\n"
-            "        print('installed', d.metadata['Name'], d.version)\n"
-        )
-        done = sandbox.run([environment.python, "-c", code, project])
-        for line in done.output.splitlines():
-            word, _, rest = line.partition(" ")
-            if word == "installed" and len(words := rest.split()) == 2:
-                return words[0], words[1]
-        return None
 
     def _look(self, environment: Environment, pytest: InnerPytest) -> Findings:
         """Collect the tests, and install what they turn out to miss."""

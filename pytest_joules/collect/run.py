@@ -21,8 +21,9 @@ from pytest_joules.collect.environment import Own, check, make_template
 from pytest_joules.collect.failure import Failed, Stopped
 from pytest_joules.collect.fetching import PairRequest, Request
 from pytest_joules.collect.package import Bounds, Means, Outcome, PackageCollector
-from pytest_joules.collect.pair import PairBounds, PairCollector, PairOutcome
+from pytest_joules.collect.pair import PairCollector, PairOutcome
 from pytest_joules.collect.pair_records import SCHEMA as PAIRS_SCHEMA
+from pytest_joules.collect.pair_side import PairBounds
 from pytest_joules.collect.records import Lines, Representation, write_lines
 from pytest_joules.collect.sandbox import Sandbox
 from pytest_joules.collect.state import SCHEMA, State

@@ -14,7 +14,7 @@ from inner import COUNTER
 from powercap import make_tree
 
 from pytest_joules.cli import main
-from pytest_joules.collect import package, pair, pair_trees
+from pytest_joules.collect import package, pair_side, pair_trees
 from pytest_joules.collect.environment import Environment
 from pytest_joules.collect.failure import Failed
 from pytest_joules.predict.train import pair_records as reader
@@ -130,7 +130,7 @@ class TestAPair:
         assert code == 0 and "3 tests written anew" in out and "measures" not in out
         assert lines(path) == before and installed == [("--force-reinstall", "--no-deps", "pytest-joules")]
         # Not even a rewrite without --keep took what it needs.
-        monkeypatch.setattr(pair, "looked_at", lambda history: {})
+        monkeypatch.setattr(pair_side, "looked_at", lambda history: {})
         _, out, _ = collect(capsys, "thing==1.0..2.0", "--rewrite")
         assert "all tests fail: no drawn test" in out and lines(path) == before
         shutil.rmtree(path.parents[1] / "work" / "thing-1.0-2.0" / "older")

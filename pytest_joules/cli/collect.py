@@ -43,10 +43,8 @@ def add_commands(commands: Commands) -> None:
     collect.add_argument(
         "--max-time", type=_seconds, metavar="SECONDS", help="for the repetitions of one test (default 10; of pairs 1)"
     )
-    collect.add_argument(
-        "--max-affected", type=whole(1), metavar="N", default=40, help="of a pair, tests that run changed code (default 40)"
-    )
-    collect.add_argument("--processes", type=whole(1), metavar="N", default=4, help="of a pair, on each side in turn (default 4)")
+    collect.add_argument("--max-affected", type=whole(1), metavar="N", help="of a pair, tests that run changed code (default 40)")
+    collect.add_argument("--processes", type=whole(1), metavar="N", help="of a pair, on each side in turn (default 4)")
     collect.add_argument("--count", action="store_true", help="of a pair, the instructions of its quicker tests too (Valgrind)")
     collect.add_argument("--keep", action="store_true", help="environments and trees of pairs stay, for --rewrite")
     collect.add_argument(
@@ -97,8 +95,7 @@ def _collect(given: argparse.Namespace) -> int:
     from pytest_joules.collect.run import CollectError, CollectSettings, collect
 
     try:
-        if given.pairs and given.count:
-            _check_counter()
+        _check_together(given)
         requests = _requests(given)
         popular = popularity.read(given.popularity) if given.popularity is not None else {}
         represented = representations(given.representations) if given.representations is not None else {}
@@ -118,6 +115,20 @@ def _collect(given: argparse.Namespace) -> int:
     if stopped:
         return refuse(f"stopped; what is finished is in {out}, and the same command goes on from there", 130)
     return 0 if any(outcome.tests for outcome in outcomes) else refuse("no package could be measured")
+
+
+#: What makes sense for packages alone, and for pairs alone.
+_OF_PACKAGES = ("popularity", "representations")
+_OF_PAIRS = ("max_affected", "processes", "count", "keep")
+
+
+def _check_together(given: argparse.Namespace) -> None:
+    """Raises :class:`ValueError` for options that would be ignored, or cannot be done."""
+    for name in _OF_PACKAGES if given.pairs else _OF_PAIRS:
+        if getattr(given, name):
+            raise ValueError(f"--{name.replace('_', '-')} {'does not go with' if given.pairs else 'is for'} --pairs")
+    if given.count:
+        _check_counter()
 
 
 def _check_counter() -> None:
@@ -142,8 +153,8 @@ def _bounds(given: argparse.Namespace) -> Bounds:
         given.max_tests or 400,
         given.max_time or 1.0,
         *limits,
-        max_affected=given.max_affected,
-        processes=given.processes,
+        max_affected=given.max_affected or 40,
+        processes=given.processes or 4,
         count=given.count,
         keep=given.keep,
     )

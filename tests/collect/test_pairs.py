@@ -199,6 +199,16 @@ class TestBadInput:
         code, _, err = collect(capsys)
         assert code == 2 and "with --pairs NAME==OLDER..NEWER" in err
 
+    @pytest.mark.parametrize("option", ["--popularity=a.csv", "--representations=all"])
+    def test_options_of_packages(self, here, capsys, option):
+        code, _, err = collect(capsys, "thing==1.0..2.0", option)
+        assert code == 2 and f"{option.partition('=')[0]} does not go with --pairs" in err
+
+    @pytest.mark.parametrize("option", ["--max-affected=3", "--processes=2", "--count", "--keep"])
+    def test_options_of_pairs(self, here, capsys, option):
+        assert main(["collect", "thing", option]) == 2
+        assert f"{option.partition('=')[0]} is for --pairs" in capsys.readouterr().err
+
     def test_no_counter_of_instructions(self, here, capsys, monkeypatch):
         monkeypatch.setattr(shutil, "which", lambda name: None)
         code, _, err = collect(capsys, "thing==1.0..2.0", "--count")

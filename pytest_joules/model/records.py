@@ -7,7 +7,7 @@ function; where a key is filled in later, its one writer stands beside it. ``dat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from pytest_joules.model.account_records import AccountRecord
 from pytest_joules.model.count_records import CountingRecord, CountRecord
@@ -129,6 +129,12 @@ class PredictionRecord(TypedDict):
     """Joules from which on it is flagged."""
     limited_by: Literal["threshold", "budget"] | None
     flagged: bool
+    exposure: float | None
+    """Share of the last joules that what changed was seen to take."""
+    chance: float | None
+    """That it costs more than the limit; ``None``: nobody can say."""
+    at_risk: float | None
+    """Joules that it is expected to cost beyond its last, where it becomes dearer: their mean over all cases."""
     why: str
     failed: bool
     measured: float | None
@@ -146,6 +152,12 @@ class ReportedCode(TypedDict):
     """Why something is not."""
 
 
+#: Calls out of the project that did not come back into it, by the place that makes them (``path::qualname``) and the callee as
+#: its source names it (``re.compile``, ``.split``, ``len``): their number, the nanoseconds that they took, and how many others
+#: of that name came back.
+Outside: TypeAlias = Mapping[str, Mapping[str, Sequence[int]]]
+
+
 class Code(ReportedCode, total=False):
     """What a test executes, as the history and a baseline keep it; made by :mod:`pytest_joules.session.tracking`."""
 
@@ -153,6 +165,8 @@ class Code(ReportedCode, total=False):
     """Hashes by ``path::qualname`` (and other places, such as ``<data files>``)."""
     counts: Mapping[str, Sequence[int]]
     """Calls and lines in a round, by the same names."""
+    outside: Outside
+    """What calls out of the project cost in that round."""
 
 
 class HowMeasured(TypedDict):

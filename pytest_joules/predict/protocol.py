@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from pytest_joules.model import Outside
     from pytest_joules.predict.facts.of_test import TestFacts
 
 
@@ -23,6 +24,8 @@ class Before:
     """How often each was called, and how often each of its statements ran, by place."""
     created: str
     """When, as ISO 8601 in UTC."""
+    outside: Outside = field(default_factory=dict)
+    """What calls out of the project cost in that run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,11 @@ class Answer:
     """The places that it lies at, the most responsible first."""
     why: str = ""
     """One short sentence: why it is unknown, or what was seen ("its loop runs 4x as often")."""
+    exposure: float | None = None
+    """Share of its last joules that what changed was seen to take, 0 to 1; ``None``: not known."""
+    quantiles: Sequence[float] = ()
+    """Joules at equally likely places of what is expected, ascending: of five, those that it is below in 1/6, 2/6, ... of the
+    cases. Empty: only the interval is known."""
 
 
 @runtime_checkable

@@ -141,7 +141,7 @@ class Changes:
             else:
                 now[key] = text
         now |= self._new(tuple(key for key in changed if "::" in key), now)
-        before = Before(record["joules"], record["seconds"] or 0.0, facts.sources, facts.counts, record["created"])
+        before = Before(record["joules"], record["seconds"] or 0.0, facts.sources, facts.counts, record["created"], facts.outside)
         return Question(replace(facts, sources=now), before, tuple(changed))
 
 
@@ -192,6 +192,11 @@ def _wrong(answer: object) -> str | None:
         if not isinstance(answer.interval, tuple | list) or len(answer.interval) != 2:
             return f"the interval {answer.interval!r}, which is no pair"
         numbers += answer.interval
+    if not isinstance(answer.quantiles, tuple | list):
+        return f"{answer.quantiles!r} as quantiles"
+    numbers += answer.quantiles
+    if answer.exposure is not None:
+        numbers.append(answer.exposure)
     for number in numbers:
         if isinstance(number, bool) or not hasattr(number, "__float__") or not math.isfinite(number) or number < 0:
             return f"{number!r} joules"
@@ -284,6 +289,9 @@ def _empty(test: Test, record: LatestRecord | None, threshold: float) -> Predict
         "limit": limit,
         "limited_by": limited_by,
         "flagged": False,
+        "exposure": None,
+        "chance": None,
+        "at_risk": None,
         "why": "",
         "failed": False,
         "measured": None,
@@ -302,7 +310,28 @@ def _unasked(test: Test, record: LatestRecord, around: Sequence[str], threshold:
     if around or record["code"]["unknown"]:
         why = SURROUNDINGS[around[0]] if around else _not_known(record)
         return result | {"why": why, "changed": len(around)}
-    return result | {"state": "unchanged", "model": "last", "joules": record["joules"], "ratio": 1.0}
+    return result | {
+        **{"state": "unchanged", "model": "last", "joules": record["joules"], "ratio": 1.0},
+        **{"exposure": 0.0, "chance": 0.0, "at_risk": 0.0},
+    }
+
+
+def _cases(answer: Answer) -> list[float]:
+    """Joules, each as likely as the others; of an interval alone its ends, and what is expected in six of ten cases."""
+    if answer.quantiles or answer.joules is None or answer.interval is None:
+        return [float(value) for value in answer.quantiles]
+    low, high = map(float, answer.interval)
+    return [low] * 2 + [float(answer.joules)] * 6 + [high] * 2
+
+
+def _chance(answer: Answer, limit: float | None) -> float | None:
+    cases = _cases(answer)
+    return sum(case > limit for case in cases) / len(cases) if cases and limit is not None else None
+
+
+def _at_risk(answer: Answer, last: float | None) -> float | None:
+    cases = _cases(answer)
+    return math.fsum(max(case - last, 0.0) for case in cases) / len(cases) if cases and last is not None else None
 
 
 def _answered(
@@ -325,6 +354,9 @@ def _answered(
         "interval": [low, high],
         "ratio": joules / last if last else None,
         "flagged": limit is not None and low > limit,
+        "exposure": answer.exposure,
+        "chance": _chance(answer, limit),
+        "at_risk": _at_risk(answer, last),
     }
     around = [key for key in keys if key in SURROUNDINGS]
     if around and not result["flagged"]:

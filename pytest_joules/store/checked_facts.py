@@ -117,7 +117,7 @@ _FACTS: Mapping[str, Form] = {
     "prediction": {
         "model": text_or_none,
         "state": text,
-        **dict.fromkeys(("joules", "ratio", "last", "limit", "threshold", "measured"), _signed),
+        **dict.fromkeys(("joules", "ratio", "last", "limit", "threshold", "measured", "exposure", "chance", "at_risk"), _signed),
         "interval": _interval,
         "since": text_or_none,
         "because": [text],

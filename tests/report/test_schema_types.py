@@ -25,7 +25,10 @@ LATER = {
     *(f"tests[].comparison.{key}" for key in ("before", "now", "held")),
     *(f"tests[].{key}" for key in ("instructions", "account", "score_details", "parameters", "variants")),
     *(f"tests[].prediction.{key}" for key in ("state", "ratio", "last", "since", "because", "changed", "threshold", "limit")),
-    *(f"tests[].prediction.{key}" for key in ("limited_by", "failed", "measured", "dearer", "outcome")),
+    *(
+        f"tests[].prediction.{key}"
+        for key in ("limited_by", "exposure", "chance", "at_risk", "failed", "measured", "dearer", "outcome")
+    ),
 }
 NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 

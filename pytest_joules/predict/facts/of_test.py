@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from pytest_joules.model import Code
+from pytest_joules.model import Code, Outside
 
 #: What a record's hash says of code that is not there any more.
 _GONE = "gone"
@@ -30,6 +30,8 @@ class TestFacts:
     """The place of the test function itself."""
     parameters: str
     """What stands in the brackets of the node id."""
+    outside: Outside = field(default_factory=dict)
+    """What calls out of the project cost in its last run."""
 
 
 def test_place(nodeid: str) -> str:
@@ -61,4 +63,5 @@ def facts_of(nodeid: str, code: Code, sources: Mapping[tuple[str, str], str]) ->
     }
     counts: Mapping[str, Sequence[float]] = code.get("counts") or {}
     place = test_place(nodeid)
-    return TestFacts(nodeid, found, counts, place if place in functions or place in found else None, parameters_of(nodeid))
+    own = place if place in functions or place in found else None
+    return TestFacts(nodeid, found, counts, own, parameters_of(nodeid), code.get("outside") or {})

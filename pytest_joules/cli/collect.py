@@ -44,7 +44,8 @@ def add_commands(commands: Commands) -> None:
         "--max-time", type=_seconds, metavar="SECONDS", help="for the repetitions of one test (default 10; of pairs 1)"
     )
     collect.add_argument("--max-affected", type=whole(1), metavar="N", help="of a pair, tests that run changed code (default 40)")
-    collect.add_argument("--processes", type=whole(1), metavar="N", help="of a pair, on each side in turn (default 4)")
+    collect.add_argument("--passes", type=whole(1), metavar="N", help="of a pair, both sides in turn (default 3)")
+    collect.add_argument("--processes", type=whole(1), metavar="N", help="of a pair, on each side, for joules (default 2)")
     collect.add_argument("--count", action="store_true", help="of a pair, the instructions of its quicker tests too (Valgrind)")
     collect.add_argument("--keep", action="store_true", help="environments and trees of pairs stay, for --rewrite")
     collect.add_argument(
@@ -119,7 +120,7 @@ def _collect(given: argparse.Namespace) -> int:
 
 #: What makes sense for packages alone, and for pairs alone.
 _OF_PACKAGES = ("popularity", "representations")
-_OF_PAIRS = ("max_affected", "processes", "count", "keep")
+_OF_PAIRS = ("max_affected", "passes", "processes", "count", "keep")
 
 
 def _check_together(given: argparse.Namespace) -> None:
@@ -154,7 +155,8 @@ def _bounds(given: argparse.Namespace) -> Bounds:
         given.max_time or 1.0,
         *limits,
         max_affected=given.max_affected or 40,
-        processes=given.processes or 4,
+        passes=given.passes or 3,
+        processes=given.processes or 2,
         count=given.count,
         keep=given.keep,
     )

@@ -46,6 +46,12 @@ class InnerPytest:
         )
         return done, self.facts()
 
+    def options(self, apart: str) -> list[str]:
+        """What pytest is given, with a file of findings of its own."""
+        given = [str(part) for part in self._command[3:]]
+        mine = self._facts.with_name(f"{apart}-{self._facts.name}")
+        return [part.replace(str(self._facts), str(mine)) for part in given]
+
     def facts(self) -> Findings:
         """What the plugin inside has written, or whoever else."""
         try:

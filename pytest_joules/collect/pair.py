@@ -21,6 +21,8 @@ from pytest_joules.files import checked, reading
 
 #: Seconds: a test whose body takes longer is left out.
 _SLOWEST = 1.0
+#: Seconds that a test is run for in a pass, by each side, and that a pass may take.
+_PASS, _LONGEST_PASS = 0.05, 120.0
 #: Seconds of the bodies of all tests that are counted: there they take a hundred times as long.
 _COUNTED = 0.03
 
@@ -86,10 +88,37 @@ class PairCollector(PackageCollector):
                 side.count(quick)
         with self._turn(sandbox):
             self._say(f"measures {len(drawn)} tests on both sides, {pair.affected} of {pair.passed_on_both} are affected")
+            for number in range(self._limits.passes):
+                self._in_turn(number, environment, sandbox, sides, drawn)
             for number in range(self._limits.processes):
                 for side in sides:
                     side.measure(number, drawn)
         self._write_pair(sides, seen, drawn, asdict(self._limits))
+
+    def _in_turn(
+        self, number: int, environment: Environment, sandbox: Sandbox, sides: Sequence[Side], drawn: Sequence[str]
+    ) -> None:
+        """Both sides run each test's body again and again, turn by turn: what others do on the machine befalls both."""
+        folder = self._folder / "passes"
+        folder.mkdir(exist_ok=True)
+        ordered = sides if number % 2 == 0 else sides[::-1]
+        roots, paths, options, tests = zip(*(side.request(drawn) for side in ordered), strict=True)
+        names = [str(Path(name).relative_to(roots[0])) for name in tests[0]]
+        out = folder / f"{number}.json"
+        request = {
+            **{"roots": roots, "paths": paths, "options": options, "tests": names},
+            **{"seconds": _PASS, "out": str(out), "limit": _LONGEST_PASS},
+        }
+        file = folder / f"{number}.request"
+        file.write_text(json.dumps(request), "utf-8")
+        module = "pytest_joules.predict.variants.stopwatch"
+        sandbox.run([environment.python, "-m", module, file], cwd=self._folder, patience=_LONGEST_PASS + 30)
+        if out.exists() and number % 2:
+            found = {nodeid: values[::-1] for nodeid, values in json.loads(out.read_text("utf-8")).items()}
+            out.write_text(json.dumps(found), "utf-8")
+
+    def _passes(self) -> list[dict[str, list[float]]]:
+        return [json.loads(path.read_text("utf-8")) for path in sorted((self._folder / "passes").glob("*.json"))]
 
     def _again(self, sandbox: Sandbox) -> None:
         try:
@@ -136,7 +165,7 @@ class PairCollector(PackageCollector):
         own = self._means.own
         recorded_by = {"version": own.version, "commit": own.commit}
         runs, counts = [side.runs() for side in sides], [side.instructions() for side in sides]
-        lines = PairLines(self._pair.as_record(), recorded_by, bounds, drawn, seen, runs, counts)
+        lines = PairLines(self._pair.as_record(), recorded_by, bounds, drawn, seen, runs, counts, self._passes())
         self._pair.tests, self._pair.repetitions = write_pair(self._records, lines)
 
     def _tidy(self) -> None:

@@ -169,6 +169,8 @@ class PairLines:
     runs: Sequence[Sequence[Run]]
     counts: Sequence[Mapping[str, int]]
     """Instructions."""
+    passes: Sequence[Mapping[str, Sequence[float]]]
+    """CPU seconds of both sides in turn, by test."""
 
     def tests(self) -> list[str]:
         """Of the drawn ones those that passed in every process of both sides."""
@@ -177,6 +179,7 @@ class PairLines:
             for nodeid in self.drawn
             if all(nodeid in side and side[nodeid].functions for side in self.seen)
             and all(nodeid in run.tests for side in self.runs for run in side)
+            and all(nodeid in one for one in self.passes)
         ]
 
 
@@ -227,8 +230,12 @@ def _lines(lines: PairLines, tests: Sequence[str]) -> Iterator[dict[str, object]
     for nodeid in tests:
         changed = seen[0][nodeid].differs(seen[1][nodeid])
         sides = {
-            name: {**_side(side[nodeid], [run.tests[nodeid] for run in runs], numbers), "instructions": counts.get(nodeid)}
-            for name, side, runs, counts in zip(SIDES, seen, lines.runs, lines.counts, strict=True)
+            name: {
+                **_side(side[nodeid], [run.tests[nodeid] for run in runs], numbers),
+                "instructions": counts.get(nodeid),
+                "cpu_seconds": _rounded(one[nodeid][number] for one in lines.passes),
+            }
+            for number, (name, side, runs, counts) in enumerate(zip(SIDES, seen, lines.runs, lines.counts, strict=True))
         }
         yield {"kind": "test", "nodeid": nodeid, "affected": bool(changed), "changed": changed, **sides}
 

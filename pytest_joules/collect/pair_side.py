@@ -32,8 +32,10 @@ class PairBounds(Bounds):
     """Tests that the change may touch."""
     controls: int = 4
     """Tests that it does not touch: what differs there is noise."""
-    processes: int = 4
-    """Of each side."""
+    passes: int = 3
+    """Times that both sides run each test in turn, in fresh processes: that is what it costs in CPU seconds."""
+    processes: int = 2
+    """Of each side that measure joules."""
     count: bool = False
     """Instructions, too."""
     keep: bool = False
@@ -103,6 +105,12 @@ class Side:
         )
         if not history.exists():
             raise Failed("tests do not start", f"on the {self._name} side, alone: {done.output.strip()[-200:]}")
+
+    def request(self, these: Sequence[str]) -> tuple[str, list[str], list[str], list[str]]:
+        """What the stopwatch is to run: root, import paths, options, and what chooses the tests."""
+        chosen = [str(part) for part in self._these(these)]
+        own = self._drawn.options(self._name)
+        return str(self._tree), [str(self._tree / self._sources.place)], [*own, chosen[0]], chosen[1:]
 
     def runs(self) -> list[Run]:
         """Of the processes that measured."""

@@ -34,6 +34,7 @@ class Calls:
 
     calls: int
     nanoseconds: int
+    came_back: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class Side:
     """Seconds of a fixed loop beside the test: on a busy machine a whole process is slower than the next, by up to twice."""
     instructions: int | None
     """Of the body, which a busy machine does not change; ``None`` where they were not counted."""
+    cpu_seconds: Sequence[float]
+    """Of the body, the least of many runs in a pass, in which both sides take turns: one value a pass."""
     rounds: Sequence[int]
     iterations: int
     provenance: str
@@ -84,8 +87,10 @@ class PairedTest:
 
     @property
     def ratio(self) -> float:
-        """What it costs with the newer release by what it costs with the older: in instructions where both were counted, else in
-        seconds by their pace."""
+        """What it costs with the newer release by what it costs with the older: the median of the passes, else in instructions where
+        both were counted, else in seconds by their pace."""
+        if both := list(zip(self.older.cpu_seconds, self.newer.cpu_seconds, strict=True)):
+            return median(now / then for then, now in both)
         older, newer = self.older.instructions, self.newer.instructions
         return newer / older if older and newer else self.newer.paced_seconds / self.older.paced_seconds
 
@@ -207,6 +212,7 @@ class _Reader:
             joules_median=columns["joules_median"],
             pace=columns["pace"],
             instructions=None if line["instructions"] is None else _count(line["instructions"]),
+            cpu_seconds=[_above_zero(value) for value in line.get("cpu_seconds", ())],
             rounds=[_count(value) for value in columns["rounds"]],
             iterations=required(line, "iterations", int),
             provenance=required(line, "provenance", str),
@@ -250,6 +256,6 @@ def _outside(value: object) -> Mapping[str, Mapping[str, Calls]] | None:
     if not isinstance(value, dict):
         raise Bad(f"has {shown(value)} for the calls out of the project")
     return {
-        place: {name: Calls(_count(calls), _count(nanoseconds)) for name, (calls, nanoseconds) in called.items()}
+        place: {name: Calls(*map(_count, values)) for name, values in called.items()}
         for place, called in value.items()
     }

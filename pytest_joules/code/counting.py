@@ -14,7 +14,7 @@ FOLLOWED = 16
 #: A line is counted so often at most: its function is then followed no further.
 MOST_OF_A_LINE = 100_000
 #: Calls at one place are timed so often at most; later ones are taken to be like them.
-MOST_AT_A_SITE = 1000
+MOST_AT_A_SITE = 200
 
 
 #: Instructions after which the next one may not follow.

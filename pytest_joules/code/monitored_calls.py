@@ -30,7 +30,8 @@ class CallTimer:
         self._counted = counted
         self._look = look
         self.told = 0
-        """Calls that were told of since this was last set to 0, in steps."""
+        """Calls that were told of since this was last set to 0, in steps; what else is told of them counts half."""
+        self._others = 2 * EVENTS
         self.waiting: dict[int, tuple[CodeType, int, Site, int]] = {}
         """By thread, a call that has not ended: by which instruction of which code object, its site, when it began."""
         called, ended = self._callbacks()
@@ -63,6 +64,8 @@ class CallTimer:
                 left = EVENTS
                 self.told += EVENTS
                 self._look()
+                if not self._armed.timing:
+                    return None
             site = entry.sites.get(offset)
             if site is None:
                 site = entry.sites[offset] = Site()
@@ -119,18 +122,23 @@ class CallTimer:
     def _left(self, code: CodeType, offset: int, value: object) -> object:
         if self.waiting:
             self.close(code)
-        if id(code) in self._counted:
-            return None
-        self._armed.quiet[id(code)] = code
-        return monitoring.DISABLE
+        return self._goes_on(code)
 
     def _resumed(self, code: CodeType, offset: int) -> object:
         if self.waiting:
             self.came_back()
-        if id(code) in self._counted:
-            return None
-        self._armed.quiet[id(code)] = code
-        return monitoring.DISABLE
+        return self._goes_on(code)
+
+    def _goes_on(self, code: CodeType) -> object:
+        if id(code) not in self._counted:
+            self._armed.quiet[id(code)] = code
+            return monitoring.DISABLE
+        self._others -= 1
+        if not self._others:
+            self._others = 2 * EVENTS
+            self.told += EVENTS
+            self._look()
+        return None
 
     def begin(self) -> None:
         """A round is recorded from now on."""

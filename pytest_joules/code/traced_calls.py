@@ -21,7 +21,7 @@ from pytest_joules.code.counting import FOLLOWED, Counted, Site
 from pytest_joules.code.recording_cost import EVENTS
 
 #: The instructions of a line are told of when it is begun so often at most; later ones are taken to be like them.
-_MOST_TURNS = 256
+_MOST_TURNS = 64
 #: Runs of the trial of which the middle one counts, and calls in each.
 _RUNS, _CALLS = 9, 200
 

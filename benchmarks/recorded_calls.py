@@ -2,13 +2,13 @@
 
     python benchmarks/recorded_calls.py [--suites DIR] [--only NAME ...] [--python FILE] [--runs N]
 
-By hand: a copy of the package in which every call ``f(x)`` of a function has become ``timed("path::name", "f", f, x)``, which reads
-the clock before and after, runs once under plain pytest, without this plugin. Compared are, of each test, function and callee, the
-nanoseconds of as many calls, of which none came back into the package; the tests' own calls are left alone. *factor* is found over
-by hand: of the sums, and the median over callees whose calls take at least 0.5 us by hand.
+By hand: a copy of the package in which every call ``f(x)`` in a function has become ``timed("path::name", "f", f, x)``, which
+reads the clock before and after, runs once under plain pytest, without this plugin. Compared are, of each test, function and
+callee, the nanoseconds of as many calls, of which none came back into the package; the tests' own calls are left alone. *factor*
+is found over by hand: of the sums, and the median over callees whose calls take at least 0.5 us by hand.
 
-``recording``: CPU time of all warm-up rounds together, recorded with calls timed, recorded without that, and not recorded, in turn;
-and what the history holds of it, bytes a test.
+``recording``: CPU time of all warm-up rounds together, recorded with calls timed, recorded without that, and not recorded, in
+turn; and what the history holds of it, bytes a test.
 
 Bars: the median factor, and that of the sums, between 0.5 and 2; recording with timing no more than 1.5 x the warm-up rounds
 without recording from Python 3.12 on, 3 x before. Exit code 1 where one is missed.
@@ -71,7 +71,8 @@ def pytest_runtest_protocol(item):
 
 def pytest_unconfigure(config):
     with open(os.environ["JOULES_BY_HAND"], "w") as file:
-        json.dump([[*key, count, max(spent - count * nothing / 1000, 0)] for key, (count, spent) in found.items() if key[0]], file)
+        less = nothing / 1000
+        json.dump([[*key, count, max(spent - count * less, 0)] for key, (count, spent) in found.items() if key[0]], file)
 """
 
 UNTIMED = """
@@ -175,8 +176,9 @@ def compare(suite: Suite) -> bool:
     middle = statistics.median(factors)
     low, _, high = statistics.quantiles(factors, n=4)
     met = 0.5 <= middle <= 2 and 0.5 <= sums <= 2
+    calls = sum(total[0] for total in mine.values())
     print(
-        f"{suite.name:16}{len(mine)} callees, {sum(total[0] for total in mine.values()):.0f} calls: factor of the sums {sums:.2f}, "
+        f"{suite.name:16}{len(mine)} callees, {calls:.0f} calls: factor of the sums {sums:.2f}, "
         f"median {middle:.2f} ({low:.2f} to {high:.2f}) of {len(factors)} callees of {LEAST} ns and more; {size} bytes a test: "
         f"{'met' if met else 'MISSED'}",
         flush=True,
@@ -195,13 +197,11 @@ def cost(suite: Suite, runs: int, bar: float) -> bool:
                 spent.append(sum(suite.spent("off" if kind == "off" else "on")[0]))
             finally:
                 os.environ["PYTEST_ADDOPTS"] = extra
-    ratios = {
-        kind: statistics.median(a / b for a, b in zip(spent, kinds["off"], strict=True)) for kind, spent in kinds.items()
-    }
+    ratios = {kind: statistics.median(a / b for a, b in zip(spent, kinds["off"], strict=True)) for kind, spent in kinds.items()}
     met = ratios["timed"] <= bar
     print(
-        f"{suite.name:16}recording: all warm-up rounds {ratios['timed']:.2f} x with calls timed, {ratios['untimed']:.2f} x without, "
-        f"bar {bar:g} x: {'met' if met else 'MISSED'}",
+        f"{suite.name:16}recording: all warm-up rounds {ratios['timed']:.2f} x with calls timed, {ratios['untimed']:.2f} x "
+        f"without, bar {bar:g} x: {'met' if met else 'MISSED'}",
         flush=True,
     )
     return met

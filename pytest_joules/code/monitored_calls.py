@@ -34,7 +34,7 @@ class CallTimer:
         self._others = 2 * EVENTS
         self.waiting: dict[int, tuple[CodeType, int, Site, int]] = {}
         """By thread, a call that has not ended: by which instruction of which code object, its site, when it began."""
-        called, ended = self._callbacks()
+        called, ended = self._called(), self._ended()
         for event, callback in ((CALL, called), (C_RETURN, ended), (C_RAISE, ended)):
             monitoring.register_callback(armed.tool, event, callback)
         for event, callback in ((RETURN, self._left), (YIELD, self._left), (RESUME, self._resumed)):
@@ -45,8 +45,8 @@ class CallTimer:
         """Seconds that a call takes longer where it is timed."""
         self._try()
 
-    def _callbacks(self) -> tuple[Callable[..., object], Callable[..., object]]:
-        """What is called for each call; they run so often that they look up nothing twice."""
+    def _called(self) -> Callable[..., object]:
+        """For each call that begins; it runs so often that it looks up nothing twice."""
         counted, waiting, projects = self._counted, self.waiting, self._armed.events
         clock, thread, disable, most = CLOCKS.wall, get_ident, monitoring.DISABLE, MOST_AT_A_SITE
         left = EVENTS
@@ -81,6 +81,12 @@ class CallTimer:
                 waiting[thread()] = code, offset, site, clock()
             return None
 
+        return called
+
+    def _ended(self) -> Callable[..., object]:
+        """For each call of a C function or a class that ends."""
+        waiting, clock, thread = self.waiting, CLOCKS.wall, get_ident
+
         def ended(code: CodeType, offset: int, function: object, first: object) -> None:
             now = clock()
             call = waiting.pop(thread(), None) if waiting else None
@@ -93,7 +99,7 @@ class CallTimer:
             else:
                 self._close(call, code, now)
 
-        return called, ended
+        return ended
 
     def close(self, code: CodeType) -> None:
         """Something of this code is told of: a call that waits for its end, in this thread, has ended."""

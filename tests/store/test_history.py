@@ -111,8 +111,9 @@ def test_how_often_it_ran_and_its_source_are_kept(tmp_path):
     code = {"fingerprint": "x", "functions": functions, "unknown": [], "counts": counts, "outside": outside}
     # What an older session did not count or time is now, though the code is the same.
     fill(path, measured("a", code={**code, "counts": {}, "outside": {}}))
-    fill(path, measured("a", code={**code, "outside": {}}), created="2026-01-15T00:00:00+00:00")
     opened = open_store(path)
+    opened.begin(report_of(created="2026-01-15T00:00:00+00:00"))
+    opened.add(measured("a", code={**code, "outside": {}}))
     opened.begin(report_of(created="2026-02-01T00:00:00+00:00"))
     opened.add(measured("a", code=code))
     assert opened.without_source() == {(key, functions[key]) for key in functions if "::" in key}

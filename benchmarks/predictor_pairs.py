@@ -211,12 +211,8 @@ def main() -> int:
     dearer, same = (truth >= DEARER) & apart, truth < SAME
     physical = np.array([pair.features[COLUMN["physical"]] for pair in pairs])
     packages = sorted({pair.project for pair in pairs})
-    print(
-        f"trained on {len(usable)} tests of {len({p.change for p in usable}) // 2} pairs in {len({p.project for p in usable})} packages"
-    )
-    print(
-        f"judged: {len(pairs)} affected tests of {len({p.change for p in pairs}) // 2} pairs in {len(packages)} packages, both ways;"
-    )
+    print(f"trained on {len(usable)} tests of {len({p.change for p in usable}) // 2} pairs in {len({p.project for p in usable})} packages")
+    print(f"judged: {len(pairs)} affected tests of {len({p.change for p in pairs}) // 2} pairs in {len(packages)} packages, both ways;")
     print(f"  {dearer.sum()} dearer, {same.sum()} the same; controls: {len(entries) - len(kept)}")
     inside = (low <= truth) & (truth <= high)
     print("package                 tests  dearer  flagged  same  flagged  unknown  in 80 %  median error")
@@ -252,9 +248,7 @@ def main() -> int:
     good = [
         told("80 % intervals hold", cover, "78 to 90 %", 0.78 <= cover <= 0.90),
         told("in the worst package", min(covers.values()), ">= 65 %", min(covers.values()) >= 0.65),
-        told(
-            "flagged of the dearer", float((flagged & dearer).sum() / total), ">= 50 %", (flagged & dearer).sum() >= 0.5 * total
-        ),
+        told("flagged of the dearer", float((flagged & dearer).sum() / total), ">= 50 %", (flagged & dearer).sum() >= 0.5 * total),
         told("flagged of the same", float(flagged[same].mean()), "<= 2 %", flagged[same].mean() <= 0.02),
         told("dearer in the first 30 % of the joules", hits["the model"] / total, ">= 85 %", hits["the model"] >= 0.85 * total),
         told("dearer left out by --energy-predict-only", float(left.sum() / total), "<= 10 %", left.sum() <= 0.1 * total),

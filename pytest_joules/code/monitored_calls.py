@@ -71,7 +71,7 @@ class CallTimer:
                 site = entry.sites[offset] = Site()
             seen = site.seen = site.seen + 1
             if seen > most:
-                entry.time_no_more(offset, MOST_AT_A_SITE / seen)
+                entry.time_no_more((site,), MOST_AT_A_SITE / seen)
                 return disable
             kind = type(function)
             if kind is MethodType:
@@ -162,8 +162,7 @@ class CallTimer:
                 if least != START:
                     armed.follow_no_more(entry.code)
             elif every != lines:
-                for offset in list(entry.sites):
-                    entry.time_no_more(offset)
+                entry.time_no_more(list(entry.sites.values()))
                 armed.time_no_more(entry.code)
             entry.timed = False
         self.waiting.clear()

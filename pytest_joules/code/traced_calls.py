@@ -120,8 +120,7 @@ class CallTimer:
         frame.f_trace_opcodes = turns <= _MOST_TURNS and self.on and entry.timed
         if turns == _MOST_TURNS + 1:
             places = self._calls(frame.f_code)
-            for offset in [offset for offset in entry.sites if places[offset] == line]:
-                entry.time_no_more(offset, _MOST_TURNS / turns)
+            entry.time_no_more([site for offset, site in entry.sites.items() if places[offset] == line], _MOST_TURNS / turns)
 
     def _calls(self, code: CodeType) -> dict[int, int]:
         """The lines of the instructions that call."""
@@ -150,6 +149,5 @@ class CallTimer:
 
 
 def _time_no_more(entry: Counted) -> None:
-    for offset in list(entry.sites):
-        entry.time_no_more(offset)
+    entry.time_no_more(list(entry.sites.values()))
     entry.timed = False

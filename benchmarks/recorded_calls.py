@@ -10,8 +10,8 @@ is found over by hand: of the sums, and the median over callees whose calls take
 ``recording``: CPU time of all warm-up rounds together, recorded with calls timed, recorded without that, and not recorded, in
 turn; and what the history holds of it, bytes a test.
 
-Bars: the median factor, and that of the sums, between 0.5 and 2; recording with timing no more than 1.5 x the warm-up rounds
-without recording from Python 3.12 on, 3 x before. Exit code 1 where one is missed.
+Bars: the median factor between 0.5 and 2 (the sums are wall time of a few long calls, which others disturb); recording with
+timing no more than 1.5 x the warm-up rounds without recording from Python 3.12 on, 3 x before. Exit code 1 where one is missed.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def compare(suite: Suite) -> bool:
     factors = [total[1] / total[2] for total in mine.values() if total[2] >= LEAST * total[0]]
     middle = statistics.median(factors)
     low, _, high = statistics.quantiles(factors, n=4)
-    met = 0.5 <= middle <= 2 and 0.5 <= sums <= 2
+    met = 0.5 <= middle <= 2
     calls = sum(total[0] for total in mine.values())
     print(
         f"{suite.name:16}{len(mine)} callees, {calls:.0f} calls: factor of the sums {sums:.2f}, "

@@ -13,8 +13,10 @@ from pytest_joules.model import OTHER
 FOLLOWED = 16
 #: A line is counted so often at most: its function is then followed no further.
 MOST_OF_A_LINE = 100_000
+#: In so many of these, calls out of the project are timed.
+TIMED = 4
 #: Calls at one place are timed so often at most; later ones are taken to be like them.
-MOST_AT_A_SITE = 200
+MOST_AT_A_SITE = 100
 
 
 #: Instructions after which the next one may not follow.

@@ -19,7 +19,7 @@ from types import CodeType, FunctionType
 
 from pytest_joules.code import recording_cost
 from pytest_joules.code.armed import JUMP, LINE, START, Armed
-from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, Counted
+from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, TIMED, Counted
 from pytest_joules.code.monitored_calls import CallTimer
 from pytest_joules.code.project import Project
 from pytest_joules.code.recorder import Recorder
@@ -218,7 +218,9 @@ def _on_start(recorder: Monitored, armed: Armed, timer: CallTimer) -> Callable[[
             recorder._look()
         calls = entry.calls = entry.calls + 1
         if (entry.timed or not entry.straight) and not entry.cut:
-            if calls <= FOLLOWED:
+            if entry.timed and calls > TIMED:
+                timer.enough(entry)
+            elif calls <= FOLLOWED:
                 entry.followed = calls
             elif calls == FOLLOWED + 1:
                 armed.follow_no_more(code)

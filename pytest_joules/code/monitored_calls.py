@@ -146,6 +146,16 @@ class CallTimer:
             self._look()
         return None
 
+    def enough(self, entry: Counted) -> None:
+        """What was timed of this function stands for its other calls, of which one begins."""
+        entry.time_no_more(list(entry.sites.values()))
+        entry.timed = False
+        if entry.straight:
+            self._armed.follow_no_more(entry.code)
+        else:
+            entry.followed = entry.calls
+            self._armed.time_no_more(entry.code)
+
     def begin(self) -> None:
         """A round is recorded from now on."""
         self._armed.timing = True

@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 
 from pytest_joules.code import recording_cost
 from pytest_joules.code.bytecode import resumed_at
-from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, Counted, is_straight
+from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, TIMED, Counted, is_straight
 from pytest_joules.code.project import Project
 from pytest_joules.code.recorder import Recorder
 from pytest_joules.code.recording_cost import EVENTS, MOST
@@ -196,6 +196,8 @@ class Traced(Recorder):
                 timer.entered(frame.f_code)
             if entry.begin is None or frame.f_lasti <= entry.begin or not entry.calls:
                 entry.calls += 1
+            if entry.timed and entry.calls > TIMED:
+                timer.enough(entry)
             if entry.calls > FOLLOWED or not self._following or (entry.straight and not entry.timed):
                 return None
             entry.followed = entry.calls

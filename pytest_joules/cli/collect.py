@@ -14,7 +14,7 @@ from pytest_joules.files import reading
 
 if TYPE_CHECKING:
     from pytest_joules.collect.fetching import Request
-    from pytest_joules.collect.package import Outcome
+    from pytest_joules.collect.package import Bounds, Outcome
 
 _UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -29,13 +29,25 @@ def add_commands(commands: Commands) -> None:
         "and disk, but as you. Packages that are finished are not collected again.",
     )
     collect.add_argument("packages", nargs="*", metavar="PACKAGE", help="NAME, NAME==VERSION, or a path to an sdist or project")
-    collect.add_argument("--list", type=Path, metavar="FILE", help="packages, one a line; # begins a comment")
-    collect.add_argument("--out", type=Path, metavar="DIR", default=Path("joules-data"), help="where to (default %(default)s)")
-    collect.add_argument("--rounds", type=whole(1), metavar="N", default=20, help="repetitions of a test (default %(default)s)")
-    collect.add_argument("--max-tests", type=whole(1), metavar="N", help="of a package, spread over its files (default: all)")
     collect.add_argument(
-        "--max-time", type=_seconds, metavar="SECONDS", default=10.0, help="for the repetitions of one test (default 10)"
+        "--pairs", action="store_true", help="packages are NAME==OLDER..NEWER: each test's cost with either release"
     )
+    collect.add_argument("--list", type=Path, metavar="FILE", help="packages, one a line; # begins a comment")
+    collect.add_argument("--out", type=Path, metavar="DIR", help="where to (default joules-data; joules-pairs)")
+    collect.add_argument(
+        "--rounds", type=whole(1), metavar="N", help="repetitions of a test (default 20; of pairs 10 in each process)"
+    )
+    collect.add_argument(
+        "--max-tests", type=whole(1), metavar="N", help="of a package, spread over its files (default: all; of pairs 400)"
+    )
+    collect.add_argument(
+        "--max-time", type=_seconds, metavar="SECONDS", help="for the repetitions of one test (default 10; of pairs 1)"
+    )
+    collect.add_argument("--max-affected", type=whole(1), metavar="N", help="of a pair, tests that run changed code (default 40)")
+    collect.add_argument("--passes", type=whole(1), metavar="N", help="of a pair, both sides in turn (default 3)")
+    collect.add_argument("--processes", type=whole(1), metavar="N", help="of a pair, on each side, for joules (default 2)")
+    collect.add_argument("--count", action="store_true", help="of a pair, the instructions of its quicker tests too (Valgrind)")
+    collect.add_argument("--keep", action="store_true", help="environments and trees of pairs stay, for --rewrite")
     collect.add_argument(
         "--time-limit", type=_seconds, metavar="SECONDS", default=900.0, help="for one package, installing included (default 900)"
     )
@@ -46,7 +58,11 @@ def add_commands(commands: Commands) -> None:
     collect.add_argument("--python", metavar="PATH", default=sys.executable, help="the interpreter (default: this one)")
     collect.add_argument("--popularity", type=Path, metavar="FILE", help="CSV or JSON: package and number")
     collect.add_argument("--representations", metavar="NAMES", help="features in every record: source,ast,bytecode or all")
-    collect.add_argument("--rewrite", action="store_true", help="write finished packages' records anew from their histories")
+    collect.add_argument(
+        "--rewrite",
+        action="store_true",
+        help="write finished packages' records anew from their histories; pairs' with what their tests run now",
+    )
     collect.add_argument("--retry", action="store_true", help="try again what failed before")
     collect.set_defaults(command=_collect)
 
@@ -76,19 +92,19 @@ def _bytes(text: str) -> int:
 
 def _collect(given: argparse.Namespace) -> int:
     from pytest_joules.collect import popularity
-    from pytest_joules.collect.package import Bounds
     from pytest_joules.collect.records import representations
     from pytest_joules.collect.run import CollectError, CollectSettings, collect
 
     try:
+        _check_together(given)
         requests = _requests(given)
         popular = popularity.read(given.popularity) if given.popularity is not None else {}
         represented = representations(given.representations) if given.representations is not None else {}
     except ValueError as error:
         return refuse(str(error), 2)
-    bounds = Bounds(given.rounds, given.max_tests, given.max_time, given.time_limit, given.disk_limit)
+    out = given.out or Path("joules-pairs" if given.pairs else "joules-data")
     settings = CollectSettings(
-        requests, given.out.resolve(), bounds, given.python, given.jobs, given.retry, given.rewrite, popular, represented
+        requests, out.resolve(), _bounds(given), given.python, given.jobs, given.retry, given.rewrite, popular, represented
     )
     try:
         with Waiting("collecting: package", len(requests)) as waiting:
@@ -98,12 +114,56 @@ def _collect(given: argparse.Namespace) -> int:
     if outcomes:
         _table(outcomes)
     if stopped:
-        return refuse(f"stopped; what is finished is in {given.out}, and the same command goes on from there", 130)
+        return refuse(f"stopped; what is finished is in {out}, and the same command goes on from there", 130)
     return 0 if any(outcome.tests for outcome in outcomes) else refuse("no package could be measured")
 
 
+#: What makes sense for packages alone, and for pairs alone.
+_OF_PACKAGES = ("popularity", "representations")
+_OF_PAIRS = ("max_affected", "passes", "processes", "count", "keep")
+
+
+def _check_together(given: argparse.Namespace) -> None:
+    """Raises :class:`ValueError` for options that would be ignored, or cannot be done."""
+    for name in _OF_PACKAGES if given.pairs else _OF_PAIRS:
+        if getattr(given, name):
+            raise ValueError(f"--{name.replace('_', '-')} {'does not go with' if given.pairs else 'is for'} --pairs")
+    if given.count:
+        _check_counter()
+
+
+def _check_counter() -> None:
+    from pytest_joules.count import callgrind
+    from pytest_joules.count.counter import NoCounter
+
+    try:
+        callgrind.find()
+    except NoCounter as error:
+        raise ValueError(f"--count: {error}") from None
+
+
+def _bounds(given: argparse.Namespace) -> Bounds:
+    from pytest_joules.collect.package import Bounds
+    from pytest_joules.collect.pair_side import PairBounds
+
+    limits = given.time_limit, given.disk_limit
+    if not given.pairs:
+        return Bounds(given.rounds or 20, given.max_tests, given.max_time or 10.0, *limits)
+    return PairBounds(
+        given.rounds or 10,
+        given.max_tests or 400,
+        given.max_time or 1.0,
+        *limits,
+        max_affected=given.max_affected or 40,
+        passes=given.passes or 3,
+        processes=given.processes or 2,
+        count=given.count,
+        keep=given.keep,
+    )
+
+
 def _requests(given: argparse.Namespace) -> list[Request]:
-    from pytest_joules.collect.fetching import request
+    from pytest_joules.collect.fetching import pair_request, request
 
     texts = list(given.packages)
     if given.list is not None:
@@ -113,10 +173,10 @@ def _requests(given: argparse.Namespace) -> list[Request]:
             raise ValueError(f"--list={given.list} cannot be read: {error}") from None
         texts += [text for line in lines if (text := line.partition("#")[0].strip())]
     if not texts:
-        raise ValueError("name at least one PACKAGE, or a file of them with --list=FILE")
+        raise ValueError("name at least one PACKAGE (with --pairs NAME==OLDER..NEWER), or a file of them with --list=FILE")
     found: dict[str, Request] = {}
     for text in texts:
-        wanted = request(text)
+        wanted = pair_request(text) if given.pairs else request(text)
         other = found.setdefault(wanted.key, wanted)
         if other != wanted:
             raise ValueError(f"{other.text} and {text} would share one place: collect one of them into another folder with --out")

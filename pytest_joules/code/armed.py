@@ -74,7 +74,7 @@ class Armed:
             monitoring.set_local_events(self.tool, code, 0)
             if entry is not None and (entry.cut or entry.calls > FOLLOWED):
                 self.follow_no_more(code)
-            elif self.timing:
+            elif self.timing and (entry is None or entry.timed or not self.events[key][1] & CALL):
                 monitoring.set_local_events(self.tool, code, self.events[key][1])
             else:
                 self.time_no_more(code)

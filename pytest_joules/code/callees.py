@@ -7,7 +7,7 @@ import dis
 from collections.abc import Mapping
 from types import CodeType
 
-#: First line and column, last line and column (bytes), as a node of a tree and an instruction have them.
+#: First and last line, first and last column (bytes), as instructions have them.
 Position = tuple[int | None, int | None, int | None, int | None]
 
 #: A callee that is no name and no attribute: what another call gave, what an index found.
@@ -35,7 +35,7 @@ def callees(source: bytes) -> dict[Position, str]:
 
 
 def position(node: ast.expr) -> Position:
-    return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
 
 
 def _named(function: ast.expr, imported: set[str]) -> str:
@@ -63,43 +63,40 @@ def has_calls(code: CodeType) -> bool:
 
 def call_places(code: CodeType) -> dict[int, int]:
     """The line of each instruction that calls. Python 3.11 and later."""
-    return {
-        step.offset: step.positions.lineno or 0
-        for step in dis.get_instructions(code)
-        if step.opcode in _CALLS and step.positions is not None
-    }
+    calls = [place for place, operation in enumerate(code.co_code[::2]) if operation in _CALLS]
+    positions = [*code.co_positions()]
+    return {2 * place: positions[place][0] or 0 for place in calls}
 
 
-def by_instruction(code: CodeType, known: Mapping[Position, str]) -> dict[int, str]:
-    """The callee of each instruction that calls, as ``known`` has them (see :func:`callees`). Python 3.11 and later."""
-    found: dict[int, str] = {}
-    before: Position | None = None
-    none = False
-    for step in dis.get_instructions(code):
-        if step.positions is None:
+def by_instruction(code: CodeType, known: Mapping[Position, str]) -> dict[int, tuple[str, int]]:
+    """The callee of each instruction that calls, as ``known`` has them (see :func:`callees`), and its line. Python 3.11 and
+    later."""
+    found: dict[int, tuple[str, int]] = {}
+    units, positions = code.co_code, [*code.co_positions()]
+    for place in range(len(positions)):
+        if units[2 * place] not in _CALLS or (name := known.get(positions[place])) is None:
             continue
-        here: Position = (
-            step.positions.lineno,
-            step.positions.col_offset,
-            step.positions.end_lineno,
-            step.positions.end_col_offset,
-        )
-        if step.opcode in _CALLS and (name := known.get(here)) is not None:
-            # The end of a ``with`` calls with three times None, and a decorator is called with what it decorates: both stand
-            # where the call stands that made them.
-            leaves = none and before == here
-            decorates = before is not None and not _inside(before, here)
-            if not (leaves or decorates):
-                found[step.offset] = name
-        if step.opname not in _BETWEEN:
-            before, none = here, step.opname.startswith("LOAD_") and step.argval is None
+        before = place - 1
+        while before > 0 and units[2 * before] in _BETWEEN:
+            before -= 1
+        # The end of a ``with`` calls with three times None, and a decorator is called with what it decorates: both stand where
+        # the call stands that made them.
+        none = units[2 * before] == _LOAD_CONST and code.co_consts[units[2 * before + 1]] is None
+        leaves = none and positions[before] == positions[place]
+        if not leaves and _inside(positions[before], positions[place]):
+            found[2 * place] = name, positions[place][0] or 0
     return found
 
 
 #: Instructions that stand between the last argument and the call.
-_BETWEEN = frozenset(("CACHE", "EXTENDED_ARG", "PRECALL", "KW_NAMES", "PUSH_NULL"))
+_BETWEEN = frozenset(
+    dis.opmap[name] for name in ("CACHE", "EXTENDED_ARG", "PRECALL", "KW_NAMES", "PUSH_NULL") if name in dis.opmap
+) | {0}
+_LOAD_CONST = dis.opmap["LOAD_CONST"]
 
 
 def _inside(inner: Position, outer: Position) -> bool:
-    first, column, last, end = ((one or 0, other or 0) for one, other in zip(inner, outer, strict=True))
+    if inner[0] is None:
+        return True
+    first, last, column, end = ((one or 0, other or 0) for one, other in zip(inner, outer, strict=True))
     return (first[1], column[1]) <= (first[0], column[0]) and (last[0], end[0]) <= (last[1], end[1])

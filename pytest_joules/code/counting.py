@@ -13,8 +13,10 @@ from pytest_joules.model import OTHER
 FOLLOWED = 16
 #: A line is counted so often at most: its function is then followed no further.
 MOST_OF_A_LINE = 100_000
+#: In so many of these, calls out of the project are timed.
+TIMED = 4
 #: Calls at one place are timed so often at most; later ones are taken to be like them.
-MOST_AT_A_SITE = 1000
+MOST_AT_A_SITE = 100
 
 
 #: Instructions after which the next one may not follow.
@@ -29,18 +31,18 @@ def is_straight(code: CodeType) -> bool:
 class Site:
     """What was seen of an instruction that calls: ``seen`` so often, of which ``calls`` out of the project took
     ``nanoseconds``, and as many as ``returned`` came back into it. Of one that is seen no more though its function is still
-    followed: it is on ``line``, which had been begun in so many ``turns``. Where it is not seen what is called, ``entered`` are
-    names of the project's functions that began meanwhile, and how often."""
+    followed, how often lines had been begun ``then``, and in what ``part`` of that it was seen. Where it is not told what is
+    called, ``entered`` are names of the project's functions that began meanwhile, and how often."""
 
-    __slots__ = ("calls", "entered", "line", "nanoseconds", "returned", "seen", "turns")
+    __slots__ = ("calls", "entered", "nanoseconds", "part", "returned", "seen", "then")
 
     def __init__(self) -> None:
         self.seen = 0
         self.calls = 0
         self.nanoseconds = 0
         self.returned = 0
-        self.line = 0
-        self.turns = 0.0
+        self.then: dict[int, int] | None = None
+        self.part = 1.0
         self.entered: dict[str, int] = {}
 
 
@@ -65,14 +67,12 @@ class Counted:
         self.lines: dict[int, int] = {}
         self.sites: dict[int, Site] = {}
 
-    def time_no_more(self, offset: int, part: float = 1.0) -> None:
-        """The calls of this instruction are seen no more, its line still is; ``part`` of its turns until now were timed."""
-        site = self.sites[offset]
-        if site.turns:
-            return
-        positions = [*self.code.co_positions()]  # from Python 3.11 on
-        site.line = positions[offset // 2][0] or 0
-        site.turns = self.lines.get(site.line, 0) * part
+    def time_no_more(self, sites: Iterable[Site], part: float = 1.0) -> None:
+        """The calls at these places are seen no more, their lines still are; ``part`` of the turns until now were timed."""
+        then = dict(self.lines)
+        for site in sites:
+            if site.then is None:
+                site.then, site.part = then, part
 
 
 def by_function(

@@ -19,7 +19,7 @@ from types import CodeType, FunctionType
 
 from pytest_joules.code import recording_cost
 from pytest_joules.code.armed import JUMP, LINE, START, Armed
-from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, Counted
+from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, TIMED, Counted
 from pytest_joules.code.monitored_calls import CallTimer
 from pytest_joules.code.project import Project
 from pytest_joules.code.recorder import Recorder
@@ -64,75 +64,12 @@ class Monitored(Recorder):
         """Lines are counted."""
         timer = CallTimer(armed, self.counted, self._look)
         self.overhead = timer.overhead
-        started, line_begun = self._started(armed, timer), self._line_begun(armed, timer)
+        started, line_begun = _on_start(self, armed, timer), _on_line(self, armed, timer)
         callbacks: dict[int, Callable[..., object]] = {START: started, LINE: line_begun, JUMP: _on_jump(armed, line_begun)}
         for event, callback in callbacks.items():
             _monitoring.register_callback(armed.tool, event, callback)
         self._timer = timer
         self._cost = self._cost_of_event(armed)
-
-    # What the interpreter calls while the project's code is recorded
-
-    def _started(self, armed: Armed, timer: CallTimer) -> Callable[[CodeType, int], object]:
-        """For each call."""
-        counted, executed, quiet, waiting = self.counted, self.executed, armed.quiet, timer.waiting
-        left = EVENTS
-
-        def started(code: CodeType, offset: int) -> object:
-            nonlocal left
-            if waiting:
-                timer.came_back()
-            key = id(code)
-            entry = counted.get(key)
-            if entry is None:
-                executed[key] = quiet[key] = code
-                if not (self._recording and self.counting):
-                    return _monitoring.DISABLE
-                entry = counted[key] = armed.counted(code)
-                if not self._following and not entry.straight:
-                    _follow_no_more(armed, entry)
-                elif not armed.timing:
-                    armed.time_no_more(code)
-            left -= 1
-            if not left:
-                left = EVENTS
-                self._events += EVENTS
-                self._look()
-            calls = entry.calls = entry.calls + 1
-            if (entry.timed or not entry.straight) and not entry.cut:
-                if calls <= FOLLOWED:
-                    entry.followed = calls
-                elif calls == FOLLOWED + 1:
-                    armed.follow_no_more(code)
-            return None
-
-        return started
-
-    def _line_begun(self, armed: Armed, timer: CallTimer) -> Callable[[CodeType, int], object]:
-        """For each line."""
-        counted, disable, quiet, waiting = self.counted, _monitoring.DISABLE, armed.quiet, timer.waiting
-        left = EVENTS
-
-        def line_begun(code: CodeType, line: int) -> object:
-            nonlocal left
-            if waiting:
-                timer.close(code)
-            entry = counted.get(id(code))
-            if entry is None:
-                quiet[id(code)] = code
-                return disable
-            left -= 1
-            if not left:
-                left = EVENTS
-                self._events += EVENTS
-                self._look()
-            if entry.straight:
-                return None
-            lines = entry.lines
-            times = lines[line] = lines.get(line, 0) + 1
-            return disable if times > MOST_OF_A_LINE else None
-
-        return line_begun
 
     def _look(self) -> None:
         """What recording has cost until now, and whether it is to see less from now on."""
@@ -249,6 +186,74 @@ class Monitored(Recorder):
     def _watch(self, code: CodeType) -> None:
         if self._armed is not None:
             self._armed.add(code, self.project)
+
+
+# What the interpreter calls while the project's code is recorded
+
+
+def _on_start(recorder: Monitored, armed: Armed, timer: CallTimer) -> Callable[[CodeType, int], object]:
+    """For each call."""
+    counted, executed, quiet, waiting = recorder.counted, recorder.executed, armed.quiet, timer.waiting
+    left = EVENTS
+
+    def started(code: CodeType, offset: int) -> object:
+        nonlocal left
+        if waiting:
+            timer.came_back()
+        key = id(code)
+        entry = counted.get(key)
+        if entry is None:
+            executed[key] = quiet[key] = code
+            if not (recorder._recording and recorder.counting):
+                return _monitoring.DISABLE
+            entry = counted[key] = armed.counted(code)
+            if not recorder._following and not entry.straight:
+                _follow_no_more(armed, entry)
+            elif not armed.timing:
+                armed.time_no_more(code)
+        left -= 1
+        if not left:
+            left = EVENTS
+            recorder._events += EVENTS
+            recorder._look()
+        calls = entry.calls = entry.calls + 1
+        if (entry.timed or not entry.straight) and not entry.cut:
+            if entry.timed and calls > TIMED:
+                timer.enough(entry)
+            elif calls <= FOLLOWED:
+                entry.followed = calls
+            elif calls == FOLLOWED + 1:
+                armed.follow_no_more(code)
+        return None
+
+    return started
+
+
+def _on_line(recorder: Monitored, armed: Armed, timer: CallTimer) -> Callable[[CodeType, int], object]:
+    """For each line."""
+    counted, disable, quiet, waiting = recorder.counted, _monitoring.DISABLE, armed.quiet, timer.waiting
+    left = EVENTS
+
+    def line_begun(code: CodeType, line: int) -> object:
+        nonlocal left
+        if waiting:
+            timer.close(code)
+        entry = counted.get(id(code))
+        if entry is None:
+            quiet[id(code)] = code
+            return disable
+        left -= 1
+        if not left:
+            left = EVENTS
+            recorder._events += EVENTS
+            recorder._look()
+        if entry.straight:
+            return None
+        lines = entry.lines
+        times = lines[line] = lines.get(line, 0) + 1
+        return disable if times > MOST_OF_A_LINE else None
+
+    return line_begun
 
 
 def _on_jump(armed: Armed, line_begun: Callable[[CodeType, int], object]) -> Callable[[CodeType, int, int], object]:

@@ -30,10 +30,11 @@ class CallTimer:
         self._counted = counted
         self._look = look
         self.told = 0
-        """Calls that were told of since this was last set to 0, in steps."""
+        """Calls that were told of since this was last set to 0, in steps; what else is told of them counts half."""
+        self._others = 2 * EVENTS
         self.waiting: dict[int, tuple[CodeType, int, Site, int]] = {}
         """By thread, a call that has not ended: by which instruction of which code object, its site, when it began."""
-        called, ended = self._callbacks()
+        called, ended = self._called(), self._ended()
         for event, callback in ((CALL, called), (C_RETURN, ended), (C_RAISE, ended)):
             monitoring.register_callback(armed.tool, event, callback)
         for event, callback in ((RETURN, self._left), (YIELD, self._left), (RESUME, self._resumed)):
@@ -44,8 +45,8 @@ class CallTimer:
         """Seconds that a call takes longer where it is timed."""
         self._try()
 
-    def _callbacks(self) -> tuple[Callable[..., object], Callable[..., object]]:
-        """What is called for each call; they run so often that they look up nothing twice."""
+    def _called(self) -> Callable[..., object]:
+        """For each call that begins; it runs so often that it looks up nothing twice."""
         counted, waiting, projects = self._counted, self.waiting, self._armed.events
         clock, thread, disable, most = CLOCKS.wall, get_ident, monitoring.DISABLE, MOST_AT_A_SITE
         left = EVENTS
@@ -63,12 +64,14 @@ class CallTimer:
                 left = EVENTS
                 self.told += EVENTS
                 self._look()
+                if not self._armed.timing:
+                    return None
             site = entry.sites.get(offset)
             if site is None:
                 site = entry.sites[offset] = Site()
             seen = site.seen = site.seen + 1
             if seen > most:
-                entry.time_no_more(offset, MOST_AT_A_SITE / seen)
+                entry.time_no_more((site,), MOST_AT_A_SITE / seen)
                 return disable
             kind = type(function)
             if kind is MethodType:
@@ -77,6 +80,12 @@ class CallTimer:
             if kind is not FunctionType or id(function.__code__) not in projects:  # type: ignore[attr-defined]
                 waiting[thread()] = code, offset, site, clock()
             return None
+
+        return called
+
+    def _ended(self) -> Callable[..., object]:
+        """For each call of a C function or a class that ends."""
+        waiting, clock, thread = self.waiting, CLOCKS.wall, get_ident
 
         def ended(code: CodeType, offset: int, function: object, first: object) -> None:
             now = clock()
@@ -90,7 +99,7 @@ class CallTimer:
             else:
                 self._close(call, code, now)
 
-        return called, ended
+        return ended
 
     def close(self, code: CodeType) -> None:
         """Something of this code is told of: a call that waits for its end, in this thread, has ended."""
@@ -119,18 +128,33 @@ class CallTimer:
     def _left(self, code: CodeType, offset: int, value: object) -> object:
         if self.waiting:
             self.close(code)
-        if id(code) in self._counted:
-            return None
-        self._armed.quiet[id(code)] = code
-        return monitoring.DISABLE
+        return self._goes_on(code)
 
     def _resumed(self, code: CodeType, offset: int) -> object:
         if self.waiting:
             self.came_back()
-        if id(code) in self._counted:
-            return None
-        self._armed.quiet[id(code)] = code
-        return monitoring.DISABLE
+        return self._goes_on(code)
+
+    def _goes_on(self, code: CodeType) -> object:
+        if id(code) not in self._counted:
+            self._armed.quiet[id(code)] = code
+            return monitoring.DISABLE
+        self._others -= 1
+        if not self._others:
+            self._others = 2 * EVENTS
+            self.told += EVENTS
+            self._look()
+        return None
+
+    def enough(self, entry: Counted) -> None:
+        """What was timed of this function stands for its other calls, of which one begins."""
+        entry.time_no_more(list(entry.sites.values()))
+        entry.timed = False
+        if entry.straight:
+            self._armed.follow_no_more(entry.code)
+        else:
+            entry.followed = entry.calls
+            self._armed.time_no_more(entry.code)
 
     def begin(self) -> None:
         """A round is recorded from now on."""
@@ -148,8 +172,7 @@ class CallTimer:
                 if least != START:
                     armed.follow_no_more(entry.code)
             elif every != lines:
-                for offset in list(entry.sites):
-                    entry.time_no_more(offset)
+                entry.time_no_more(list(entry.sites.values()))
                 armed.time_no_more(entry.code)
             entry.timed = False
         self.waiting.clear()

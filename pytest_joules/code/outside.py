@@ -27,7 +27,7 @@ class OutsideCalls:
         """``locate`` gives a code object's path, qualified name and file, or ``None`` where it is in no function of the
         project."""
         self._locate = locate
-        self._names: dict[int, dict[int, str]] = {}
+        self._names: dict[int, dict[int, tuple[str, int]]] = {}
 
     def by_callee(self, counted: Iterable[Counted], overhead: float) -> dict[str, dict[str, list[int]]]:
         """``[calls, nanoseconds, came back]`` by function (``path::qualname``) and callee, as its source names it.
@@ -46,10 +46,10 @@ class OutsideCalls:
             path, name, file = place
             names = self._named(entry.code, file)
             for offset, site in list(entry.sites.items()):
-                callee = names.get(offset)
-                if callee is None or callee.rpartition(".")[2] in own:
+                callee, line = names.get(offset, ("", 0))
+                if not callee or callee.rpartition(".")[2] in own:
                     continue
-                times, returned = _times(entry, site), site.returned + _came_back(entry.code, callee, site.entered)
+                times, returned = _times(entry, site, line), site.returned + _came_back(entry.code, callee, site.entered)
                 total = found.setdefault((f"{path}::{name}", callee), [0.0, 0.0, 0.0])
                 total[0] += times * site.calls
                 total[1] += times * max(site.nanoseconds - site.calls * overhead, 0)
@@ -60,7 +60,7 @@ class OutsideCalls:
                 result.setdefault(function, {})[callee] = [round(number) for number in numbers]
         return result
 
-    def _named(self, code: CodeType, file: File) -> dict[int, str]:
+    def _named(self, code: CodeType, file: File) -> dict[int, tuple[str, int]]:
         known = self._names.get(id(code))
         if known is None:
             known = self._names[id(code)] = by_instruction(code, file.callees)
@@ -72,11 +72,11 @@ def _dearest(entry: tuple[tuple[str, str], list[float]]) -> tuple[float, float, 
     return -spent, -returned, place
 
 
-def _times(entry: Counted, site: Site) -> float:
+def _times(entry: Counted, site: Site, line: int) -> float:
     """How often what was timed at a site happened: that was in some calls of the function, and in some turns of a loop."""
     times = entry.calls / entry.followed
-    if site.turns:
-        times *= max(entry.lines.get(site.line, 0) / site.turns, 1)
+    if site.then is not None and (turns := site.then.get(line, 0) * site.part):
+        times *= max(entry.lines.get(line, 0) / turns, 1)
     return times
 
 

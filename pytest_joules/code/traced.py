@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 
 from pytest_joules.code import recording_cost
 from pytest_joules.code.bytecode import resumed_at
-from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, Counted, is_straight
+from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, TIMED, Counted, is_straight
 from pytest_joules.code.project import Project
 from pytest_joules.code.recorder import Recorder
 from pytest_joules.code.recording_cost import EVENTS, MOST
@@ -87,7 +87,7 @@ class Traced(Recorder):
         self._timer = CallTimer(self._look)
         self._known: dict[int, Counted | None] = {}
         """What is counted of the code objects that have run since; ``None`` where they are not the project's."""
-        self._trace, self._profile = self._trace_function(), self._profile_function()
+        self._trace, self._profile = self._trace_function(), _profile_function(self)
         self._see = self._trace
         self._cost_of_call = self._cost_of_line = 0.0
         self._cost_of_call, self._cost_of_line = self._costs()
@@ -174,7 +174,7 @@ class Traced(Recorder):
         """Told of every call, and asked how it is to be followed; it runs so often that it looks up nothing twice."""
         known, new, unseen = self._known, self._new, _UNSEEN
         settrace, left = sys.settrace, EVENTS
-        timer, waiting, follow = self._timer, self._timer.waiting, self._line_function
+        timer, waiting = self._timer, self._timer.waiting
 
         def trace(frame: FrameType, event: str, argument: object) -> object:
             nonlocal left
@@ -196,60 +196,18 @@ class Traced(Recorder):
                 timer.entered(frame.f_code)
             if entry.begin is None or frame.f_lasti <= entry.begin or not entry.calls:
                 entry.calls += 1
+            if entry.timed and entry.calls > TIMED:
+                timer.enough(entry)
             if entry.calls > FOLLOWED or not self._following or (entry.straight and not entry.timed):
                 return None
             entry.followed = entry.calls
             if entry.straight:
                 frame.f_trace_lines = False
                 return timer.follow(frame, entry, None)
-            line = follow(entry)
+            line = _line_function(self, entry)
             return timer.follow(frame, entry, line) if entry.timed else line
 
         return trace
-
-    def _line_function(self, entry: Counted) -> _See:
-        """Told of the lines of one call."""
-        lines = entry.lines
-
-        def line(frame: FrameType, event: str, argument: object) -> object:
-            if event == "line":
-                number = frame.f_lineno
-                times = lines[number] = lines.get(number, 0) + 1
-                if not times % EVENTS:
-                    self._look(lines=EVENTS)
-                if times > MOST_OF_A_LINE or not self._following:
-                    entry.cut = entry.cut or not self._following
-                    frame.f_trace = None
-                    frame.f_trace_lines = False
-            return line
-
-        return line
-
-    def _profile_function(self) -> _See:
-        known, new, unseen = self._known, self._new, _UNSEEN
-        left = EVENTS
-
-        def profile(frame: FrameType, event: str, argument: object) -> object:
-            nonlocal left
-            left -= 1
-            if not left:
-                left = EVENTS
-                self._look(calls=EVENTS)
-            if event != "call":
-                return None
-            if self.incomplete is not None or not self._on:
-                sys.setprofile(None)
-            else:
-                entry = known.get(id(frame.f_code), unseen)
-                if entry is unseen:
-                    entry = new(frame.f_code)
-                if entry is None:
-                    self.other_calls += 1
-                elif entry.begin is None or frame.f_lasti <= entry.begin or not entry.calls:
-                    entry.calls += 1
-            return None
-
-        return profile
 
     def _new(self, code: CodeType) -> Counted | None:
         """Of code that has not run since :meth:`begin`: what is counted of it."""
@@ -272,7 +230,7 @@ class Traced(Recorder):
         """Seconds of a call and of a line that are told of; of small functions, measured now."""
         if _get_trace() is not None or _get_profile() is not None:
             return 1e-6, 0.5e-6  # who traces now would be told of the trial
-        for function, straight in ((recording_cost.call, True), (recording_cost.calls, True), (_loop, False)):
+        for function, straight in ((recording_cost.call, True), (recording_cost.calls, True), (recording_cost.no_calls, False)):
             self._kinds[id(function.__code__)] = function.__code__, True, None, straight
 
         timing = False
@@ -284,7 +242,7 @@ class Traced(Recorder):
             self._on = int(on)
             _TRACE.set(self._trace if on else None)
 
-        found = recording_cost.cost(recording_cost.calls, switch), recording_cost.cost(_loop, switch, events=2)
+        found = recording_cost.cost(recording_cost.calls, switch), recording_cost.cost(recording_cost.no_calls, switch, events=2)
         self._timer.cost_of_other = found[0] * 1e9
         timed = recording_cost.c_calls.__code__
         self._kinds[id(timed)] = timed, True, None, False
@@ -295,9 +253,50 @@ class Traced(Recorder):
         return found
 
 
-def _loop(times: int) -> None:
-    for _ in range(times):
-        pass
+def _line_function(recorder: Traced, entry: Counted) -> _See:
+    """Told of the lines of one call."""
+    lines = entry.lines
+
+    def line(frame: FrameType, event: str, argument: object) -> object:
+        if event == "line":
+            number = frame.f_lineno
+            times = lines[number] = lines.get(number, 0) + 1
+            if not times % EVENTS:
+                recorder._look(lines=EVENTS)
+            if times > MOST_OF_A_LINE or not recorder._following:
+                entry.cut = entry.cut or not recorder._following
+                frame.f_trace = None
+                frame.f_trace_lines = False
+        return line
+
+    return line
+
+
+def _profile_function(recorder: Traced) -> _See:
+    known, new, unseen = recorder._known, recorder._new, _UNSEEN
+    left = EVENTS
+
+    def profile(frame: FrameType, event: str, argument: object) -> object:
+        nonlocal left
+        left -= 1
+        if not left:
+            left = EVENTS
+            recorder._look(calls=EVENTS)
+        if event != "call":
+            return None
+        if recorder.incomplete is not None or not recorder._on:
+            sys.setprofile(None)
+        else:
+            entry = known.get(id(frame.f_code), unseen)
+            if entry is unseen:
+                entry = new(frame.f_code)
+            if entry is None:
+                recorder.other_calls += 1
+            elif entry.begin is None or frame.f_lasti <= entry.begin or not entry.calls:
+                entry.calls += 1
+        return None
+
+    return profile
 
 
 #: Stands for code that has not run yet.

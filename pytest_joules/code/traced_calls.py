@@ -21,7 +21,7 @@ from pytest_joules.code.counting import FOLLOWED, Counted, Site
 from pytest_joules.code.recording_cost import EVENTS
 
 #: The instructions of a line are told of when it is begun so often at most; later ones are taken to be like them.
-_MOST_TURNS = 256
+_MOST_TURNS = 64
 #: Runs of the trial of which the middle one counts, and calls in each.
 _RUNS, _CALLS = 9, 200
 
@@ -66,6 +66,11 @@ class CallTimer:
             if entry.timed and entry.calls <= FOLLOWED:
                 _time_no_more(entry)
         self.waiting.clear()
+
+    @staticmethod
+    def enough(entry: Counted) -> None:
+        """What was timed of this function stands for its other calls, of which one begins."""
+        _time_no_more(entry)
 
     def entered(self, code: CodeType) -> None:
         """A function of the project begins or goes on while a call waits: it is what was called, or the call came back."""
@@ -120,8 +125,7 @@ class CallTimer:
         frame.f_trace_opcodes = turns <= _MOST_TURNS and self.on and entry.timed
         if turns == _MOST_TURNS + 1:
             places = self._calls(frame.f_code)
-            for offset in [offset for offset in entry.sites if places[offset] == line]:
-                entry.time_no_more(offset, _MOST_TURNS / turns)
+            entry.time_no_more([site for offset, site in entry.sites.items() if places[offset] == line], _MOST_TURNS / turns)
 
     def _calls(self, code: CodeType) -> dict[int, int]:
         """The lines of the instructions that call."""
@@ -150,6 +154,5 @@ class CallTimer:
 
 
 def _time_no_more(entry: Counted) -> None:
-    for offset in list(entry.sites):
-        entry.time_no_more(offset)
+    entry.time_no_more(list(entry.sites.values()))
     entry.timed = False

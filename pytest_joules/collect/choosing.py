@@ -9,9 +9,10 @@ import hashlib
 import json
 import os
 import re
+import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -32,6 +33,8 @@ class Findings(TypedDict):
     """The end came before that of the tests."""
     missing_modules: list[str]
     missing_fixtures: list[str]
+    imported: dict[str, str | None]
+    """Where the modules that were asked for came from."""
     errors: list[str]
     """Of collecting, a line each."""
 
@@ -43,6 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("joules-collect")
     group.addoption("--joules-collect-facts", metavar="FILE", help="where to write what was found, as JSON")
     group.addoption("--joules-collect-most", metavar="N", type=int, help="so many tests at most")
+    group.addoption("--joules-collect-these", metavar="FILE", help="these tests only: a JSON list of their names")
+    group.addoption("--joules-collect-pace", metavar="FILE", help="how long a fixed loop takes beside each test, as JSON")
+    group.addoption("--joules-collect-modules", metavar="NAMES", default="", help="say where these modules came from")
     group.addoption(
         "--joules-collect-until", metavar="TIME", type=float, help="start no test after that time (seconds since 1970)"
     )
@@ -51,6 +57,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("joules_collect_facts"):
         config.pluginmanager.register(_Choosing(config), "joules-collect")
+    if (pace := config.getoption("joules_collect_pace")) is not None:
+        config.pluginmanager.register(_Pace(Path(pace)), "joules-collect-pace")
 
 
 def choose(nodeids: Sequence[str], most: int) -> set[str]:
@@ -93,6 +101,7 @@ class _Choosing:
         self._missing_modules: Counter[str] = Counter()
         self._missing_fixtures: Counter[str] = Counter()
         self._errors: list[str] = []
+        self._imported: dict[str, str | None] = {}
         self._collected = self._chosen = 0
         self._current: str | None = None
         self._late = False
@@ -114,6 +123,9 @@ class _Choosing:
             # Not said to be deselected: the terminal would keep them all, and with tens of thousands of them each collection of
             # garbage, in every round, would look at millions of objects.
             items[:] = [item for item in items if item.nodeid in chosen]
+        if (these := config.getoption("joules_collect_these")) is not None:
+            wanted = set(json.loads(Path(these).read_text("utf-8")))
+            items[:] = [item for item in items if item.nodeid in wanted]
         self._chosen = len(items)
         self._write()
 
@@ -143,6 +155,8 @@ class _Choosing:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
         self._current = None
+        for name in filter(None, self._config.getoption("joules_collect_modules").split(",")):
+            self._imported[name] = getattr(sys.modules.get(name), "__file__", None)
         self._write()
 
     def _write(self) -> None:
@@ -154,12 +168,53 @@ class _Choosing:
             "late": self._late,
             "missing_modules": list(self._missing_modules),
             "missing_fixtures": list(self._missing_fixtures),
+            "imported": self._imported,
             "errors": self._errors[:20],
         }
         # Replaced as a whole: the process may be killed at any time.
         trial = self._facts.with_suffix(".tmp")
         trial.write_text(json.dumps(findings), "utf-8")
         os.replace(trial, self._facts)  # noqa: PTH105 - Path.replace does the same; tests patch pathlib more often than os
+
+
+class _Pace:
+    """How fast the machine is while a test runs: on a busy one a whole process is slower than the next, by up to twice."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._clock = time.perf_counter
+        self._seconds: dict[str, float] = {}
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        before = self._least()
+        found = yield
+        self._seconds[item.nodeid] = (before + self._least()) / 2
+        return found
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        self._path.write_text(json.dumps(self._seconds), "utf-8")
+
+    def _least(self) -> float:
+        found = []
+        for _ in range(8):
+            begun = self._clock()
+            _loop()
+            found.append(self._clock() - begun)
+        return min(found)
+
+
+def _loop() -> int:
+    """What Python code mostly does: calls, dictionaries, texts, lists; less than 0.1 ms."""
+    sums: dict[str, int] = {}
+    pairs = []
+    for number in range(150):
+        key = str(number % 37)
+        sums[key] = sums.get(key, 0) + number
+        pairs.append((key, number))
+    pairs.sort()
+    return len("".join(key for key, _ in pairs))
 
 
 def _given(item: pytest.Item) -> Sequence[str]:

@@ -194,6 +194,23 @@ class Environment:
                 return
         raise Failed("does not build", why or "pip failed")
 
+    def installed_as(self, project: Path) -> tuple[str, str] | None:
+        """Name and version that the project's folder was installed as; ``None`` where it is not what is installed."""
+        code = (
+            "import importlib.metadata as m, json, os, sys, urllib.parse as u\n"
+            "for d in m.distributions():\n"
+            "    url = json.loads(d.read_text('direct_url.json') or '{}').get('url', '')\n"
+            "    path = u.unquote(u.urlsplit(url).path)\n"
+            "    if os.path.exists(path) and os.path.samefile(path, sys.argv[1]):\n"
+            "        print('installed', d.metadata['Name'], d.version)\n"
+        )
+        done = self._sandbox.run([self.python, "-c", code, project])
+        for line in done.output.splitlines():
+            word, _, rest = line.partition(" ")
+            if word == "installed" and len(words := rest.split()) == 2:
+                return words[0], words[1]
+        return None
+
     def install_tests(self, wanted: Sequence[str], own: Own) -> None:
         """What the tests need, as far as it can be had: many tests do without."""
         names = requirements.names(wanted)

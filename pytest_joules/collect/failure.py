@@ -17,6 +17,9 @@ Reason = Literal[
     "disk",
     "memory",
     "processes",
+    "compiled",
+    "elsewhere",
+    "nothing changed",
     "not written",
     "error",
 ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from pytest_joules.collect.archive import SUFFIXES
 from pytest_joules.collect.environment import Environment, last_line
@@ -52,6 +53,34 @@ def request(text: str) -> Request:
         f"{name}=={version}" if version else name,
         _key(f"{canonicalize_name(name)}-{version}" if version else canonicalize_name(name)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PairRequest(Request):
+    """Two releases of a package; ``text`` names both."""
+
+    older: Request = field(kw_only=True)
+    newer: Request = field(kw_only=True)
+
+
+def pair_request(text: str) -> PairRequest:
+    """Understand ``name==older..newer``.
+
+    Raises:
+        ValueError: it is something else; the message says so.
+    """
+    name, _, versions = text.strip().partition("==")
+    older, dots, newer = (part.strip() for part in versions.partition(".."))
+    if not (dots and _NAMED.fullmatch(f"{name}=={older}") and _NAMED.fullmatch(f"{name}=={newer}")):
+        raise ValueError(f"{text!r} is not NAME==OLDER..NEWER, such as toolz==0.12.1..1.0.0")
+    try:
+        backwards = Version(older) >= Version(newer)
+    except InvalidVersion as error:
+        raise ValueError(f"{text!r}: {error}") from None
+    if backwards:
+        raise ValueError(f"{text!r}: {older} is no older release than {newer}: write NAME==OLDER..NEWER")
+    first, second = request(f"{name}=={older}"), request(f"{name}=={newer}")
+    return PairRequest(f"{first.text}..{newer}", _key(f"{first.key}-{newer}"), older=first, newer=second)
 
 
 def _key(text: str) -> str:

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -16,9 +16,10 @@ from pytest_joules.collect import archive, requirements
 from pytest_joules.collect.environment import Environment, Own, last_line
 from pytest_joules.collect.failure import Failed, Reason, Stopped
 from pytest_joules.collect.fetching import Request, download
+from pytest_joules.collect.inner_pytest import InnerPytest
 from pytest_joules.collect.records import Lines, write_lines
-from pytest_joules.collect.sandbox import Done, Sandbox
-from pytest_joules.files import checked, reading
+from pytest_joules.collect.sandbox import Sandbox
+from pytest_joules.files import reading
 from pytest_joules.model import CommitRecord
 
 if TYPE_CHECKING:
@@ -116,13 +117,16 @@ class PackageCollector:
         Raises:
             Stopped: the user ends the run; nothing of this package counts then.
         """
+        # One half done starts again.
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._records.unlink(missing_ok=True)
+        return self._course(self._collect)
+
+    def _course(self, steps: Callable[[Sandbox], None]) -> Outcome:
         begun = time.monotonic()
         outcome = self.outcome
         try:
-            # One half done starts again.
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._records.unlink(missing_ok=True)
-            self._folder.mkdir(parents=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
             sandbox = Sandbox(
                 self._folder,
                 time.monotonic() + self._bounds.time_limit,
@@ -132,7 +136,7 @@ class PackageCollector:
                 self._folder.parent / ".pip-cache",
             )
             sandbox.prepare()
-            self._collect(sandbox)
+            steps(sandbox)
         except Failed as failure:
             outcome.reason, outcome.detail = failure.reason, failure.detail
         except Stopped:
@@ -151,34 +155,13 @@ class PackageCollector:
     def _collect(self, sandbox: Sandbox) -> None:
         environment = Environment(sandbox)
         environment.copy(self._means.own.template)
-        project = self._project(environment)
-        name, version, extras = requirements.metadata(project)
-        self.outcome.name, self.outcome.version = name, version
-        self._say("installs")
-        environment.install_project(
-            project, requirements.test_extras(extras), requirements.of_tests(project, name), self._means.own
-        )
-        installed = self._installed_as(sandbox, environment, project)
-        if installed is None:
-            # What its tests need has brought another version of it.
-            environment.install("--no-deps", "--editable", project)
-            installed = self._installed_as(sandbox, environment, project)
-        if installed is None:
-            raise Failed("does not build", "the environment holds another version of it than this source")
-        self.outcome.name, self.outcome.version = installed
-        pytest = _Pytest(sandbox, environment, project, self._bounds)
+        project, self.outcome.archive = self._project(environment, self._wanted, "source")
+        self._install(environment, project)
+        pytest = InnerPytest(sandbox, environment, project, self._bounds.max_tests)
         facts = self._look(environment, pytest)
-        # One at a time: others that measure would be in the numbers. What waits for its turn loses no time by it.
-        waiting = time.monotonic()
-        while not self._means.turn.acquire(timeout=_POLL):
-            if self._means.stop.is_set():
-                raise Stopped
-        try:
-            sandbox.deadline += time.monotonic() - waiting
+        with self._turn(sandbox):
             self._say(f"measures {facts['chosen']} of {facts['collected']} tests")
             trouble = self._measure(pytest, sandbox)
-        finally:
-            self._means.turn.release()
         if trouble is not None:
             # It stands in the records as well.
             self.outcome.reason, self.outcome.detail = trouble.reason, trouble.detail
@@ -187,37 +170,48 @@ class PackageCollector:
             self._records.unlink()
             raise trouble or Failed("all tests fail", "no test passed in every round")
 
-    def _project(self, environment: Environment) -> Path:
-        """The package's source, unpacked or copied."""
-        source, limit = self._folder / "source", self._bounds.disk_limit // 4
-        path = self._wanted.path
+    def _project(self, environment: Environment, wanted: Request, name: str) -> tuple[Path, dict[str, str] | None]:
+        """The package's source, unpacked or copied into the folder ``name``; and name and hash of its archive."""
+        source, limit = self._folder / name, self._bounds.disk_limit // 4
+        path = wanted.path
         if path is not None and path.is_dir():
-            return archive.copy(path, source / self._wanted.key, limit)
+            return archive.copy(path, source / wanted.key, limit), None
         self._say("fetches")
-        packed = path or download(self._wanted, environment, self._folder / "sdist")
+        packed = path or download(wanted, environment, self._folder / "sdist")
         project = archive.unpack(packed, source, limit)
-        self.outcome.archive = {"name": packed.name, "sha256": reading.sha256(packed, limit)}
-        return project
+        return project, {"name": packed.name, "sha256": reading.sha256(packed, limit)}
 
-    @staticmethod
-    def _installed_as(sandbox: Sandbox, environment: Environment, project: Path) -> tuple[str, str] | None:
-        """Name and version that the project's folder was installed as; ``None`` where it is not what is installed."""
-        code = (
-            "import importlib.metadata as m, json, os, sys, urllib.parse as u\n"
-            "for d in m.distributions():\n"
-            "    url = json.loads(d.read_text('direct_url.json') or '{}').get('url', '')\n"
-            "    path = u.unquote(u.urlsplit(url).path)\n"
-            "    if os.path.exists(path) and os.path.samefile(path, sys.argv[1]):\n"
-            "        print('installed', d.metadata['Name'], d.version)\n"
+    def _install(self, environment: Environment, project: Path) -> None:
+        """The project and what its tests need."""
+        name, version, extras = requirements.metadata(project)
+        self.outcome.name, self.outcome.version = name, version
+        self._say("installs")
+        environment.install_project(
+            project, requirements.test_extras(extras), requirements.of_tests(project, name), self._means.own
         )
-        done = sandbox.run([environment.python, "-c", code, project])
-        for line in done.output.splitlines():
-            word, _, rest = line.partition(" ")
-            if word == "installed" and len(words := rest.split()) == 2:
-                return words[0], words[1]
-        return None
+        installed = environment.installed_as(project)
+        if installed is None:
+            # What its tests need has brought another version of it.
+            environment.install("--no-deps", "--editable", project)
+            installed = environment.installed_as(project)
+        if installed is None:
+            raise Failed("does not build", "the environment holds another version of it than this source")
+        self.outcome.name, self.outcome.version = installed
 
-    def _look(self, environment: Environment, pytest: _Pytest) -> Findings:
+    @contextlib.contextmanager
+    def _turn(self, sandbox: Sandbox) -> Iterator[None]:
+        """One at a time: others that measure would be in the numbers. What waits for its turn loses no time by it."""
+        waiting = time.monotonic()
+        while not self._means.turn.acquire(timeout=_POLL):
+            if self._means.stop.is_set():
+                raise Stopped
+        try:
+            sandbox.deadline += time.monotonic() - waiting
+            yield
+        finally:
+            self._means.turn.release()
+
+    def _look(self, environment: Environment, pytest: InnerPytest) -> Findings:
         """Collect the tests, and install what they turn out to miss."""
         tried: set[str] = set()
         for _ in range(_GUESSES):
@@ -237,7 +231,7 @@ class PackageCollector:
             raise Failed("tests do not start", last_line(done.output))
         return facts
 
-    def _measure(self, pytest: _Pytest, sandbox: Sandbox) -> Failed | None:
+    def _measure(self, pytest: InnerPytest, sandbox: Sandbox) -> Failed | None:
         """Measure; returns what went wrong where something was measured all the same.
 
         Raises:
@@ -296,51 +290,3 @@ class PackageCollector:
 def time_for_tests(left: float, max_time: float) -> float:
     """Of the seconds that are left, those in which tests may begin: at least half of them."""
     return max(left / 2, left - max_time - _RESERVE)
-
-
-class _Pytest:
-    """pytest in a package's environment."""
-
-    def __init__(self, sandbox: Sandbox, environment: Environment, project: Path, bounds: Bounds) -> None:
-        self._sandbox, self._environment, self._project = sandbox, environment, project
-        self._facts = sandbox.folder / "facts.json"
-        self._most = [] if bounds.max_tests is None else [f"--joules-collect-most={bounds.max_tests}"]
-        settings = requirements.settings_file(project)
-        if settings is None:
-            # pytest would look for one in the folders above.
-            settings = sandbox.folder / "pytest.ini"
-            settings.write_text("[pytest]\n", "utf-8")
-        self._command: list[str | Path] = [
-            *(environment.python, "-m", "pytest", "-c", settings, f"--rootdir={project}", f"--confcutdir={project}"),
-            *("-p", "pytest_joules.collect.choosing", f"--joules-collect-facts={self._facts}"),
-            *("-o", "addopts=", "-o", "required_plugins=", "-p", "no:cacheprovider", "-p", "no:randomly"),
-            # Settings that make errors of warnings are for the versions of plugins that the authors had.
-            *("--continue-on-collection-errors", "-W", "ignore::pytest.PytestDeprecationWarning"),
-            *requirements.kept_options(project),
-        ]
-
-    def run(self, *arguments: str) -> tuple[Done, Findings]:
-        self._facts.unlink(missing_ok=True)
-        done = self._sandbox.run([*self._command, *self._most, *arguments], cwd=self._project)
-        return done, self.facts()
-
-    def facts(self) -> Findings:
-        """What the plugin inside has written, or whoever else."""
-        try:
-            return _findings(checked.decode(reading.read_text(self._facts, 64 * 2**20)))
-        except (OSError, ValueError):
-            return _findings({})
-
-
-def _findings(found: Mapping[str, object]) -> Findings:
-    outcomes = checked.optional(found, "outcomes", dict, {})
-    return {
-        "collected": checked.optional(found, "collected", int, 0),
-        "chosen": checked.optional(found, "chosen", int, 0),
-        "outcomes": {str(word): checked.count(outcomes, word, 0) for word in outcomes},
-        "current": checked.optional(found, "current", str),
-        "late": checked.optional(found, "late", bool, False),
-        "missing_modules": checked.list_of(found, "missing_modules", str),
-        "missing_fixtures": checked.list_of(found, "missing_fixtures", str),
-        "errors": checked.list_of(found, "errors", str),
-    }

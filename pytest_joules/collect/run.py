@@ -19,8 +19,11 @@ from packaging.utils import canonicalize_name
 from pytest_joules import machine
 from pytest_joules.collect.environment import Own, check, make_template
 from pytest_joules.collect.failure import Failed, Stopped
-from pytest_joules.collect.fetching import Request
+from pytest_joules.collect.fetching import PairRequest, Request
 from pytest_joules.collect.package import Bounds, Means, Outcome, PackageCollector
+from pytest_joules.collect.pair import PairCollector, PairOutcome
+from pytest_joules.collect.pair_records import SCHEMA as PAIRS_SCHEMA
+from pytest_joules.collect.pair_side import PairBounds
 from pytest_joules.collect.records import Lines, Representation, write_lines
 from pytest_joules.collect.sandbox import Sandbox
 from pytest_joules.collect.state import SCHEMA, State
@@ -34,6 +37,7 @@ class CollectSettings:
     """What is to be collected, and how."""
 
     requests: Sequence[Request]
+    """Of packages, or, with :class:`PairBounds`, of pairs."""
     out: Path
     bounds: Bounds
     python: str
@@ -71,7 +75,8 @@ def collect(
     lock = FileLock(settings.out / "work" / ".lock")
     try:
         with lock.acquire(timeout=0):
-            return _collect(settings, State(settings.out, _facts(settings, version)), say, told)
+            kind = (PAIRS_SCHEMA, PairOutcome) if isinstance(settings.bounds, PairBounds) else (SCHEMA, Outcome)
+            return _collect(settings, State(settings.out, _facts(settings, version), *kind), say, told)
     except Timeout:
         raise CollectError(f"another joules collect is at work in {settings.out}: wait for it, or name another --out") from None
 
@@ -85,8 +90,10 @@ def _collect(
         if before is None or (settings.retry and before.reason is not None):
             todo.append(request)
     if len(todo) < len(settings.requests):
-        say(f"{len(settings.requests) - len(todo)} of {len(settings.requests)} packages are finished already")
-    if settings.rewrite:
+        say(f"{len(settings.requests) - len(todo)} of {len(settings.requests)} are finished already")
+    if settings.rewrite and isinstance(settings.bounds, PairBounds):
+        todo = list(settings.requests)  # those that are finished are looked at anew
+    elif settings.rewrite:
         _rewrite(settings, state, say)
     stop = threading.Event()
     if todo:
@@ -125,11 +132,22 @@ def _run(
     def one(request: Request) -> None:
         if means.stop.is_set():
             return
-        collector = PackageCollector(request, settings.out, means, lambda text: say(f"{request.text}: {text}"))
+
+        def tell(text: str) -> None:
+            say(f"{request.text}: {text}")
+
         with contextlib.suppress(Stopped):
-            outcome = collector.run()
+            if not isinstance(request, PairRequest):
+                outcome = PackageCollector(request, settings.out, means, tell).run()
+            else:
+                pair, before = PairCollector(request, settings.out, means, tell), state.finished(request.key)
+                if isinstance(before, PairOutcome) and (before.reason is None or not settings.retry):
+                    if before.tests:
+                        tell(pair.rewrite(before))
+                    return
+                outcome = pair.run()
             state.finish(request.key, outcome)
-            say(f"{request.text}: {_said(outcome)}")
+            tell(_said(outcome))
 
     with ThreadPoolExecutor(settings.jobs) as pool:
         try:

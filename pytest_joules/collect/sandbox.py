@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
@@ -115,9 +115,17 @@ class Sandbox:
         return kept
 
     def run(
-        self, command: Sequence[str | Path], *, cwd: Path | None = None, index: bool = False, patience: float | None = None
+        self,
+        command: Sequence[str | Path],
+        *,
+        cwd: Path | None = None,
+        index: bool = False,
+        patience: float | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> Done:
         """Run a command to its end; what it leaves running is ended too, and so is itself after ``patience`` seconds.
+
+        ``variables`` are added to its environment.
 
         Raises:
             Failed: ``time`` or ``disk``: the limit was reached, and every process was killed.
@@ -131,7 +139,7 @@ class Sandbox:
             process = subprocess.Popen(
                 [*self._subreaper(), *(str(part) for part in command)],
                 cwd=cwd or self.folder,
-                env=self.environ(index=index),
+                env={**self.environ(index=index), **(variables or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -20,8 +20,9 @@ class State:
     these.
     """
 
-    def __init__(self, out: Path, facts: Mapping[str, object]) -> None:
+    def __init__(self, out: Path, facts: Mapping[str, object], schema: str = SCHEMA, kind: type[Outcome] = Outcome) -> None:
         self.out = out
+        self._schema, self._kind = schema, kind
         self._facts = facts
         """Of the latest run, for the manifest."""
         self._finished = out / "finished"
@@ -34,7 +35,7 @@ class State:
         """What came of a package in this or an earlier run; ``None`` for one that is still to be collected."""
         try:
             found = json.loads(reading.read_text(self.note(key), 16 * 2**20))
-            return Outcome(**found)
+            return self._kind(**found)
         except (OSError, ValueError, TypeError):
             return None
 
@@ -69,7 +70,12 @@ class State:
             "tests": sum(outcome.tests for outcome in measured),
             "repetitions": sum(outcome.repetitions for outcome in measured),
         }
-        manifest = {"schema": SCHEMA, **self._facts, "totals": totals, "packages": [outcome.as_record() for outcome in outcomes]}
+        manifest = {
+            "schema": self._schema,
+            **self._facts,
+            "totals": totals,
+            "packages": [outcome.as_record() for outcome in outcomes],
+        }
         self._write(self.out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
 
     @staticmethod

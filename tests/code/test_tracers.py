@@ -83,7 +83,7 @@ def test_calls_that_are_too_dear_are_timed_no_more_and_their_number_is_known(inn
     executed(inner)
     found = outside(inner)["test_a"]
     calls, spent, returned = found["test_a.py::test_a"]["str"]
-    assert calls == pytest.approx(5000, rel=0.01) and spent > 0 and returned == 0
+    assert calls == pytest.approx(5000, rel=0.05) and spent > 0 and returned == 0
     assert "test_a.py::late" not in found
     assert counts(inner)["test_a"]["test_a.py::test_a"] == [1, 1, 5001, 5000, 5000, 1]
 

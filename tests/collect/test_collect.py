@@ -1,164 +1,29 @@
 """``joules collect`` from a package to its records: environments are real, the index is a folder, nothing is fetched."""
 
 import contextlib
-import io
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import sysconfig
 import tarfile
 import threading
 import time
-from importlib import metadata
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
+from collecting import BACKEND, MODULE, TESTS, folder, lines, sdist
 
 from pytest_joules import __version__
 from pytest_joules.cli import main
 from pytest_joules.collect import environment, package, run
-from pytest_joules.collect.environment import Environment, Own
+from pytest_joules.collect.environment import Environment
 from pytest_joules.collect.failure import Failed
 from pytest_joules.collect.package import PackageCollector
 from pytest_joules.collect.sandbox import Sandbox
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="process groups")
-
-#: Builds without anything: a wheel whose one file leads to the project (PEP 660), or that holds the module (PEP 517).
-BACKEND = """
-import os, pathlib, zipfile
-
-def _wheel(folder, name, content):
-    file = f"NAME-VERSION-py3-none-any.whl"
-    info = "NAME-VERSION.dist-info"
-    with zipfile.ZipFile(os.path.join(folder, file), "w") as wheel:
-        wheel.writestr(name, content)
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: NAME\\nVersion: VERSION\\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    return file
-
-def build_editable(folder, settings=None, metadata=None):
-    return _wheel(folder, "NAME.pth", os.getcwd())
-
-def build_wheel(folder, settings=None, metadata=None):
-    return _wheel(folder, "thing.py", pathlib.Path("thing.py").read_text())
-"""
-PYPROJECT = """
-[build-system]
-requires = []
-build-backend = "backend"
-backend-path = ["."]
-[project]
-name = "NAME"
-version = "VERSION"
-"""
-MODULE = "def total(n):\n    return sum(range(n))\n"
-TESTS = """
-import pytest
-from thing import total
-
-@pytest.mark.parametrize("n", [1, 10, 100])
-def test_total(n):
-    assert total(n) == n * (n - 1) // 2
-
-def test_wrong():
-    assert total(2) == 5
-"""
-
-
-def files_of(name="thing", version="1.0", **changed):
-    files = {"pyproject.toml": PYPROJECT, "backend.py": BACKEND, "thing.py": MODULE, "tests/test_thing.py": TESTS}
-    files["PKG-INFO"] = "Metadata-Version: 2.1\nName: NAME\nVersion: VERSION\n"
-    files |= {path.replace("__", "/") + ".py": text for path, text in changed.items()}
-    return {path: text.replace("NAME", name).replace("VERSION", version) for path, text in files.items() if text is not None}
-
-
-def needed(root):
-    """Files and folders of a distribution and of those that it requires."""
-    names, found = [root], {}
-    for name in names:  # which grows
-        distribution = metadata.distribution(name)
-        for file in distribution.files or ():
-            if file.parts[0] not in ("..", "__pycache__"):
-                found[file.parts[0]] = Path(distribution.locate_file(file.parts[0]))
-        for requirement in map(Requirement, distribution.requires or ()):
-            asked = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-            if asked and requirement.name not in names:
-                names.append(requirement.name)
-    return list(found.values())
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """An environment that sees what this one has: pytest, pytest-joules and what they need."""
-    folder = tmp_path_factory.mktemp("template")
-    sandbox = Sandbox(folder, time.monotonic() + 120, 1 << 30, threading.Event(), folder / "log.txt", folder / "pip-cache")
-    sandbox.prepare()
-    made = Environment(sandbox)
-    made.create(sys.executable)
-    (site,) = made.folder.glob("lib/python*/site-packages")
-    # Each test copies the environment, and pip looks at all that it holds: no more than links to what is needed.
-    apart = site.rename(folder / "apart")
-    site.mkdir()
-    for entry in [*apart.iterdir(), *needed("pytest-joules")]:
-        if not (site / entry.name).is_symlink():
-            (site / entry.name).symlink_to(entry)
-    (site / "outer.pth").write_text(f"{Path(environment.__file__).parents[2]}\n")
-    return Own("pytest-joules", __version__, {"id": "c" * 40, "dirty": False}, made.folder)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch, template):
-    """A folder to work in, with an index of archives in ``index``."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    (tmp_path / "index").mkdir()
-    (tmp_path / "pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {tmp_path / 'index'}\n")
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
-    monkeypatch.setattr(run, "make_template", lambda sandbox, python: template)
-    return tmp_path
-
-
-@pytest.fixture
-def linked(here, monkeypatch):
-    """Where a package that builds is installed without pip, which takes most of the time: for what happens afterwards."""
-    by_pip = Environment.install_project
-
-    def install_project(environment, project, extras, tests, own):
-        if (project / "backend.py").read_text() != files_of()["backend.py"]:
-            by_pip(environment, project, extras, tests, own)
-            return
-        (site,) = environment.folder.glob("lib/python*/site-packages")
-        (site / "thing.pth").write_text(f"{project}\n")
-        info = site / "thing-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
-        (info / "direct_url.json").write_text(json.dumps({"url": project.as_uri(), "dir_info": {"editable": True}}))
-
-    monkeypatch.setattr(Environment, "install_project", install_project)
-    return here
-
-
-def folder(path, **options):
-    for name, text in files_of(**options).items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_text(text)
-    return path
-
-
-def sdist(path, name="thing", version="1.0", **options):
-    with tarfile.open(path / f"{name}-{version}.tar.gz", "w:gz") as tar:
-        for file, text in files_of(name, version, **options).items():
-            info = tarfile.TarInfo(f"{name}-{version}/{file}")
-            info.size = len(text)
-            tar.addfile(info, io.BytesIO(text.encode()))
 
 
 def collect(capsys, *arguments):
@@ -166,10 +31,6 @@ def collect(capsys, *arguments):
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err + shown.out
     return code, shown.out, shown.err
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def failures(out="joules-data"):

@@ -25,9 +25,9 @@ def test_ranges(numbers):
     assert all(after[0] > before[1] + 1 for before, after in pairwise(found))
 
 
-def record_of(nodeid, samples, functions=None, counts=None, **other):
+def record_of(nodeid, samples, functions=None, counts=None, outside=None, **other):
     """A test with samples ``(joules, seconds, ticks, joules by domain)``."""
-    code = {"fingerprint": "f00d", "functions": functions or {}, "unknown": [], "counts": counts or {}}
+    code = {"fingerprint": "f00d", "functions": functions or {}, "unknown": [], "counts": counts or {}, "outside": outside or {}}
     made = [{"energy": e, "duration": d, "tsc": t, "domains": domains, "block": 1} for e, d, t, domains in samples]
     record = empty_record(nodeid) | {"outcome": "passed", "source": "rapl", "provenance": "measured", "resolution": "ok"}
     return record | {"rounds": len(made), "samples": made, "code": code} | other
@@ -101,7 +101,13 @@ class TestLines:
         shared = {"a.py::f": "1", "<python>": "p"}
         sample = [(1.0, 0.5, 1.0, {})]
         _, made = written(
-            record_of("t.py::a", sample, {**shared, "t.py::a": "2"}, {"a.py::f": [12, 12], "t.py::a": [1, 1]}),
+            record_of(
+                "t.py::a",
+                sample,
+                {**shared, "t.py::a": "2"},
+                {"a.py::f": [12, 12], "t.py::a": [1, 1]},
+                {"a.py::f": {".split": [12, 900, 0]}},
+            ),
             record_of("t.py::b", sample, {**shared, "t.py::b": "3"}, {"a.py::f": [5, 5]}),
             # Another version of the same place.
             record_of("t.py::c", sample, {**shared, "a.py::f": "9"}),
@@ -120,6 +126,8 @@ class TestLines:
         assert of("t.py::a")["a.py::f"]["source"] == body and of("t.py::c")["a.py::f"]["source"] is None
         counts = {functions[int(number)]["place"]: entry for number, entry in tests["t.py::a"]["counts"].items()}
         assert counts == {"a.py::f": [12, 12], "t.py::a": [1, 1]}
+        outside = {functions[int(number)]["place"]: entry for number, entry in tests["t.py::a"]["outside"].items()}
+        assert outside == {"a.py::f": {".split": [12, 900, 0]}} and tests["t.py::b"]["outside"] == {}
 
     def test_representations(self, written):
         seen = []

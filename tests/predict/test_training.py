@@ -204,6 +204,7 @@ def line(**other: object) -> str:
         "outcome": "passed",
         "functions": [[0, 1]],
         "counts": {"0": [1, 1], "1": [7, 7]},
+        "outside": {"1": {".split": [7, 900, 0]}},
         "other_calls": 12,
         "repetitions": {"duration": [0.1] * 5, "tsc": None, "energy": [1.0, 2.0, None, 3.0, 4.0, 5.0]},
     }
@@ -223,7 +224,7 @@ def test_rows_of_a_data_set(tmp_path: Path):
     (row,) = dataset.rows(tmp_path)
     assert (row.project, row.facts.nodeid, row.facts.test) == ("one", "a.py::test_a", "a.py::test_a")
     assert row.facts.sources == {"a.py::test_a": "def test_a():\n    b()\n"}
-    assert row.facts.counts["b.py::b"] == [7, 7]
+    assert row.facts.counts["b.py::b"] == [7, 7] and row.facts.outside == {"b.py::b": {".split": [7, 900, 0]}}
     # 1, 2, 3, 4, 5: what one repetition lacks is not counted as 0.
     assert row.log10 == pytest.approx({"joules": math.log10(3), "seconds": -1})
 

@@ -58,6 +58,7 @@ DAMAGES = [
     "UPDATE codes SET functions = '1-9999999999'",
     "UPDATE codes SET functions = '1-999999999999999999 x'",
     "UPDATE codes SET unknown = 'x', counts = 'y'",
+    "UPDATE codes SET outside = '1 len 3'",
     "UPDATE functions SET place = X'00'",
     "DELETE FROM functions",
     "DELETE FROM codes",

@@ -91,6 +91,7 @@ def test_what_a_test_executes_is_kept(tmp_path):
         "functions": {"x\\udc80.py::<lambda>\\x00": "9"},
         "unknown": ["a thread"],
         "counts": {},
+        "outside": {},
     }
     assert opened.history("d")[0]["code"] is None
     latest = opened.latest_code("0a1b", "rapl")
@@ -106,10 +107,13 @@ def test_how_often_it_ran_and_its_source_are_kept(tmp_path):
     path = tmp_path / "history.db"
     functions = {"a.py::f": "h1", "a.py::g": "h2", "a.py::<module> N": "h3", "<python>": "3"}
     counts = {"a.py::g": [2, 2, 20], "a.py::f": [1]}
-    code = {"fingerprint": "x", "functions": functions, "unknown": [], "counts": counts}
-    # What an older session did not count is counted now, though the code is the same.
-    fill(path, measured("a", code={**code, "counts": {}}))
+    outside = {"a.py::g": {"re.compile": [2, 45000, 0], ".größe": [1, 90, 3]}, "a.py::f": {"()": [1, 0, 0]}}
+    code = {"fingerprint": "x", "functions": functions, "unknown": [], "counts": counts, "outside": outside}
+    # What an older session did not count or time is now, though the code is the same.
+    fill(path, measured("a", code={**code, "counts": {}, "outside": {}}))
     opened = open_store(path)
+    opened.begin(report_of(created="2026-01-15T00:00:00+00:00"))
+    opened.add(measured("a", code={**code, "outside": {}}))
     opened.begin(report_of(created="2026-02-01T00:00:00+00:00"))
     opened.add(measured("a", code=code))
     assert opened.without_source() == {(key, functions[key]) for key in functions if "::" in key}
@@ -119,19 +123,21 @@ def test_how_often_it_ran_and_its_source_are_kept(tmp_path):
     opened.add_predicting({"joules": 1.0})
     opened.close()
     opened = open_store(path, write=False)
-    assert [entry["code"]["counts"] for entry in opened.history("a")] == [counts, {}]
+    assert [entry["code"]["counts"] for entry in opened.history("a")] == [counts, counts, {}]
+    assert [entry["code"]["outside"] for entry in opened.history("a")] == [outside, {}, {}]
     assert opened.sources([("a.py::f", "h1"), ("a.py::f", "other"), ("a.py::g", "h2")]) == {("a.py::f", "h1"): "def f(): pass\n"}
     latest = opened.latest("0a1b", "rapl")["a"]
     assert (
         latest["code"]["counts"] == counts
+        and latest["code"]["outside"] == outside
         and latest["files"] == {"a.py": "d"}
         and latest["created"] == "2026-02-01T00:00:00+00:00"
     )
     both = opened.versions()
-    assert [entry["code"]["counts"] for entry in both] == [{}, counts]
+    assert [entry["code"]["counts"] for entry in both] == [{}, counts, counts]
     samples = opened.history("a")[0]["samples"]
-    assert both[1]["joules"] == pytest.approx(statistics.median(samples["energy"]))
-    assert both[1]["tsc"] == pytest.approx(statistics.median(samples["tsc"]))
+    assert both[-1]["joules"] == pytest.approx(statistics.median(samples["energy"]))
+    assert both[-1]["tsc"] == pytest.approx(statistics.median(samples["tsc"]))
     assert opened.predictings(10) == [{"joules": 1.0, "created": "2026-02-01T00:00:00+00:00"}]
     opened.close()
 

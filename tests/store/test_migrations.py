@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 
 import pytest
-from histories import V1, add_column, fail, fill, measured, names, report_of, version_in, write_many
+from histories import V1, add_column, coded, fail, fill, measured, names, report_of, version_in, write_many
 
 from pytest_joules import store
 from pytest_joules.store import StoreError, migrations, open_store
@@ -84,6 +84,22 @@ def test_a_file_of_version_1_keeps_its_data(tmp_path):
     assert first["net_energy"] == 0.5
     assert opened.history("tests/t.py::test_c")[0]["outcome"] == "skipped"
     assert len(opened.sessions_of(["tests/t.py::test_a"], "0a1b", "rapl")["tests/t.py::test_a"]) == 3
+    opened.close()
+    open_store(tmp_path / "new.db").close()
+    assert schema_of(path) == schema_of(tmp_path / "new.db")
+
+
+def test_a_file_of_version_3_has_no_prices_of_calls(tmp_path):
+    path = tmp_path / "history.db"
+    fill(path, coded("tests/t.py::test_a", {"src/a.py::f": "1"}, "f"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE codes DROP COLUMN outside")
+        connection.execute("UPDATE meta SET value = '3' WHERE key = 'schema'")
+        connection.commit()
+    fill(path, measured())
+    opened = open_store(path)
+    assert opened.notices == []
+    assert [entry["code"]["outside"] for entry in opened.history("tests/t.py::test_a") if entry["code"] is not None] == [{}]
     opened.close()
     open_store(tmp_path / "new.db").close()
     assert schema_of(path) == schema_of(tmp_path / "new.db")

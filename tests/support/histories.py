@@ -72,4 +72,5 @@ V1 = (Path(__file__).parent / "history_v1.sql").read_text("utf-8")
 
 
 def coded(nodeid, functions, fingerprint="f", **other):
-    return measured(nodeid, code={"fingerprint": fingerprint, "functions": functions, "unknown": [], "counts": {}}, **other)
+    code = {"fingerprint": fingerprint, "functions": functions, "unknown": [], "counts": {}, "outside": {}}
+    return measured(nodeid, code=code, **other)

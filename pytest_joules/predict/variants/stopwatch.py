@@ -1,9 +1,10 @@
 """How long tests' bodies take in two versions of a project, in turn, run by run.
 
-``python -m pytest_joules.predict.variants.stopwatch`` reads requests from its standard input, one JSON object a line::
+``python -m pytest_joules.predict.variants.stopwatch`` reads requests from its standard input, or from the files that are named, one
+JSON object a line::
 
-    {"roots": [folder, folder], "paths": [[import paths], [import paths]], "tests": [node ids], "seconds": 0.03,
-     "out": file, "limit": 60}
+    {"roots": [folder, folder], "paths": [[import paths], [import paths]], "tests": [node ids], "options": [[...], [...]],
+     "seconds": 0.03, "out": file, "limit": 60}
 
 and answers each with a line when its results are in ``out``: ``{nodeid: [seconds, seconds]}``, the least of many runs of the
 test's body (CPU time of its thread), of those tests that passed in both. Each version runs in a forked process of its own, which
@@ -23,10 +24,12 @@ import select
 import sys
 import time
 from collections.abc import Generator
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
 import pytest
+from typing_extensions import NotRequired
 
 #: Turns of each version, and nanoseconds of one, unless a single run takes longer.
 _TURNS, _TURN = 10, 2_000_000
@@ -43,7 +46,9 @@ class Request(TypedDict):
     paths: list[list[str]]
     """What they are imported from."""
     tests: list[str]
-    """Node ids."""
+    """Node ids, or other arguments of pytest that choose tests."""
+    options: NotRequired[list[list[str]]]
+    """Of pytest."""
     seconds: float
     """That a test is run for."""
     out: str
@@ -145,7 +150,7 @@ def _child(request: Request, number: int, other: Other) -> None:
     watch = Stopwatch(other, request["seconds"])
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--energy-disable", f"--rootdir={root}"]
     # Plugins are loaded already, which pytest warns of.
-    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning", *request.get("options", ([], []))[number]]
     pytest.main([*options, *request["tests"]], plugins=[watch])
     Path(f"{request['out']}.{number}").write_text(json.dumps(watch.found), "utf-8")
 
@@ -200,9 +205,13 @@ def _both(request: Request) -> None:
 
 def _serve() -> None:
     _load()
-    for line in sys.stdin:
+    for line in chain.from_iterable(map(_lines, sys.argv[1:])) if sys.argv[1:] else sys.stdin:
         _both(json.loads(line))
         print("done", flush=True)
+
+
+def _lines(name: str) -> list[str]:
+    return Path(name).read_text("utf-8").splitlines()
 
 
 if __name__ == "__main__":

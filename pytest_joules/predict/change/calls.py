@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from pytest_joules.model import Outside
 from pytest_joules.predict.change.costs import KNOWN
-from pytest_joules.predict.change.flow import LIKELY, Guess, Observed, Rates, Run, Work, seen
+from pytest_joules.predict.change.flow import LIKELY, Guess, Run, Work
+from pytest_joules.predict.change.observed import Observed, Rates, seen
 from pytest_joules.predict.change.reading import code_of
 from pytest_joules.predict.change.steps import Code, Step
 from pytest_joules.predict.protocol import Before

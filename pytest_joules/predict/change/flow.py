@@ -1,17 +1,14 @@
-"""How often each step of a function runs: as it was counted, and as it will be in another version of it.
-
-Counts are turned into what they say of each step by itself: how often it is done each time it is reached, how often a loop turns
-once entered, how often a branch is taken. That is what a version that is written otherwise has in common with the counted one,
-and with it the new one's counts follow from the number of its calls.
+"""A version of a function is gone through: how often each of its steps is done, and what it calls, by the number of its calls and
+by what was observed of the steps that it has in common with the one that was counted.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 
+from pytest_joules.predict.change.matching import renamed
+from pytest_joules.predict.change.observed import Rates
 from pytest_joules.predict.change.steps import Code, Inner, Part, Step, bound
 
 
@@ -35,29 +32,6 @@ _MOST_TURNS = 1e7
 _CALL = 30.0
 #: A condition that holds less often than that is one for errors.
 _RARE = 0.05
-_NAME = re.compile(r"[A-Za-z_]\w*")
-
-
-@dataclass(slots=True)
-class Rates:
-    """What is known of a step."""
-
-    reached: float = 1.0
-    """How often it is done each time that it is reached."""
-    turns: float | None = None
-    inner: float | None = None
-    """Turns of its comprehensions and lambdas, each time it is done."""
-    branches: dict[str, float] = field(default_factory=dict)
-    """How often each is entered, each time it is done."""
-
-
-@dataclass(slots=True)
-class Observed:
-    """All of a function's steps, as they were counted."""
-
-    rates: dict[Step, Rates]
-    sizes: dict[str, float]
-    """Elements of what is gone over, by what it is called."""
 
 
 @dataclass(slots=True)
@@ -74,179 +48,6 @@ class Work:
     """``ops`` by step, calls at the least that one takes."""
     unsure: bool = False
     """Something rests on a guess."""
-
-
-def seen(code: Code, counts: Sequence[float]) -> Observed:
-    """What ``counts`` ([calls, of each statement]) say of its steps; of a function whose statements were not counted, nothing."""
-    result = Observed({}, {})
-    if len(counts) == code.counted + 1:
-        _look(code.steps, float(counts[0]), counts, result)
-    return result
-
-
-def _look(steps: Sequence[Step], flow: float, counts: Sequence[float], result: Observed) -> float:
-    """Flow out of the block."""
-    for step in steps:
-        count = float(counts[step.index + 1]) if step.index >= 0 else flow
-        rates = Rates()
-        result.rates[step] = rates
-        if step.is_loop:
-            flow = _look_loop(step, flow, counts, result, rates)
-            continue
-        done = count
-        if step.part.inner and count > flow > 0:
-            done = flow
-        if step.part.inner and done > 0 and any(inner.seen for inner in step.part.inner):
-            rates.inner = count / done
-            for inner in step.part.inner:
-                if inner.over and inner.seen:
-                    result.sizes.setdefault(inner.over, rates.inner)
-        if flow > 0:
-            rates.reached = done / flow
-        out = 0.0 if step.leaves else done
-        if step.branches:
-            out = _look_branches(step, done, counts, result, rates)
-        flow = out
-    return flow
-
-
-def _first(steps: Sequence[Step], counts: Sequence[float]) -> float | None:
-    """How often a block was entered."""
-    for step in steps[:1]:
-        if step.index >= 0:
-            count = float(counts[step.index + 1])
-            if step.is_loop:  # a loop's header counts its turns as well
-                body = _first(step.branches[0][1], counts)
-                return max(count - body, 0.0) if body is not None else None
-            return count
-    return None
-
-
-def _look_loop(step: Step, flow: float, counts: Sequence[float], result: Observed, rates: Rates) -> float:
-    count = float(counts[step.index + 1]) if step.index >= 0 else flow
-    body = step.branches[0][1]
-    turns = _first(body, counts)
-    inflated = bool(body) and bool(body[0].part.inner)
-    if turns is None or turns > count or inflated:
-        turns = max(count - flow, 0.0)
-    entries = max(count - turns, 0.0)
-    if flow > 0:
-        rates.reached = min(entries / flow, 1.0) if entries else 1.0
-    if entries > 0:
-        rates.turns = turns / entries
-        result.sizes[step.over] = max(rates.turns, result.sizes.get(step.over, 0.0))
-    lost = 0.0
-    for label, inside in step.branches:
-        if label == "body":
-            out = _look(inside, turns, counts, result)
-            lost = max(0.0, turns - out - _left(inside, counts))
-        else:
-            _look(inside, _first(inside, counts) or 0.0, counts, result)
-    return max(entries - lost, 0.0)
-
-
-def _left(steps: Iterable[Step], counts: Sequence[float]) -> float:
-    """How often ``continue`` and ``break`` end a turn of the loop that these are the body of."""
-    total = 0.0
-    for step in steps:
-        if step.leaves in ("continue", "break") and step.index >= 0:
-            total += counts[step.index + 1]
-        for label, inside in step.branches:
-            if not (step.over and label == "body"):
-                total += _left(inside, counts)
-    return total
-
-
-def _look_branches(step: Step, done: float, counts: Sequence[float], result: Observed, rates: Rates) -> float:
-    out, taken = 0.0, 0.0
-    for label, inside in step.branches:
-        entered = _first(inside, counts)
-        if entered is None:
-            entered = done if label in ("finalbody",) else done * 0.5 if label == "body" else 0.0
-        if inside and inside[0].part.inner and entered > done:
-            entered = done
-        if done > 0:
-            rates.branches[label] = entered / done
-        left = _look(inside, entered, counts, result)
-        if label == "finalbody":
-            out = min(out, left) if inside and left == 0 else out
-        else:
-            out += left
-            taken += entered if label != "handlers" else 0.0
-    if (step.kind == "If" and len(step.branches) < 2) or step.kind == "Match":
-        out += max(done - taken, 0.0)
-    elif step.kind == "Try":
-        out = min(out, done)
-    return out
-
-
-# Another version
-
-
-@dataclass(slots=True)
-class Match:
-    """Which steps of the new version stand for which of the old one."""
-
-    old: dict[Step, Step]
-    names: dict[str, str]
-    """New names of local variables to the old ones."""
-
-
-def match(old: Sequence[Step], new: Sequence[Step]) -> Match:
-    """By what steps do, in their order; then those that were moved; then loops and branches by what is in them."""
-    found: dict[Step, Step] = {}
-    parents = {inner: step for step in old for _, block in step.branches for inner in block}
-    left, right = [step.key for step in old], [step.key for step in new]
-    for block in SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks():
-        for number in range(block.size):
-            found[new[block.b + number]] = old[block.a + number]
-    taken = set(found.values())
-    spare: dict[str, list[Step]] = {}
-    for step in old:
-        if step not in taken:
-            spare.setdefault(step.key, []).append(step)
-    for step in new:
-        if step not in found and spare.get(step.key):
-            found[step] = spare[step.key].pop(0)
-    _by_content(new, found, parents)
-    return Match(found, _renamed(found))
-
-
-def _by_content(new: Sequence[Step], found: dict[Step, Step], parents: Mapping[Step, Step]) -> None:
-    """Loops and branches of which nothing is found yet, by the steps in them. ``parents``: what the old steps are in."""
-    taken = set(found.values())
-    for step in reversed(new):
-        if step in found or not step.branches or (step.is_loop and step.size is not None):
-            continue
-        votes: dict[Step, int] = {}
-        for _, inside in step.branches:
-            for inner in inside:
-                above = parents.get(found[inner]) if inner in found else None
-                if (
-                    above is not None
-                    and above not in taken
-                    and bool(above.over) == bool(step.over)
-                    and _sort(above) == _sort(step)
-                ):
-                    votes[above] = votes.get(above, 0) + 1
-        if votes:
-            best = max(votes, key=lambda entry: votes[entry])
-            found[step] = best
-            taken.add(best)
-
-
-def _sort(step: Step) -> str:
-    return "loop" if step.is_loop else step.kind
-
-
-def _renamed(found: Mapping[Step, Step]) -> dict[str, str]:
-    votes: dict[str, dict[str, int]] = {}
-    for new, old in found.items():
-        if len(new.names) == len(old.names):
-            for name, before in zip(new.names, old.names, strict=True):
-                counted = votes.setdefault(name, {})
-                counted[before] = counted.get(before, 0) + 1
-    return {name: max(counted, key=lambda before: (counted[before], before == name)) for name, counted in votes.items()}
 
 
 class Run:
@@ -396,8 +197,3 @@ def _prior(step: Step, label: str, taken: float | None) -> float:
     if label.startswith("cases"):
         return 1 / max(1, len(step.branches))
     return 1.0
-
-
-def renamed(over: str, names: Mapping[str, str]) -> str:
-    """What is gone over, in the old version's names."""
-    return _NAME.sub(lambda found: names.get(found.group(), found.group()), over)

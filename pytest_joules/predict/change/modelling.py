@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from pytest_joules.predict.change.alignment import Aligned, Alignment
-from pytest_joules.predict.change.calls import NOTHING, Calls, Measured, Price, as_counted, as_seen, spent
+from pytest_joules.predict.change.calls import NOTHING, Calls, Measured, Price, as_seen, spent
 from pytest_joules.predict.change.effect import Effect, Sum
-from pytest_joules.predict.change.flow import LIKELY, LITTLE, MUCH, Guess, Observed, Rates, Run, Work, renamed, seen
+from pytest_joules.predict.change.flow import LIKELY, LITTLE, MUCH, Guess, Run, Work
+from pytest_joules.predict.change.matching import renamed
+from pytest_joules.predict.change.memory import calls_without_memory, remembers
 from pytest_joules.predict.change.module_constants import constant, used, words
+from pytest_joules.predict.change.observed import Observed, Rates, seen
 from pytest_joules.predict.change.pairing import in_old_places, paired
 from pytest_joules.predict.change.reading import code_of
 from pytest_joules.predict.change.steps import Code, Part, Step
@@ -29,7 +32,6 @@ from pytest_joules.predict.protocol import Question
 #: Of a step whose counterpart was not counted.
 _ORDINARY = Rates()
 _GUESSES = (LIKELY, LITTLE, MUCH)
-_MEMORIES = re.compile(r"\b(lru_cache|cache|cached|cached_property|memoize|memoized|memo)\b")
 _NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 #: Of a call of what was handed over.
 _GIVEN = Price(60.0, 10.0, 3_000.0, known=False)
@@ -142,9 +144,9 @@ class _Test:
             total.add(key, -before[0].ops, -before[0].ops, 0.0)
             return
         times = float(counts[0])
-        if _remembers(old) and not _remembers(new):
-            times = self.forgotten(key, old, looked, times)
-        elif _remembers(new) and not _remembers(old):
+        if remembers(old) and not remembers(new):
+            times = self.forgotten(key, before[0])
+        elif remembers(new) and not remembers(old):
             total.unknown += own
         run = (*shared, new, times, self.alignment.new)
         works = self._shared.works.get(run)
@@ -175,34 +177,14 @@ class _Test:
                 net[number][0] += sign * times
                 net[number][1] += sign * work.elements.get(name, 0.0)
 
-    def forgotten(self, key: str, old: Code, looked: Observed, calls: float) -> float:
-        """How often a function runs now that no longer remembers its results: as often as it is called."""
-        name = key.rpartition(".")[2].rpartition("::")[2]
-        asked, own = 0.0, 0.0
-        for place, counts in self.counts.items():
-            text = self.before.get(place, "")
-            if not counts or counts[0] <= 0 or name not in text:
-                continue
-            code = code_of(text, (), len(counts) - 1)
-            if code is None:
-                continue
-            sites = as_counted(code, counts).sites
-            times = sum(times for form, times in sites.items() if form.lstrip("@").rpartition(".")[2] == name)
-            if place == key:
-                own = times
-            else:
-                asked += times
-        each = own / calls if calls else 0.0
-        now = max(asked, calls - own if own < calls else 1.0)
-        # It calls itself: each of these calls is made anew, which may well be without end.
-        now = now / (1 - each) if each < 0.95 else max(now, 1.0) * 20.0 * calls
-        now = max(now, calls)
-        self.sum.memory = max(self.sum.memory, math.log10(now / max(calls, 1.0)))
-        self.sum.whys.append((1e9 * now / max(calls, 1.0), "no longer remembers its results"))
-        cost = self.calls.cost(key)
-        work = as_counted(old, self.counts[key]).ops / calls
+    def forgotten(self, key: str, work: Work) -> float:
+        """How often a function runs now that no longer remembers its results."""
+        calls = float(self.counts[key][0])
+        now = calls_without_memory(key, self.before, self.counts)
+        self.sum.memory = max(self.sum.memory, math.log10(now / calls))
+        self.sum.whys.append((1e9 * now / calls, "no longer remembers its results"))
         # What it calls runs more often too.
-        self.sum.add(key, *((now - calls) * max(value - work, 0.0) for value in cost[:3]))
+        self.sum.add(key, *((now - calls) * max(value - work.ops / calls, 0.0) for value in self.calls.cost(key)[:3]))
         return now
 
     def run(self, code: Code, times: float, looked: Observed, old: Code, guess: Guess) -> Work:
@@ -296,10 +278,6 @@ def _names(parts: Iterable[Part]) -> Iterator[str]:
     for part in parts:
         yield from part.sites
         yield from _names(inner.part for inner in part.inner)
-
-
-def _remembers(code: Code) -> bool:
-    return any(_MEMORIES.search(text) for text in code.decorators)
 
 
 def _numbers(text: str) -> list[float]:

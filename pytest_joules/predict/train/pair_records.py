@@ -255,7 +255,4 @@ def _outside(value: object) -> Mapping[str, Mapping[str, Calls]] | None:
         return None
     if not isinstance(value, dict):
         raise Bad(f"has {shown(value)} for the calls out of the project")
-    return {
-        place: {name: Calls(*map(_count, values)) for name, values in called.items()}
-        for place, called in value.items()
-    }
+    return {place: {name: Calls(*map(_count, values)) for name, values in called.items()} for place, called in value.items()}

@@ -34,7 +34,7 @@ def lines(
     if len(shown) < len(flagged):
         more = f"… and {len(flagged) - len(shown)} more, each expected to grow by less: --energy-top=0 shows all"
         result += sentence(more, width, encoding)
-    for text in (*_counts(predictions, account), *_cost(account), *_loss(account)):
+    for text in (*_counts(predictions, account), *_run(account), *_cost(account), *_loss(account)):
         result += sentence(text, width, encoding)
     return result
 
@@ -108,12 +108,37 @@ def _counts(predictions: Mapping[str, PredictionRecord], account: PredictingReco
         words.append(f"{account['unknown']} unknown")
     result = [f"{_number(account['tests'], 'test')}: {', '.join(words)}"]
     if account["deselected"] == account["tests"]:
-        result.append("no test is expected to cost more: none is left to run")
+        left_out = account.get("left_out")
+        sure = left_out is None or not left_out["reaching"]
+        result.append("no test is expected to cost more: none is left to run" if sure else "none is left to run")
     reasons = Counter(entry["why"].rstrip(".") for entry in predictions.values() if entry["state"] == "unknown")
     told = [f"{count} {reason}" if count < account["tests"] else reason for reason, count in reasons.most_common(_FEW)]
+    if not_asked := account.get("not_asked"):
+        result.append(not_asked)
+    if intervals := account.get("intervals"):
+        result.append(intervals)
     if told:
         more = len(reasons) - len(told)
         result.append("unknown what they cost: " + "; ".join(told) + (f"; and {more} more reasons" if more > 0 else ""))
+    return result
+
+
+def _run(account: PredictingRecord) -> list[str]:
+    """What runs, and in which order."""
+    result = []
+    if (left_out := account.get("left_out")) is not None and account["deselected"]:
+        parts = [f"{left_out['unchanged']} unchanged"] if left_out["unchanged"] else []
+        if left_out["reaching"]:
+            joules = f"{quantity.joules(left_out['joules'])} of the {quantity.joules(account.get('affected', 0.0))} affected"
+            parts.append(f"{left_out['reaching']} changed whose interval reaches beyond the limit ({joules})")
+        if below := left_out["changed"] - left_out["reaching"]:
+            parts.append(f"{below} {'other ' if left_out['reaching'] else ''}changed")
+        result.append(f"left out: {', '.join(parts)}")
+    if account.get("why_not_first"):
+        result.append(f"the likeliest do not run first: {account.get('why_not_first')}")
+    elif (moved := account.get("reordered")) is not None:
+        kept = account["tests"] - account["deselected"]
+        result.append(f"the likeliest run first: {moved} of {_number(kept, 'test')} moved")
     return result
 
 

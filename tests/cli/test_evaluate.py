@@ -128,6 +128,6 @@ def test_evaluate_without_a_history(here: Path, capsys: pytest.CaptureFixture[st
 
 def test_figures_without_anything_are_unknown():
     assert evaluation.figures([]) | {"tests": 0} == {
-        **dict.fromkeys(("tests", "predicted", "hits", "missed", "false", "right", "unclear"), 0),
+        **dict.fromkeys(("tests", "predicted", "hits", "missed", "false", "right", "unclear", "older", "intervals"), 0),
         **dict.fromkeys(("recall", "precision", "false_flags", "coverage", "median_error", "last_error"), None),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from changing_shop import edit
@@ -19,8 +20,12 @@ LIMIT = 1.05
 
 
 def prediction(**facts):
-    known = {"state": "changed", "flagged": False, "limit": LIMIT, "measured": None, "dearer": None, "outcome": None}
-    return known | facts
+    known = {"state": "changed", "flagged": False, "limit": LIMIT, "limited_by": "threshold", "measured": None, "dearer": None}
+    return known | {"outcome": None} | facts
+
+
+def comparison(verdict, *, ci95=(0.9, 1.1), floor=0.15, sessions=0):
+    return {"verdict": verdict, "ci95": list(ci95) if ci95 is not None else None, "floor": floor, "sessions": sessions}
 
 
 def measured(median, low, high, **facts):
@@ -34,21 +39,48 @@ def measured(median, low, high, **facts):
 
 
 @pytest.mark.parametrize(
+    ("verdict", "dearer"), [("regressed", True), ("ok", False), ("improved", False), ("cannot tell", None), (None, None)]
+)
+def test_dearer_as_a_comparison_says(verdict, dearer):
+    """Whatever the measurement's own interval says."""
+    told = comparison(verdict) if verdict is not None else None
+    found = hold(prediction(), measured(1.1, 1.09, 1.11), told, passed=True)
+    assert (found["dearer"], found["measured"]) == (dearer, 1.1)
+    assert found["verdict"] == (verdict or "cannot tell")
+
+
+@pytest.mark.parametrize(
     ("low", "high", "dearer"),
     [(1.06, 1.2, True), (1.04, 1.2, None), (0.9, 1.05, False), (0.9, 1.0, False), (1.05, 1.05, False), (None, None, None)],
 )
-def test_dearer_by_the_whole_interval(low, high, dearer):
-    found = hold(prediction(), measured(1.1, low, high), passed=True)
+def test_against_a_budget_by_the_whole_interval(low, high, dearer):
+    found = hold(prediction(limited_by="budget"), measured(1.1, low, high), comparison("ok"), passed=True)
     assert found["dearer"] is dearer
     assert found["measured"] == 1.1
 
 
 @pytest.mark.parametrize(
-    ("flagged", "low", "word"), [(True, 1.1, "hit"), (True, 0.9, "false flag"), (False, 1.1, "missed"), (False, 0.9, "right")]
+    ("flagged", "verdict", "word"),
+    [(True, "regressed", "hit"), (True, "ok", "false flag"), (False, "regressed", "missed"), (False, "improved", "right")],
 )
 @pytest.mark.parametrize("state", ["changed", "unchanged", "new"])
-def test_words(flagged, low, word, state):
-    assert hold(prediction(flagged=flagged, state=state), measured(low, low, low), passed=True)["outcome"] == word
+def test_words(flagged, verdict, word, state):
+    found = hold(prediction(flagged=flagged, state=state), measured(1.0, 1.0, 1.0), comparison(verdict), passed=True)
+    assert found["outcome"] == word
+
+
+def test_noise_of_rounds_and_of_sessions():
+    """By hand: an interval of 10 % each way on a scale of logarithms, and a floor of 3.195 standard deviations."""
+    ends = (math.exp(-0.1), math.exp(0.1))
+
+    def noise(**facts):
+        return hold(prediction(), measured(1.0, 1.0, 1.0), comparison("ok", **facts), passed=True)["noise"]
+
+    assert noise(ci95=ends, floor=None) == pytest.approx(0.1 / 1.96)
+    assert noise(ci95=ends, floor=math.expm1(3.195 * 0.03)) == pytest.approx(math.hypot(0.1 / 1.96, 0.03))
+    # A learnt floor is what is left of both when the interval is taken off.
+    assert noise(ci95=ends, floor=math.expm1(3.195 * 0.06 - 0.1), sessions=9) == pytest.approx(0.06)
+    assert noise(ci95=None) is None
 
 
 @pytest.mark.parametrize(
@@ -62,13 +94,17 @@ def test_words(flagged, low, word, state):
     ],
 )
 def test_nothing_can_be_told(facts, passed):
-    found = hold(prediction(flagged=True), measured(2.0, 2.0, 2.0, **facts), passed=passed)
-    assert (found["dearer"], found["outcome"]) == (None, "unknown")
+    for limited_by in ("threshold", "budget"):
+        entry = prediction(flagged=True, limited_by=limited_by)
+        found = hold(entry, measured(2.0, 2.0, 2.0, **facts), comparison("regressed"), passed=passed)
+        if limited_by == "threshold" and "resolution" in facts:
+            continue  # a comparison knows that itself
+        assert (found["dearer"], found["outcome"]) == (None, "unknown")
 
 
 def test_without_a_limit_or_an_answer():
-    assert hold(prediction(limit=None), measured(2.0, 2.0, 2.0), passed=True)["outcome"] == "unknown"
-    found = hold(prediction(state="unknown"), measured(2.0, 2.0, 2.0), passed=True)
+    assert hold(prediction(limit=None, limited_by=None), measured(2.0, 2.0, 2.0), passed=True)["outcome"] == "unknown"
+    found = hold(prediction(state="unknown"), measured(2.0, 2.0, 2.0), comparison("regressed"), passed=True)
     assert (found["dearer"], found["outcome"]) == (True, "unknown")
 
 
@@ -77,13 +113,18 @@ def test_without_a_limit_or_an_answer():
     st.sampled_from(["changed", "unchanged", "new", "unknown"]),
     st.tuples(*[st.floats(0, 1e6)] * 2).map(sorted),
     st.none() | st.floats(0, 1e6),
-    st.tuples(st.sampled_from(["measured", "estimated", "shared", "unavailable"]), st.booleans()),
+    st.tuples(
+        st.sampled_from(["measured", "estimated", "shared", "unavailable"]),
+        st.booleans(),
+        st.sampled_from(["regressed", "ok", "improved", "cannot tell"]),
+    ),
 )
 def test_holding_twice_changes_nothing(flagged, state, interval, limit, sound):
-    provenance, passed = sound
+    provenance, passed, verdict = sound
     record = measured(interval[0], *interval, provenance=provenance)
-    once = hold(prediction(flagged=flagged, state=state, limit=limit), record, passed=passed)
-    assert hold(once, record, passed=passed) == once
+    told = comparison(verdict)
+    once = hold(prediction(flagged=flagged, state=state, limit=limit), record, told, passed=passed)
+    assert hold(once, record, told, passed=passed) == once
     assert once["outcome"] in ("hit", "false flag", "missed", "right", "unknown")
     assert (once["outcome"] in ("hit", "missed")) <= (once["dearer"] is True)
     assert (once["outcome"] in ("hit", "false flag")) <= flagged
@@ -106,7 +147,7 @@ def test_every_outcome(shop):
     """The code says one thing and the counter another: both flagged tests, the dearer one and the cheaper."""
     double(shop)
     edit(shop, "test_shop.py", "    draw(1000)\n", "    draw(2000 if n == 3 else 1000)\n")
-    edit(shop, "test_shop.py", "    draw(4000)\n", "    draw(4500)\n")
+    edit(shop, "test_shop.py", "    draw(4000)\n", "    draw(6000)\n")
     # test_alone changed too, and nothing is expected of that.
     text = predictor().replace(
         "last = question.before.joules",

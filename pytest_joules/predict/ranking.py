@@ -23,7 +23,7 @@ def key(prediction: PredictionRecord | None) -> tuple[int, float, float]:
         return _NOBODY_KNOWS, 0.0, 0.0
     if prediction["state"] == "unchanged":
         return _UNCHANGED, 0.0, 0.0
-    if prediction["state"] == "unknown" and not prediction["flagged"]:
+    if prediction["state"] == "unknown":
         return _NOBODY_KNOWS, 0.0, 0.0
     rank = _FLAGGED if prediction["flagged"] else _CHANGED
     return rank, -(prediction["chance"] or 0.0), -(prediction["at_risk"] or 0.0)

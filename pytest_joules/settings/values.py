@@ -201,8 +201,8 @@ def part(value: object) -> float:
     except ValueError:
         share = math.nan
     if math.isnan(share):
-        tests = Path(text.partition("::")[0]).exists()
-        hint = "; tests to run are named before this option, or it is put last" if tests else ""
+        tests = bool(text) and Path(text.partition("::")[0]).exists()
+        hint = "; tests to run are named before this option" if tests else ""
         raise SettingError(f"{value!r}: write true or false, or a share such as 30% or 0.3{hint}")
     if not 0 < share <= 1:
         hint = f": write {text}%" if 1 < share <= 100 and not text.endswith("%") else ""

@@ -7,7 +7,7 @@ import math
 
 import pytest
 from changing_shop import edit
-from foretold import double, predict, predictor, section
+from foretold import TOTALS, double, predict, predictor, section
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -193,6 +193,95 @@ def test_a_failed_test_tells_nothing(shop):
     edit(shop, "test_shop.py", "assert shop.total(n) > 0", "draw(9000); assert shop.total(n) < 0")
     predict(shop, energy=True)
     assert shop.tests()["test_total[3]"]["prediction"]["outcome"] == "unknown"
+
+
+def test_noise_between_sessions_is_no_change(shop):
+    """The whole session draws 8 % more, as on another day: every interval lies above its limit, and no code got dearer."""
+    double(shop)
+    shop.conftest(
+        predictor(1.0, 0.9, 1.04)
+        + "\nimport counter\n_draw = counter.draw\ncounter.draw = lambda amount, *more: _draw(round(1.08 * amount), *more)\n"
+    )
+    predict(shop, energy=True)
+    tests = shop.tests()
+    for test in tests.values():
+        entry = test["prediction"]
+        assert test["energy"]["ci95"][0] > entry["limit"]
+        assert (entry["verdict"], entry["dearer"], entry["outcome"]) == ("cannot tell", None, "unknown")
+        # Of two sessions, what is assumed where no history tells it.
+        assert entry["noise"] == pytest.approx(0.032 * math.sqrt(2), rel=0.01)
+    # Beyond an interval of 4 %, and by less than it seems: 8 % less what noise may be of it.
+    away = math.sqrt(math.log(1.08) ** 2 - (1.2816 * 0.032) ** 2 * 2)
+    assert shop.report()["session"]["predicting"]["stretches"] == [pytest.approx(away / math.log(1.04), rel=0.01)] * 2
+
+
+def test_what_came_of_it_is_kept_whatever_the_database(shop):
+    """The history has a test's measurement before all have run."""
+    double(shop)
+    predict(shop, "--energy-store=sqlite:///other.db", energy=True)
+    predict(shop, "--energy-store=sqlite:///other.db", energy=True)
+    edit(shop, "shop.py", "range(2 * n)", "range(3 * n)")
+    edit(shop, "test_shop.py", "draw(1000)", "draw(3000)")
+    predict(shop, "--energy-store=sqlite:///other.db", energy=True)
+    store = open_store(shop.path / "other.db", write=False)
+    try:
+        kept = {(entry["nodeid"], entry["outcome"]) for entry in store.predictions() if entry["outcome"] != "right"}
+    finally:
+        store.close()
+    assert kept == {(nodeid, "hit") for nodeid in TOTALS}
+
+
+def many_tests(shop, times):
+    """Twenty tests whose code changes, and each then draws so many times as much."""
+    text = f"import shop\n@pytest.mark.parametrize('n', range(20))\ndef test_many(n): draw({1000 * times}); shop.total(n)\n"
+    shop.file(test_many=text)
+
+
+def test_intervals_that_do_not_hold_are_widened(shop):
+    """Predicted twice as dear within 5 %, they cost 3 times as much: log(1.5) / log(1.05) is more than 5 times."""
+    shop.conftest(predictor(2.0, 2.0 / 1.2, 2.0 * 1.2))
+    many_tests(shop, 1)
+    shop.run("test_many.py", "--energy-rounds=5").assert_outcomes(passed=20)
+    double(shop)
+    many_tests(shop, 3)
+    result = predict(shop, "test_many.py", energy=True)
+    assert "widened" not in section(result)
+    account = shop.report()["session"]["predicting"]
+    factor = account["stretches"][0]
+    assert (account["widened"], len(account["stretches"])) == (1.0, 20)
+    assert factor == pytest.approx(math.log(1.5) / math.log(1.2), rel=0.05)
+
+    edit(shop, "shop.py", "range(2 * n)", "range(3 * n)")
+    result = predict(shop, "test_many.py", "--energy-json=report.json")
+    assert "intervals held 0 % of 20: widened 2.2 times from now on" in section(result)
+    entry = shop.tests()["test_many[3]"]["prediction"]
+    assert entry["interval"] == pytest.approx([6e-3 * 1.2**-factor, 6e-3 * 1.2**factor], rel=1e-3)
+    assert shop.report()["session"]["predicting"]["widened"] == pytest.approx(factor)
+    # The same is said of the project.
+    from pytest_joules.cli import main
+
+    assert main(["evaluate", "--store", str(shop.path / ".pytest_cache/d/joules/history.db"), "--json"]) == 0
+
+    # What is then measured is held against the intervals as the predictor gave them.
+    many_tests(shop, 6)
+    predict(shop, "test_many.py", energy=True)
+    account = shop.report()["session"]["predicting"]
+    assert account["widened"] == pytest.approx(factor)
+    assert max(account["stretches"]) == 0.0
+
+
+def test_another_predictor_is_not_widened_for_that(shop):
+    shop.conftest(predictor(2.0, 1.99, 2.01))
+    many_tests(shop, 1)
+    shop.run("test_many.py", "--energy-rounds=5").assert_outcomes(passed=20)
+    double(shop)
+    many_tests(shop, 3)
+    predict(shop, "test_many.py", energy=True)
+    edit(shop, "shop.py", "range(2 * n)", "range(3 * n)")
+    assert "widened 5 times" in section(predict(shop, "test_many.py"))
+    shop.conftest(predictor(2.0, 1.99, 2.01).replace('name = "times"', 'name = "other"'))
+    result = shop.run("--energy-predict=other", "test_many.py", energy=False)
+    assert "20 changed" in section(result) and "widened" not in section(result)
 
 
 # The balance

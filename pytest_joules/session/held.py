@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pytest_joules.store.entries import LatestCode, SessionEntry
 
 
-#: Of a session, that its account keeps.
-_MOST_STRETCHES = 500
+#: Of a session, that its account keeps: predictions of one edit are right or wrong together, and none is to drown the others.
+_MOST_STRETCHES = 20
 
 
 def hold_all(report: Report, passed: Mapping[str, bool], store: Store | Spooled, threshold: float) -> dict[str, PredictionRecord]:
@@ -42,8 +42,10 @@ def hold_all(report: Report, passed: Mapping[str, bool], store: Store | Spooled,
 
 def stretches(predictions: Iterable[PredictionRecord], widened: float) -> list[float]:
     """By how much the intervals as the predictor gave them, before they were ``widened``, had to be wider."""
-    found = (stretch(prediction) for prediction in predictions)
-    return [float(f"{one * widened:.4g}") for one in found if one is not None][:_MOST_STRETCHES]
+    found = sorted(wide * widened for prediction in predictions if (wide := stretch(prediction)) is not None)
+    many = min(len(found), _MOST_STRETCHES)
+    # Of more, those in the middle of as many equal parts.
+    return [float(f"{found[(2 * place + 1) * len(found) // (2 * many)]:.4g}") for place in range(many)]
 
 
 def _compared(

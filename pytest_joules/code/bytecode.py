@@ -22,9 +22,14 @@ def all_inside(code: CodeType) -> Iterator[CodeType]:
             yield from all_inside(constant)
 
 
+def is_resumed(code: CodeType) -> bool:
+    """Whether it is called once and resumed often."""
+    return bool(code.co_flags & _RESUMED)
+
+
 def resumed_at(code: CodeType) -> int | None:
     """Where code that is called once and resumed often begins; ``None`` of any other."""
-    if not code.co_flags & _RESUMED:
+    if not is_resumed(code):
         return None
     return next((step.offset for step in dis.get_instructions(code) if step.opname == "RESUME"), -1)
 

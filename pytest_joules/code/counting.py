@@ -13,6 +13,8 @@ from pytest_joules.model import OTHER
 FOLLOWED = 16
 #: A line is counted so often at most: its function is then followed no further.
 MOST_OF_A_LINE = 100_000
+#: Calls at one place are timed so often at most; later ones are taken to be like them.
+MOST_AT_A_SITE = 1000
 
 
 #: Instructions after which the next one may not follow.
@@ -24,21 +26,53 @@ def is_straight(code: CodeType) -> bool:
     return _TURNS.isdisjoint(code.co_code[::2])
 
 
+class Site:
+    """What was seen of an instruction that calls: ``seen`` so often, of which ``calls`` out of the project took
+    ``nanoseconds``, and as many as ``returned`` came back into it. Of one that is seen no more though its function is still
+    followed: it is on ``line``, which had been begun in so many ``turns``. Where it is not seen what is called, ``entered`` are
+    names of the project's functions that began meanwhile, and how often."""
+
+    __slots__ = ("calls", "entered", "line", "nanoseconds", "returned", "seen", "turns")
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.calls = 0
+        self.nanoseconds = 0
+        self.returned = 0
+        self.line = 0
+        self.turns = 0.0
+        self.entered: dict[str, int] = {}
+
+
 class Counted:
     """What was counted of one code object: ``calls``, of which ``followed`` line by line, and how often each line was begun; of
-    a ``straight`` one the calls say it all. ``cut``: following it became too dear, so that its lines are not all there."""
+    a ``straight`` one the calls say it all. ``cut``: following it became too dear, so that its lines are not all there.
+    ``timed``: its own calls out of the project are, at their ``sites``, by instruction,
+    of which so many ``instructions`` were told of one by one."""
 
-    __slots__ = ("begin", "calls", "code", "cut", "followed", "lines", "straight")
+    __slots__ = ("begin", "calls", "code", "cut", "followed", "instructions", "lines", "sites", "straight", "timed")
 
-    def __init__(self, code: CodeType, *, straight: bool = False, begin: int | None = None) -> None:
+    def __init__(self, code: CodeType, *, straight: bool = False, begin: int | None = None, timed: bool = False) -> None:
         self.code = code
         self.straight = straight
+        self.timed = timed
         self.begin = begin
         """Of code that is called once and resumed often, the instruction at which it begins."""
         self.cut = False
         self.calls = 0
         self.followed = 0
+        self.instructions = 0
         self.lines: dict[int, int] = {}
+        self.sites: dict[int, Site] = {}
+
+    def time_no_more(self, offset: int, part: float = 1.0) -> None:
+        """The calls of this instruction are seen no more, its line still is; ``part`` of its turns until now were timed."""
+        site = self.sites[offset]
+        if site.turns:
+            return
+        positions = [*self.code.co_positions()]  # from Python 3.11 on
+        site.line = positions[offset // 2][0] or 0
+        site.turns = self.lines.get(site.line, 0) * part
 
 
 def by_function(

@@ -11,15 +11,16 @@ are not. Which functions run is seen all the same: each tells it once.
 
 from __future__ import annotations
 
-import dis
 import gc
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FunctionType
 
 from pytest_joules.code import recording_cost
-from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, Counted, is_straight
+from pytest_joules.code.armed import JUMP, LINE, START, Armed
+from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, Counted
+from pytest_joules.code.monitored_calls import CallTimer
 from pytest_joules.code.project import Project
 from pytest_joules.code.recorder import Recorder
 from pytest_joules.code.recording_cost import EVENTS, MOST
@@ -27,58 +28,6 @@ from pytest_joules.code.recording_cost import EVENTS, MOST
 assert sys.version_info >= (3, 12)
 
 _monitoring = sys.monitoring
-_START, _LINE, _JUMP = _monitoring.events.PY_START, _monitoring.events.LINE, _monitoring.events.JUMP
-
-
-class _Armed:
-    """Code objects of the project whose events are told of to ``tool``."""
-
-    def __init__(self, tool: int) -> None:
-        self.tool = tool
-        self.events: dict[int, tuple[CodeType, int]] = {}
-        """Code objects with the events that are theirs."""
-        self.loops: dict[int, dict[int, int]] = {}
-        """Lines of the backward jumps that stay on their line, by code object and instruction: no line event tells of those."""
-        self.quiet: dict[int, CodeType] = {}
-        """Code objects that have not all of their events now."""
-
-    def add(self, code: CodeType, project: Project) -> None:
-        """A code object and those inside it."""
-        if id(code) in self.events:
-            return
-        events = _START
-        if not is_straight(code) and project.relative(code.co_filename) is not None:
-            events |= _LINE
-            if loops := _loops_on_a_line(code):
-                self.loops[id(code)] = loops
-                events |= _JUMP
-        self.events[id(code)] = code, events
-        _monitoring.set_local_events(self.tool, code, events)
-        for constant in code.co_consts:
-            if isinstance(constant, CodeType):
-                self.add(constant, project)
-
-    def again(self, counted: Mapping[int, Counted]) -> None:
-        """All have the events that are theirs, but for what need not be followed further."""
-        for key, code in self.quiet.items():
-            entry = counted.get(key)
-            followed = entry is not None and (entry.cut or entry.calls > FOLLOWED)
-            _monitoring.set_local_events(self.tool, code, 0)
-            _monitoring.set_local_events(self.tool, code, _START if followed else self.events[key][1])
-        self.quiet.clear()
-
-    def disarm(self, codes: Mapping[int, CodeType]) -> None:
-        """Measured rounds come next: what was counted is told of no more."""
-        for key, code in codes.items():
-            self.quiet[key] = code
-            _monitoring.set_local_events(self.tool, code, 0)
-
-    def close(self) -> None:
-        for code, _ in self.events.values():
-            _monitoring.set_local_events(self.tool, code, 0)
-        for event in (_START, _LINE, _JUMP):
-            _monitoring.register_callback(self.tool, event, None)
-        _monitoring.free_tool_id(self.tool)
 
 
 class Monitored(Recorder):
@@ -93,8 +42,10 @@ class Monitored(Recorder):
         self._inside: dict[int, CodeType] = {}
         """What ran apart from the test while it was recorded."""
         self._recording = False
-        self._armed: _Armed | None = None
+        self._armed: Armed | None = None
         """``None``: no tool is free, or the session has ended."""
+        self._timer: CallTimer | None = None
+        self._cost = 0.0
         self._unread: set[str] = set()
         # Not those that debuggers, coverage, profilers and optimisers take for themselves.
         for tool in (4, 3):
@@ -102,7 +53,7 @@ class Monitored(Recorder):
                 _monitoring.use_tool_id(tool, "pytest-joules")
             except ValueError:
                 continue
-            armed = self._armed = _Armed(tool)
+            armed = self._armed = Armed(tool)
             break
         else:
             self.trouble = "no free tool id: other tools use sys.monitoring"
@@ -111,84 +62,105 @@ class Monitored(Recorder):
         """Looks at the clock since :meth:`begin`, in events."""
         self._following = True
         """Lines are counted."""
-        started, line_begun = self._callbacks(armed)
-        callbacks: dict[int, Callable[..., object]] = {_START: started, _LINE: line_begun, _JUMP: _on_jump(armed, line_begun)}
+        timer = CallTimer(armed, self.counted, self._look)
+        self.overhead = timer.overhead
+        started, line_begun = self._started(armed, timer), self._line_begun(armed, timer)
+        callbacks: dict[int, Callable[..., object]] = {START: started, LINE: line_begun, JUMP: _on_jump(armed, line_begun)}
         for event, callback in callbacks.items():
             _monitoring.register_callback(armed.tool, event, callback)
-        self._cost = 0.0
+        self._timer = timer
         self._cost = self._cost_of_event(armed)
 
-    def _callbacks(self, armed: _Armed) -> tuple[Callable[[CodeType, int], object], Callable[[CodeType, int], object]]:
-        """What the interpreter calls: for each call, and each line, of the project's code that runs while it is recorded."""
-        counted, executed, disable = self.counted, self.executed, _monitoring.DISABLE
-        tool, quiet = armed.tool, armed.quiet
+    # What the interpreter calls while the project's code is recorded
+
+    def _started(self, armed: Armed, timer: CallTimer) -> Callable[[CodeType, int], object]:
+        """For each call."""
+        counted, executed, quiet, waiting = self.counted, self.executed, armed.quiet, timer.waiting
         left = EVENTS
 
         def started(code: CodeType, offset: int) -> object:
             nonlocal left
+            if waiting:
+                timer.came_back()
             key = id(code)
             entry = counted.get(key)
             if entry is None:
                 executed[key] = quiet[key] = code
                 if not (self._recording and self.counting):
-                    return disable
-                entry = counted[key] = Counted(code, straight=armed.events[key][1] == _START)
+                    return _monitoring.DISABLE
+                entry = counted[key] = armed.counted(code)
                 if not self._following and not entry.straight:
-                    _follow_no_more(tool, code, entry)
+                    _follow_no_more(armed, entry)
+                elif not armed.timing:
+                    armed.time_no_more(code)
             left -= 1
             if not left:
                 left = EVENTS
+                self._events += EVENTS
                 self._look()
             calls = entry.calls = entry.calls + 1
-            if not entry.straight and not entry.cut:
+            if (entry.timed or not entry.straight) and not entry.cut:
                 if calls <= FOLLOWED:
                     entry.followed = calls
                 elif calls == FOLLOWED + 1:
-                    _monitoring.set_local_events(tool, code, _START)
+                    armed.follow_no_more(code)
             return None
+
+        return started
+
+    def _line_begun(self, armed: Armed, timer: CallTimer) -> Callable[[CodeType, int], object]:
+        """For each line."""
+        counted, disable, quiet, waiting = self.counted, _monitoring.DISABLE, armed.quiet, timer.waiting
+        left = EVENTS
 
         def line_begun(code: CodeType, line: int) -> object:
             nonlocal left
-            try:
-                lines = counted[id(code)].lines
-            except KeyError:
+            if waiting:
+                timer.close(code)
+            entry = counted.get(id(code))
+            if entry is None:
                 quiet[id(code)] = code
                 return disable
             left -= 1
             if not left:
                 left = EVENTS
+                self._events += EVENTS
                 self._look()
+            if entry.straight:
+                return None
+            lines = entry.lines
             times = lines[line] = lines.get(line, 0) + 1
             return disable if times > MOST_OF_A_LINE else None
 
-        return started, line_begun
+        return line_begun
 
     def _look(self) -> None:
         """What recording has cost until now, and whether it is to see less from now on."""
-        self._events += EVENTS
-        left = self.bound.left(self._events * self._cost)
-        if self._armed is None:
+        if self._armed is None or self._timer is None:
             return
+        left = self.bound.left(self._events * self._cost + self._timer.told * self._timer.cost)
+        if left < 0.75 and self._armed.timing:
+            self._timer.stop()
         if left < 0.5 and self._following:
             self._following = False
             for entry in list(self.counted.values()):
                 if not entry.straight and entry.calls <= FOLLOWED:
-                    _follow_no_more(self._armed.tool, entry.code, entry)
+                    _follow_no_more(self._armed, entry)
         elif left < 0 and self.counting:
             self.counting = False
             seen = {key: entry.code for key, entry in list(self.counted.items())}
             self.counted.clear()
             self._armed.disarm(seen)
 
-    def _cost_of_event(self, armed: _Armed) -> float:
+    def _cost_of_event(self, armed: Armed) -> float:
         """Seconds of a call that is told of, measured now."""
         code = recording_cost.call.__code__
-        armed.events[id(code)] = code, _START
+        armed.known(code, START)
 
         def switch(on: bool) -> None:
             self._recording = on
             self._afresh()
-            _monitoring.set_local_events(armed.tool, code, _START if on else 0)
+            _monitoring.set_local_events(armed.tool, code, START if on else 0)
 
         found = recording_cost.cost(recording_cost.calls, switch)
         for known in (armed.events, armed.quiet, self.executed, self.counted):
@@ -215,6 +187,8 @@ class Monitored(Recorder):
         super()._afresh(most)
         self._events = 0
         self._following = True
+        if self._timer is not None:
+            self._timer.begin()
 
     def end(self) -> None:
         super().end()
@@ -233,6 +207,8 @@ class Monitored(Recorder):
     @contextmanager
     def apart(self) -> Iterator[dict[int, CodeType]]:
         quiet: dict[int, CodeType] = {}
+        if self._timer is not None:
+            self._timer.came_back()  # a call has led to the fixture
         if self._armed is not None:
             quiet.update(self._armed.quiet)
             self._armed.again(self.counted)
@@ -275,12 +251,7 @@ class Monitored(Recorder):
             self._armed.add(code, self.project)
 
 
-def _follow_no_more(tool: int, code: CodeType, entry: Counted) -> None:
-    entry.cut = True
-    _monitoring.set_local_events(tool, code, _START)
-
-
-def _on_jump(armed: _Armed, line_begun: Callable[[CodeType, int], object]) -> Callable[[CodeType, int, int], object]:
+def _on_jump(armed: Armed, line_begun: Callable[[CodeType, int], object]) -> Callable[[CodeType, int, int], object]:
     """A jump back to the same line is a line that begins."""
 
     def jumped(code: CodeType, offset: int, destination: int) -> object:
@@ -293,19 +264,6 @@ def _on_jump(armed: _Armed, line_begun: Callable[[CodeType, int], object]) -> Ca
     return jumped
 
 
-_BACKWARD = frozenset(number for name, number in dis.opmap.items() if name.startswith("JUMP_BACKWARD"))
-
-
-def _loops_on_a_line(code: CodeType) -> dict[int, int]:
-    """By instruction, the line of each backward jump to an instruction of the same line."""
-    if _BACKWARD.isdisjoint(code.co_code[::2]):
-        return {}
-    lines: dict[int, int] = {}
-    jumps = []
-    line = 0
-    for step in dis.get_instructions(code):
-        line = (step.positions.lineno if step.positions is not None else None) or line
-        lines[step.offset] = line
-        if step.opname.startswith("JUMP_BACKWARD"):
-            jumps.append((step.offset, step.argval))
-    return {offset: lines[offset] for offset, target in jumps if lines.get(target) == lines[offset]}
+def _follow_no_more(armed: Armed, entry: Counted) -> None:
+    entry.cut = True
+    armed.follow_no_more(entry.code)

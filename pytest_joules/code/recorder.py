@@ -49,6 +49,8 @@ class Recorder:
         """The same of what ran last :meth:`apart`."""
         self.counting = True
         """``counted`` has all calls: counting them has not become too dear."""
+        self.overhead = 0.0
+        """Nanoseconds by which each call out of the project seems longer than it is."""
         self.bound = Bound(self._TIMES, self._FREE)
         self._in_round = False
         self.loaded: set[str] = set()

@@ -84,6 +84,13 @@ def cost(work: Callable[[int], object], switch: Callable[[bool], None], events: 
     return max((recorded - without) / (_CALLS * events * 1e9), 5e-8)
 
 
+def duration(work: Callable[[int], object], times: int, clocks: Clocks = CLOCKS) -> int:
+    """Nanoseconds of wall time that ``work`` takes."""
+    begun = clocks.wall()
+    work(times)
+    return clocks.wall() - begun
+
+
 def call() -> None:
     """What recorders are told of while their cost is measured."""
 
@@ -91,3 +98,14 @@ def call() -> None:
 def calls(times: int) -> None:
     for _ in range(times):
         call()
+
+
+def no_calls(times: int) -> None:
+    for _ in range(times):
+        pass
+
+
+def c_calls(times: int) -> None:
+    """Of a C function that takes next to nothing."""
+    for _ in range(times):
+        len(())

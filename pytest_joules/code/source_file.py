@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
+from pytest_joules.code.callees import Position, callees
 from pytest_joules.code.definitions import Binding, Import, Unit
 from pytest_joules.code.hashing import content_digest, digest
 from pytest_joules.code.module_reader import definitions_of
@@ -67,6 +68,11 @@ class File:
     def content(self) -> str:
         """A hash of its bytes."""
         return content_digest(self._source)
+
+    @cached_property
+    def callees(self) -> Mapping[Position, str]:
+        """What each of its calls calls, by where that stands."""
+        return callees(self._source)
 
     @cached_property
     def texts(self) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ from pytest_joules.code.counting import FOLLOWED, MOST_OF_A_LINE, Counted, is_st
 from pytest_joules.code.project import Project
 from pytest_joules.code.recorder import Recorder
 from pytest_joules.code.recording_cost import EVENTS, MOST
+from pytest_joules.code.traced_calls import CallTimer
 
 #: Why not all is known of a test that was not recorded to its end.
 TOO_DEAR = "too many calls to record them all before Python 3.12"
@@ -83,12 +84,14 @@ class Traced(Recorder):
         self._kinds: dict[int, tuple[CodeType, bool, int | None, bool]] = {}
         """By identity, a code object, whether it is the project's, the instruction at which it begins where it is resumed, and
         whether it is straight."""
+        self._timer = CallTimer(self._look)
         self._known: dict[int, Counted | None] = {}
         """What is counted of the code objects that have run since; ``None`` where they are not the project's."""
         self._trace, self._profile = self._trace_function(), self._profile_function()
         self._see = self._trace
         self._cost_of_call = self._cost_of_line = 0.0
         self._cost_of_call, self._cost_of_line = self._costs()
+        self.overhead = self._timer.overhead
 
     def begin(self, *, again: bool = False, most: float = MOST) -> None:
         self._known.clear()
@@ -102,6 +105,7 @@ class Traced(Recorder):
         super()._afresh(most)
         self._events = self._lines = 0
         self._following = True
+        self._timer.begin()
 
     def end(self) -> None:
         while self._on:
@@ -140,12 +144,15 @@ class Traced(Recorder):
         with super().apart() as inside:
             # Only what runs is asked for.
             following, self._following = self._following, False
+            timing, self._timer.on = self._timer.on, False
+            self._timer.came_back()
             self.enter()
             try:
                 yield inside
             finally:
                 self.leave()
                 self._following = following and self.counting
+                self._timer.on = timing and self._following
         self.other_calls = other
         self._known.clear()
 
@@ -153,7 +160,10 @@ class Traced(Recorder):
         """What recording has cost until now, with these calls and lines, and whether it is to see less from now on."""
         self._events += calls
         self._lines += lines
-        left = self.bound.left(self._events * self._cost_of_call + self._lines * self._cost_of_line)
+        timing = self._timer.told * self._timer.cost
+        left = self.bound.left(self._events * self._cost_of_call + self._lines * self._cost_of_line + timing)
+        if left < 0.75 and self._timer.on:
+            self._timer.stop(self.counted)
         if left < 0.5 and self._following:
             self._following = False
         elif left < 0 and self.incomplete is None:
@@ -164,6 +174,7 @@ class Traced(Recorder):
         """Told of every call, and asked how it is to be followed; it runs so often that it looks up nothing twice."""
         known, new, unseen = self._known, self._new, _UNSEEN
         settrace, left = sys.settrace, EVENTS
+        timer, waiting, follow = self._timer, self._timer.waiting, self._line_function
 
         def trace(frame: FrameType, event: str, argument: object) -> object:
             nonlocal left
@@ -179,29 +190,40 @@ class Traced(Recorder):
                 entry = new(frame.f_code)
             if entry is None:
                 self.other_calls += 1
+                timer.others += 1
                 return None
+            if waiting:
+                timer.entered(frame.f_code)
             if entry.begin is None or frame.f_lasti <= entry.begin or not entry.calls:
                 entry.calls += 1
-            if entry.straight or entry.calls > FOLLOWED or not self._following:
+            if entry.calls > FOLLOWED or not self._following or (entry.straight and not entry.timed):
                 return None
             entry.followed = entry.calls
-            lines = entry.lines
-
-            def line(frame: FrameType, event: str, argument: object) -> object:
-                if event == "line":
-                    number = frame.f_lineno
-                    times = lines[number] = lines.get(number, 0) + 1
-                    if not times % EVENTS:
-                        self._look(lines=EVENTS)
-                    if times > MOST_OF_A_LINE or not self._following:
-                        entry.cut = entry.cut or not self._following
-                        frame.f_trace = None
-                        frame.f_trace_lines = False
-                return line
-
-            return line
+            if entry.straight:
+                frame.f_trace_lines = False
+                return timer.follow(frame, entry, None)
+            line = follow(entry)
+            return timer.follow(frame, entry, line) if entry.timed else line
 
         return trace
+
+    def _line_function(self, entry: Counted) -> _See:
+        """Told of the lines of one call."""
+        lines = entry.lines
+
+        def line(frame: FrameType, event: str, argument: object) -> object:
+            if event == "line":
+                number = frame.f_lineno
+                times = lines[number] = lines.get(number, 0) + 1
+                if not times % EVENTS:
+                    self._look(lines=EVENTS)
+                if times > MOST_OF_A_LINE or not self._following:
+                    entry.cut = entry.cut or not self._following
+                    frame.f_trace = None
+                    frame.f_trace_lines = False
+            return line
+
+        return line
 
     def _profile_function(self) -> _See:
         known, new, unseen = self._known, self._new, _UNSEEN
@@ -240,7 +262,7 @@ class Traced(Recorder):
         _, own, begin, straight = kind
         entry = self.counted.get(key) if own else None
         if own and entry is None:
-            entry = self.counted[key] = Counted(code, straight=straight, begin=begin)
+            entry = self.counted[key] = Counted(code, straight=straight, begin=begin, timed=self._timer.takes(code))
         self._known[key] = entry
         return entry
 
@@ -253,13 +275,21 @@ class Traced(Recorder):
         for function, straight in ((recording_cost.call, True), (recording_cost.calls, True), (_loop, False)):
             self._kinds[id(function.__code__)] = function.__code__, True, None, straight
 
+        timing = False
+
         def switch(on: bool) -> None:
             self._known.clear()
             self._afresh()
+            self._timer.on &= timing
             self._on = int(on)
             _TRACE.set(self._trace if on else None)
 
         found = recording_cost.cost(recording_cost.calls, switch), recording_cost.cost(_loop, switch, events=2)
+        self._timer.cost_of_other = found[0] * 1e9
+        timed = recording_cost.c_calls.__code__
+        self._kinds[id(timed)] = timed, True, None, False
+        timing = True
+        self._timer.measure(switch, lambda: self.counted.pop(id(timed)))
         for known in (self._kinds, self._known, self.executed, self.counted):
             known.clear()
         return found

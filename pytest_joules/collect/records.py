@@ -131,15 +131,21 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _code(code: Code | None, numbers: Mapping[Version, int]) -> dict[str, object]:
-    """What ran: functions as ranges of their numbers, first and last; counts by number; calls of Python functions that are not
+    """What ran: functions as ranges of their numbers, first and last; counts, and what calls
+    out of the package cost, by number; calls of Python functions that are not
     the package's, where the interpreter tells of them (before 3.12)."""
-    code = code or {"fingerprint": None, "functions": {}, "unknown": [], "counts": {}}
+    code = code or {"fingerprint": None, "functions": {}, "unknown": [], "counts": {}, "outside": {}}
     of_place = {place: numbers[place, found] for place, found in code["functions"].items()}
     counts = code["counts"]
     return {
         "code": code["fingerprint"],
         "functions": ranges(of_place.values()),
         "counts": {str(of_place[place]): list(counted) for place, counted in counts.items() if place in of_place},
+        "outside": {
+            str(of_place[place]): {callee: list(numbers) for callee, numbers in inside.items()}
+            for place, inside in code.get("outside", {}).items()
+            if place in of_place
+        },
         "other_calls": next(iter(counts.get(OTHER, ())), None),
         "unknown": code["unknown"],
     }

@@ -16,9 +16,10 @@ from pytest_joules.code.definitions import Import
 from pytest_joules.code.graph import Graph, Node, fingerprint
 from pytest_joules.code.located import Located
 from pytest_joules.code.opened import FileState, Opened, Traces
+from pytest_joules.code.outside import OutsideCalls
 from pytest_joules.code.reach import Reach
 from pytest_joules.code.recorder import Recorder
-from pytest_joules.model import Code
+from pytest_joules.model import Code, Outside
 from pytest_joules.rounds import item as item_facts
 from pytest_joules.rounds.plan import Plan
 from pytest_joules.session.surroundings import Surroundings
@@ -48,7 +49,7 @@ class FixtureCode(NamedTuple):
 
 def unknown(reason: str) -> Code:
     """The ``code`` of a test of which nothing is known."""
-    return {"fingerprint": None, "functions": {}, "unknown": [reason], "counts": {}}
+    return {"fingerprint": None, "functions": {}, "unknown": [reason], "counts": {}, "outside": {}}
 
 
 class Executed:
@@ -63,6 +64,7 @@ class Executed:
         self.opened = traced
         self.reach = Reach(graph)
         self._located = Located(graph.project)
+        self._calls = OutsideCalls(self._located.function)
         self.surroundings = Surroundings(config, settings, graph, self._located)
         self._reads: dict[Node, bool] = {}
         self._by_text: tuple[int, set[Node]] = (0, set())
@@ -113,10 +115,14 @@ class Executed:
             "functions": functions,
             "unknown": sorted(told),
             "counts": self._counts() if self.recorder.counting else {},
+            "outside": self._outside() if self.recorder.counting else {},
         }
 
     def _counts(self) -> dict[str, list[int]]:
         return by_function(self.recorder.counted.values(), self._located.function, self.recorder.other_calls)
+
+    def _outside(self) -> Outside:
+        return self._calls.by_callee(self.recorder.counted.values(), self.recorder.overhead)
 
     def _roots(self, codes: Iterable[CodeType], traces: Iterable[Traces]) -> set[Node]:
         roots = {node for code in codes if (node := self._located.node(code)) is not None}

@@ -26,6 +26,8 @@ SMALLEST, LARGEST = 1e-30, 1e30
 
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?", re.ASCII)
 _COUNTS = re.compile(r"(?:\d{1,18}(?: \d{1,18})*)?(?:;(?:\d{1,18}(?: \d{1,18})*)?)*", re.ASCII)
+_CALLEES = r"[^ ;|\0]{1,100}(?: \d{1,18}){3}"
+_OUTSIDE = re.compile(rf"\d{{1,18}} {_CALLEES}(?:;{_CALLEES})*(?:\|\d{{1,18}} {_CALLEES}(?:;{_CALLEES})*)*", re.ASCII)
 _PROVENANCES: Sequence[Provenance] = ("measured", "shared", "attributed", "estimated", "unavailable")
 _RESOLUTIONS: Sequence[Resolution | None] = (None, "ok", "apportioned", "below")
 
@@ -252,6 +254,26 @@ def counts(value: str | None, places: Sequence[str]) -> dict[str, list[int]]:
     return {
         place: [int(count) for count in entry.split()] for place, entry in zip((*places, OTHER), entries, strict=False) if entry
     }
+
+
+def outside_text(value: object) -> str | None:
+    """What calls out of the project cost, unread."""
+    if value is None:
+        return None
+    if not _OUTSIDE.fullmatch(text(value, "outside", MOST_CODE)):
+        bad("outside", value, "functions with their callees")
+    return str(value)
+
+
+def outside(value: str | None, places: Mapping[int, str]) -> dict[str, dict[str, list[int]]]:
+    """The inverse of :func:`pytest_joules.store.tables.outside_text`, by the ``places`` of functions."""
+    found = {}
+    for entry in value.split("|") if value else ():
+        number, _, callees = entry.partition(" ")
+        if (place := places.get(int(number))) is not None:
+            parts = [callee.split(" ") for callee in callees.split(";")]
+            found[place] = {name: [int(count) for count in numbers] for name, *numbers in parts}
+    return found
 
 
 def unknown(value: object) -> list[str]:

@@ -66,6 +66,7 @@ def damaged(database: Database, told: Callable[[int, int], None]) -> int:
         checked.text_or_none(row.fingerprint, "fingerprint")
         checked.unknown(row.unknown)
         checked.counts_text(row.counts)
+        checked.outside_text(row.outside)
 
     gone += _bad(database, codes, code, codes.c)
     orphaned = sa.or_(

@@ -176,12 +176,15 @@ class Database:
             functions |= self.sound(found, lambda row: (row.id, checked.function(row.place, row.hash)), "function")
 
         def made(pair: tuple[AnyRow, list[int]]) -> tuple[int, Code]:
-            row, pairs = pair[0], checked.executed(pair[1], functions)
+            row, numbers = pair
+            pairs = checked.executed(numbers, functions)
+            places = {number: place for number, (place, _) in zip(numbers, pairs, strict=True)}
             return row.id, {
                 "fingerprint": checked.text_or_none(row.fingerprint, "fingerprint"),
                 "functions": dict(pairs),
                 "unknown": checked.unknown(row.unknown),
-                "counts": checked.counts(checked.counts_text(row.counts), [place for place, _ in pairs]),
+                "counts": checked.counts(checked.counts_text(row.counts), [*places.values()]),
+                "outside": checked.outside(checked.outside_text(row.outside), places),
             }
 
         return dict(self.left_out.sound("code", executed, lambda pair: pair[0].id, made))

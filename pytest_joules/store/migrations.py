@@ -57,5 +57,12 @@ def counts_and_sources(connection: Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
+def calls_out_of_the_project(connection: Connection) -> None:
+    """3 to 4: what they cost."""
+    import sqlalchemy as sa
+
+    connection.execute(sa.text("ALTER TABLE codes ADD COLUMN outside TEXT"))
+
+
 #: ``MIGRATIONS[k - 1]`` brings a database from schema version k to k + 1, inside a transaction that it must not end.
-MIGRATIONS: list[Callable[[Connection], None]] = [names_apart_from_rows, counts_and_sources]
+MIGRATIONS: list[Callable[[Connection], None]] = [names_apart_from_rows, counts_and_sources, calls_out_of_the_project]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -61,8 +62,9 @@ class QuickReader:
             self._connection.close()
             raise
         self._left_out = checked.LeftOut()
-        self._codes: dict[int, tuple[list[int], str | None]] = {}
-        """By identity of a record's code, the numbers of its functions and the text of its counts."""
+        self._codes: dict[int, tuple[list[int], str | None, str | None]] = {}
+        """By identity of a record's code, the numbers of its functions, the text of its counts and that of its calls out of the
+        project."""
         self._places: dict[int, tuple[str, str]] = {}
 
     @property
@@ -74,7 +76,8 @@ class QuickReader:
         self._connection.close()
 
     def latest(self, machine_id: str, source: str | None, nodeids: Iterable[str]) -> dict[str, LatestRecord]:
-        """As :meth:`pytest_joules.store.Store.latest`, of these tests; ``code`` has no ``counts`` yet (:meth:`texts`)."""
+        """As :meth:`pytest_joules.store.Store.latest`, of these tests; ``code`` has no ``counts`` and no
+        ``outside`` yet (:meth:`texts`)."""
         wanted = {number_of(safe(nodeid)): nodeid for nodeid in nodeids}
         query = "SELECT id, created FROM sessions WHERE machine_id = ? ORDER BY created DESC, id DESC"
         dates = self._connection.execute(query, (safe(machine_id),))
@@ -109,7 +112,7 @@ class QuickReader:
         return dict(self._left_out.sound("measurement", rows.values(), lambda row: row[0], made))
 
     def _code(self, numbers: Iterable[int]) -> dict[int, Code]:
-        query = "SELECT id, fingerprint, functions, unknown, counts FROM codes WHERE id IN "
+        query = "SELECT id, fingerprint, functions, unknown, counts, outside FROM codes WHERE id IN "
         highest = self._connection.execute("SELECT max(id) FROM functions").fetchone()[0] or 0
         executed = list(
             self._left_out.sound(
@@ -127,14 +130,15 @@ class QuickReader:
         )
 
         def made(pair: tuple[_Cells, list[int]]) -> tuple[int, Code]:
-            (number, fingerprint, _, unknown, counts), found = pair
+            (number, fingerprint, _, unknown, counts, outside), found = pair
             code: Code = {
                 "fingerprint": checked.text_or_none(fingerprint, "fingerprint"),
                 "functions": dict(checked.executed(found, places)),
                 "unknown": checked.unknown(unknown),
                 "counts": {},
+                "outside": {},
             }
-            self._codes[id(code)] = found, checked.counts_text(counts)
+            self._codes[id(code)] = found, checked.counts_text(counts), checked.outside_text(outside)
             return number, code
 
         return dict(self._left_out.sound("code", executed, lambda pair: pair[0][0], made))
@@ -144,13 +148,15 @@ class QuickReader:
         return dict(self._left_out.sound("session", rows, lambda row: row[0], lambda row: (row[0], checked.files(row[1]))))
 
     def texts(self, records: Sequence[LatestRecord]) -> dict[tuple[str, str], str]:
-        """The sources of all that is in the path of these entries of :meth:`latest`, by place and hash; their ``counts`` are
-        filled in."""
+        """The sources of all that is in the path of these entries of :meth:`latest`, by place and hash; their ``counts`` and
+        ``outside`` are filled in."""
         needed: set[int] = set()
         for record in records:
-            numbers, counts = self._codes[id(record["code"])]
+            numbers, counts, outside = self._codes[id(record["code"])]
             needed.update(numbers)
             record["code"]["counts"] = _Counts(counts, numbers, self._places)
+            if outside is not None:
+                record["code"]["outside"] = _Outside(outside, numbers, self._places)
         rows = self._chunked("SELECT id, source FROM functions WHERE source IS NOT NULL AND id IN ", needed)
         return dict(
             self._left_out.sound(
@@ -207,6 +213,27 @@ class _Counts(Mapping[str, list[int]]):
 
     def __len__(self) -> int:
         return len(self._all())
+
+
+class _Outside(Mapping[str, dict[str, list[int]]]):
+    """The calls out of the project of a record's code, read when one is asked for."""
+
+    def __init__(self, text: str, numbers: Sequence[int], places: Mapping[int, tuple[str, str]]) -> None:
+        self._parts = (text, numbers, places)
+
+    @cached_property
+    def _all(self) -> dict[str, dict[str, list[int]]]:
+        text, numbers, places = self._parts
+        return checked.outside(text, {number: places[number][0] for number in numbers})
+
+    def __getitem__(self, place: str) -> dict[str, list[int]]:
+        return self._all[place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
 
 
 def path_of(url: str) -> Path | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pytest_joules.model import Code
+from pytest_joules.model import Code, Outside
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData, Table
@@ -26,8 +26,9 @@ def number_of(*parts: object) -> int:
 
 def code_number(code: Code) -> int:
     """The number of what a test executed: a record's ``code``."""
-    counted = (True,) if code.get("counts") else ()  # older sessions did not count
-    return number_of(code["fingerprint"], sorted(code["functions"].items()), code["unknown"], *counted)
+    # Older sessions did not count, nor did they time calls.
+    known = (*((True,) if code.get("counts") else ()), *(("outside",) if code.get("outside") else ()))
+    return number_of(code["fingerprint"], sorted(code["functions"].items()), code["unknown"], *known)
 
 
 def ranges(numbers: Iterable[int]) -> str:
@@ -47,6 +48,17 @@ def counts_text(counts: Mapping[int, Sequence[int]], functions: Sequence[int]) -
     return ";".join(" ".join(map(str, counts.get(number, ()))) for number in (*functions, 0)) if counts else None
 
 
+def outside_text(outside: Outside, numbers: Mapping[str, int]) -> str | None:
+    """What calls out of the project cost as ``"12 len 3 150 0;.split 1 90 0|13 ..."``: the number of a function, then of each
+    callee its name, calls, nanoseconds and calls that came back."""
+    entries = [
+        f"{numbers[place]} " + ";".join(f"{callee} {calls} {spent} {back}" for callee, (calls, spent, back) in inside.items())
+        for place, inside in outside.items()
+        if place in numbers and inside
+    ]
+    return "|".join(entries) or None
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """The tables."""
@@ -63,11 +75,11 @@ class Schema:
 @lru_cache(maxsize=1)
 def tables() -> Schema:
     """Those of the schema in use."""
-    return schema(3)
+    return schema(4)
 
 
 def schema(version: int) -> Schema:
-    """Version 2, which the migration from version 1 makes, or version 3."""
+    """Version 2, which the migration from version 1 makes, or a later one."""
     import sqlalchemy as sa
 
     later = version > 2
@@ -120,6 +132,8 @@ def schema(version: int) -> Schema:
         sa.Column("unknown", sa.Text, nullable=False),
         # Of each of these functions, in the order of their numbers, how often it and its statements ran.
         *([sa.Column("counts", sa.Text)] if later else ()),
+        # What calls out of the project cost.
+        *([sa.Column("outside", sa.Text)] if version > 3 else ()),
     )
     measurements = sa.Table(
         "measurements",

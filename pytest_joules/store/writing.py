@@ -11,7 +11,7 @@ from pytest_joules.model import OTHER, Code
 from pytest_joules.store.database import Database, chunks
 from pytest_joules.store.entries import MeasurementRow
 from pytest_joules.store.rows import VALUES, as_json, safe
-from pytest_joules.store.tables import counts_text, number_of, ranges, tables
+from pytest_joules.store.tables import counts_text, number_of, outside_text, ranges, tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult, Engine, Insert, Select, Table
@@ -62,7 +62,7 @@ class Writer:
         self._add_measurements = adding(known.measurements, "session_id", "test_id", "code_id", *VALUES)
         self._add_tests = adding(known.tests, "id", "nodeid")
         self._add_functions = adding(known.functions, "number", "place", "hash")
-        self._add_codes = adding(known.codes, "id", "fingerprint", "functions", "unknown", "counts")
+        self._add_codes = adding(known.codes, "id", "fingerprint", "functions", "unknown", "counts", "outside")
         codes, functions, given = known.codes, known.functions, sa.bindparam("number", type_=known.codes.c.id.type)
         self._find_code = _Prepared(engine, sa.select(codes.c.id, codes.c.id).where(codes.c.id == given), (), lite)
         find = sa.select(functions.c.number, functions.c.id).where(functions.c.number == given)
@@ -158,6 +158,7 @@ class Writer:
                     "functions": ranges(executed),
                     "unknown": as_json(code["unknown"]),
                     "counts": counts_text(counts, executed),
+                    "outside": outside_text(code.get("outside", {}), numbers),
                 }
             )
         if rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from executed import counts, executed, executed_by
+from executed import counts, executed, executed_by, outside
 
 MODERN = sys.version_info >= (3, 12)
 
@@ -72,7 +72,23 @@ def test_recording_that_is_too_dear_ends_and_that_is_said(inner):
     assert {name: test["energy"]["median"] for name, test in tests.items()} == pytest.approx({"test_a": 1e-3, "test_b": 1e-3})
 
 
-def test_lines_that_are_too_dear_are_given_up_first(inner):
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="calls are timed from Python 3.11 on")
+def test_calls_that_are_too_dear_are_timed_no_more_and_their_number_is_known(inner):
+    inner.conftest(DEAR.format("0.7 if spent > 0 else 1.0"))
+    inner.file(
+        test_a="def f(k): return k\n"
+        "def test_a():\n    draw(1000)\n    for k in range(5000):\n        str(k)\n        f(k)\n    late()\n"
+        "def late():\n    len('a')\n"
+    )
+    executed(inner)
+    found = outside(inner)["test_a"]
+    calls, spent, returned = found["test_a.py::test_a"]["str"]
+    assert calls == pytest.approx(5000, rel=0.01) and spent > 0 and returned == 0
+    assert "test_a.py::late" not in found
+    assert counts(inner)["test_a"]["test_a.py::test_a"] == [1, 1, 5001, 5000, 5000, 1]
+
+
+def test_lines_that_are_too_dear_are_given_up_then(inner):
     inner.conftest(DEAR.format("0.4 if spent > 0 else 1.0"))
     inner.file(test_a="def f(): return 1\ndef test_a():\n    draw(1000)\n    for _ in range(9000):\n        f()\n")
     executed(inner)
@@ -109,6 +125,34 @@ def test_no_event_fires_in_measured_rounds(inner, scope):
     )
     inner.run("--energy-rounds=5").assert_outcomes(passed=3)
     assert all(sys.monitoring.get_tool(tool) != "pytest-joules" for tool in range(6))
+
+
+@pytest.mark.skipif(not MODERN, reason="sys.monitoring came with Python 3.12")
+def test_nor_does_any_that_times_calls(inner):
+    inner.conftest(
+        "import sys\nfired, late = [], []\n"
+        "def pytest_collection_finish(session):\n"
+        "    recorder = session.config.pluginmanager.get_plugin('joules-tracking').recorder\n"
+        "    tool, monitoring = recorder._armed.tool, sys.monitoring\n"
+        "    def watch(event):\n"
+        "        usual = monitoring.register_callback(tool, event, None)\n"
+        "        def told(code, *rest):\n"
+        "            (fired if recorder._recording else late).append((event, code.co_name))\n"
+        "            return usual(code, *rest)\n"
+        "        monitoring.register_callback(tool, event, told)\n"
+        "    for name in ('LINE', 'JUMP', 'CALL', 'C_RETURN', 'PY_RETURN', 'PY_YIELD', 'PY_RESUME'):\n"
+        "        watch(getattr(monitoring.events, name))\n"
+    )
+    inner.file(
+        test_a="import conftest\n"
+        "def make():\n    for k in range(3):\n        yield [len(str(k)) for k in range(3)]\n"
+        "def test_a():\n    draw(1000)\n    assert sum(map(len, make())) == 9\n"
+        "def test_fired():\n"
+        "    assert {name for _, name in conftest.fired} >= {'test_a', 'make'}\n"
+        "    assert len({event for event, _ in conftest.fired}) == 7\n"
+        "    assert not {name for _, name in conftest.late} & {'test_a', 'make'}\n"
+    )
+    inner.run("--energy-rounds=5").assert_outcomes(passed=2)
 
 
 @pytest.mark.skipif(not MODERN, reason="sys.monitoring came with Python 3.12")

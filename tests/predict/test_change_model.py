@@ -12,7 +12,7 @@ import pytest
 
 from pytest_joules.files.checked import Bad
 from pytest_joules.predict.change.effect import FEATURES
-from pytest_joules.predict.change.model import ChangeModel
+from pytest_joules.predict.change.model import HIGH, LOW, MIDDLE, ChangeModel
 from pytest_joules.predict.facts.of_test import TestFacts
 from pytest_joules.predict.protocol import Before, Question
 
@@ -28,19 +28,20 @@ def row(**values):
     return features
 
 
-def pairs(count=400, *, bias=0.0, noise=0.01, seed=0):
-    """Changes whose physical estimate is off by ``bias`` (log10) where a loop is new; every other one is neutral."""
-    from pytest_joules.predict.train.change import Pair
+def pairs(count=400, *, trust=1.0, noise=0.01, projects=12, seed=0):
+    """Changes whose effect is ``trust`` times the physical estimate (log10); every other one does nothing. Half of each kind can
+    be looked into less, and is ten times as far off."""
+    from pytest_joules.predict.train.change import RELEASED, Pair
 
     draw = np.random.default_rng(seed)
     found = []
     for number in range(count):
-        neutral = number % 2 == 0
-        truth = 0.0 if neutral else draw.uniform(0.02, 1.0)
-        features = row(physical=truth - bias * (not neutral), loops=0 if neutral else 1, calls=draw.uniform(0, 3), seconds=-4)
-        found.append(
-            Pair(features, truth + draw.normal(0, noise), f"project{number % 5}", f"change{number // 2}", "kind", neutral)
-        )
+        neutral, anew = number % 2 == 0, number % 4 > 1
+        physical = 0.0 if neutral else draw.uniform(0.02, 1.0)
+        features = row(physical=physical, exposure=0.5, reach=0.5, unknown=0.8 if anew else 0.0, seconds=-4)
+        truth = trust * physical + draw.laplace(0, noise * (10 if anew else 1))
+        project = f"project{number % projects}"
+        found.append(Pair(features, truth, project, f"change{number // 2}", RELEASED, neutral))
     return found
 
 
@@ -53,56 +54,54 @@ def question(turns=100, *, joules=2.0, counts=COUNTS, changed=("a.py::f",)):
 
 @pytest.fixture(scope="module")
 def model():
-    pytest.importorskip("sklearn")
     from pytest_joules.predict.train.change import train_change
 
-    return train_change(pairs(bias=0.2))
+    return train_change(pairs())
 
 
-def test_a_bias_is_learned(model):
-    centre, low, high = model.ratios(np.array([row(physical=0.5, loops=1, calls=1, seconds=-4), row(calls=1, seconds=-4)]))
-    assert centre == pytest.approx([0.7, 0.0], abs=0.03)
-    assert np.all(low < centre)
-    assert np.all(centre < high)
+def test_how_much_of_the_estimate_is_to_be_believed():
+    from pytest_joules.predict.train.change import train_change
+
+    model = train_change(pairs(trust=0.6))
+    assert model.trust == pytest.approx(0.6, abs=0.05)
+    middle = model.ratios(np.array([row(physical=0.5, exposure=0.5, reach=0.5), row()]))[:, MIDDLE]
+    assert middle == pytest.approx([0.3, 0.0], abs=0.03)
 
 
 def test_how_good_it_is_on_what_was_held_out(model):
     assert model.error["split"] == "project"
     assert model.error["pairs"] == 400
-    assert model.error["recall"] > 0.9
-    assert model.error["false_flags"] < 0.05
-    assert 0.7 < model.error["coverage"] <= 1
+    assert model.error["recall"] > 0.7
+    assert model.error["false_flags"] < 0.02
+    assert 0.75 < model.error["coverage"] < 1
+    assert model.error["unknown"] < 0.1
 
 
-def test_what_is_uncertain_has_a_wider_interval():
-    pytest.importorskip("sklearn")
-    from pytest_joules.predict.train.change import Pair, train_change
-
-    draw = np.random.default_rng(3)
-    found = []
-    for number in range(600):
-        guessed = number % 2
-        features = row(physical=0.3, guessed=guessed, calls=draw.uniform(0, 3))
-        found.append(Pair(features, 0.3 + draw.normal(0, 0.2 if guessed else 0.01), "p", f"c{number}"))
-    model = train_change(found)
-    assert model.error["split"] == "change"
-    _, low, high = model.ratios(np.array([row(physical=0.3, guessed=1, calls=1), row(physical=0.3, guessed=0, calls=1)]))
-    assert high[0] - low[0] > 4 * (high[1] - low[1])
-    assert low[1] > math.log10(1.05) > low[0] - 0.2
+def test_intervals_hold_what_they_promise_on_projects_that_were_not_seen(model):
+    found = pairs(2000, seed=7)
+    ratios, truth = model.ratios(np.array([pair.features for pair in found])), np.array([pair.ratio for pair in found])
+    inside = (ratios[:, LOW] <= truth) & (truth <= ratios[:, HIGH])
+    anew = np.array([pair.features[FEATURES.index("unknown")] > 0 for pair in found])
+    for some in (anew, ~anew):
+        assert 0.75 < inside[some].mean() < 1
+    # As likely above each place as that says.
+    assert np.mean(truth[:, None] < ratios, axis=0) == pytest.approx(np.arange(1, 20) / 20, abs=0.13)
 
 
-def test_a_few_pairs_make_a_model_without_trees():
-    pytest.importorskip("sklearn")
+def test_what_is_not_known_has_a_wider_interval(model):
+    anew, same = model.ratios(np.array([row(exposure=0.5, reach=0.5, unknown=0.8), row(exposure=0.5, reach=0.5)]))
+    assert anew[HIGH] - anew[LOW] > 4 * (same[HIGH] - same[LOW])
+
+
+def test_a_few_pairs_make_a_model_that_dares_little():
     from pytest_joules.predict.train.change import train_change
 
-    model = train_change(pairs(20))
-    assert model.correction is None
-    assert model.doubt is None
-    centre, low, high = model.ratios(np.array([row(physical=0.4)]))
-    assert centre == pytest.approx([0.4])
-    assert low[0] < 0.4 < high[0]
+    model = train_change(pairs(20, projects=1))
+    assert model.error["split"] == "change"
+    (ratios,) = model.ratios(np.array([row(physical=0.4, exposure=0.5, reach=0.5)]))
+    assert ratios[LOW] < 0.4 < ratios[HIGH]
     again = ChangeModel.from_arrays(model.arrays())
-    assert np.array_equal(again.ratios(np.array([row(physical=0.4)])), (centre, low, high))
+    assert np.array_equal(again.ratios(np.array([row(physical=0.4, exposure=0.5, reach=0.5)]))[0], ratios)
 
 
 def test_without_pairs_there_is_nothing_to_learn():
@@ -122,12 +121,23 @@ def test_answers(model):
     assert shorter.joules < 2
     for answer in (same, longer, shorter):
         assert answer.interval[0] <= answer.joules <= answer.interval[1]
+        assert list(answer.quantiles) == sorted(answer.quantiles) and answer.joules in answer.quantiles
+        # Nearly all that the test does is in the function that changed.
+        assert 0.3 < answer.exposure <= 1
+
+
+def test_an_interval_that_says_nothing_is_no_answer():
+    from pytest_joules.predict.train.change import train_change
+
+    model = train_change(pairs(noise=0.5))
+    (answer,) = model.predict([question(1000)])
+    assert answer.joules is None and answer.why and answer.because == ("a.py::f",) and answer.exposure > 0.3
 
 
 @pytest.mark.parametrize(
     "asked",
-    [question(counts={}), question(changed=("<distributions>",)), question(changed=("a.py::<module> TABLE",))],
-    ids=["nothing counted", "no function", "a statement"],
+    [question(counts={}), question(changed=("<distributions>",))],
+    ids=["nothing counted", "no function"],
 )
 def test_what_it_does_not_know(model, asked):
     known, unknown = model.predict([question(1000), asked])
@@ -153,12 +163,13 @@ def test_the_same_from_a_file(model):
     [
         lambda arrays: arrays.pop("features"),
         lambda arrays: arrays.update(features=arrays["features"][:-4]),
-        lambda arrays: arrays.pop("correction_left"),
-        lambda arrays: arrays.pop("conformal_ends"),
-        lambda arrays: arrays.update(doubt_feature=arrays["doubt_feature"] + 99),
-        lambda arrays: arrays.update(conformal_scales=-arrays["conformal_scales"]),
-        lambda arrays: arrays.update(correction_left=np.zeros_like(arrays["correction_left"])),
-        lambda arrays: arrays.update(correction_value=np.full_like(arrays["correction_value"], np.nan)),
+        lambda arrays: arrays.pop("scales"),
+        lambda arrays: arrays.update(scales=-arrays["scales"]),
+        lambda arrays: arrays.update(scales=arrays["scales"][1:]),
+        lambda arrays: arrays.update(quantiles=arrays["quantiles"][::-1].copy()),
+        lambda arrays: arrays.update(quantiles=np.full_like(arrays["quantiles"], np.nan)),
+        lambda arrays: arrays.update(trust=np.array(-1.0)),
+        lambda arrays: arrays.update(trust=np.array([1.0])),
     ],
 )
 def test_a_damaged_model_is_refused(model, damage):
@@ -202,12 +213,16 @@ def test_pairs_for_other_features_are_none():
 
 
 def test_the_pairs_that_ship():
-    from pytest_joules.predict.train.change import shipped_pairs
+    from pytest_joules.predict.train.change import RELEASED, shipped_pairs
 
     found = shipped_pairs()
-    assert len({pair.project for pair in found}) >= 5
-    assert len({(pair.project, pair.change) for pair in found if pair.neutral}) >= 200
-    assert len({(pair.project, pair.change) for pair in found if not pair.neutral}) >= 200
+    released = [pair for pair in found if pair.kind == RELEASED]
+    assert len({pair.project for pair in released}) >= 40
+    assert len({(pair.project, pair.change) for pair in released}) >= 2 * 60  # both ways
+    planted = [pair for pair in found if pair.kind != RELEASED]
+    assert {pair.neutral for pair in planted} == {True, False}
+    judged = {"packaging", "pycparser", "wcwidth", "xmltodict", "humanize", "idna", "jsonpatch", "simpleeval"}
+    assert judged.isdisjoint(pair.project for pair in found)
     assert all(np.isfinite(pair.features).all() and math.isfinite(pair.ratio) for pair in found)
 
 
@@ -234,15 +249,3 @@ def test_pairs_of_the_history():
     found = history_pairs(versions, sources)
     assert [pair.ratio for pair in found] == pytest.approx([math.log10(4)])
     assert found[0].features[0] > 0.3
-
-
-def test_columns_with_very_many_values_are_made_coarser_and_others_stay():
-    from pytest_joules.predict.train.change import _coarse
-
-    given = np.stack([np.random.default_rng(0).normal(size=3000), np.arange(3000) % 100], axis=1)
-    made = _coarse(given)
-    values = np.unique(made[:, 0])
-    assert 200 < len(values) <= 255 and set(values) <= set(given[:, 0])
-    # Each the nearest of them: what trees split between two values goes the same way for all that stand for them.
-    assert (np.abs(given[:, :1] - values).argmin(axis=1) == np.searchsorted(values, made[:, 0])).all()
-    assert (made[:, 1] == given[:, 1]).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from inner import Inner
 
 from pytest_joules import machine
+from pytest_joules.model import Code
 from pytest_joules.store import open_store
 
 
@@ -34,7 +35,16 @@ def executed_by(inner: Inner) -> dict[str, set[str]]:
 
 def counts(inner: Inner) -> dict[str, dict[str, list[int]]]:
     """How often each function was called and each of its statements ran, by the name of the test."""
+    return {name: code["counts"] for name, code in _codes(inner).items()}
+
+
+def outside(inner: Inner) -> dict[str, dict[str, dict[str, list[int]]]]:
+    """What calls out of the project cost, by the name of the test, the function and the callee."""
+    return {name: code["outside"] for name, code in _codes(inner).items()}
+
+
+def _codes(inner: Inner) -> dict[str, Code]:
     store = open_store(inner.path / ".pytest_cache/d/joules/history.db", write=False)
     known = store.latest_code(machine.fingerprint()["id"], "rapl")
     store.close()
-    return {nodeid.partition("::")[2]: record["code"]["counts"] for nodeid, record in known.items()}
+    return {nodeid.partition("::")[2]: record["code"] for nodeid, record in known.items()}

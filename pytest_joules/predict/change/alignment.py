@@ -21,23 +21,25 @@ class Aligned:
     """All steps of the new version, those of the inlined functions where they are called."""
     match: Match
     unmatched: Sequence[Step]
-    lost: int
+    lost: Sequence[Step]
+    """Steps of the old version that are gone."""
     new_loops: Sequence[Step]
-    loops: int
-    """Loops that it has more."""
-    inside: int
-    """New loops inside loops."""
 
 
 class Alignment:
-    """Of the functions of one test. ``known``: what was found of others that are about the same change."""
+    """Of the functions of one test. ``called``: names that their old versions call: such a function is not new, whether it was in
+    the path or not. ``known``: what was found of others that are about the same change."""
 
-    def __init__(self, before: Mapping[str, str], now: Mapping[str, str], known: dict[object, Aligned]) -> None:
+    def __init__(
+        self, before: Mapping[str, str], now: Mapping[str, str], called: frozenset[str], known: dict[object, Aligned]
+    ) -> None:
         self._now, self._known = now, known
-        new = [key for key in now if key not in before]
-        self.new = frozenset(new)
-        """Keys that were not in the path."""
-        self._helpers = {key.rpartition("::")[2].rpartition(".")[2]: key for key in new if "::<module>" not in key}
+        helpers = {
+            key.rpartition("::")[2].rpartition(".")[2]: key for key in now if key not in before and "::<module>" not in key
+        }
+        self._helpers = {name: key for name, key in helpers.items() if name not in called}
+        self.new = frozenset(self._helpers.values())
+        """Keys of new functions."""
 
     def of(self, old: Code, new: Code) -> Aligned:
         key = (old, new, self.new)
@@ -48,11 +50,8 @@ class Alignment:
             found = match(before, order)
             fresh = [step for step in order if step not in found.old]
             kept = set(found.old.values())
-            gone = sum(step.is_loop for step in before if step not in kept)
-            loops = [step for step in fresh if step.is_loop]
-            inside = sum(_within(new.steps, step) for step in loops)
-            more = max(0, len(loops) - gone)
-            known = self._known[key] = Aligned(inlined, order, found, fresh, len(before) - len(kept), loops, more, inside)
+            gone = [step for step in before if step not in kept]
+            known = self._known[key] = Aligned(inlined, order, found, fresh, gone, [step for step in fresh if step.is_loop])
         return known
 
     def _flat(self, code: Code, inlined: dict[str, Code], depth: int) -> list[Step]:
@@ -89,12 +88,3 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def _within(steps: Sequence[Step], wanted: Step, inside: bool = False) -> bool:
-    for step in steps:
-        if step is wanted:
-            return inside
-        if any(_within(block, wanted, inside or step.is_loop) for _, block in step.branches):
-            return True
-    return False

@@ -1,84 +1,174 @@
-"""What a call costs, by the counts of the test's last run: of functions in its path, with all that these call."""
+"""What a call costs: of functions in the path of a test by the counts of its last run, with all that these call; of what is not
+the project's as it was measured in that run, and where it was not, by what is known of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
+from pytest_joules.model import Outside
 from pytest_joules.predict.change.costs import KNOWN
-from pytest_joules.predict.change.flow import Observed, Run, Work, seen
+from pytest_joules.predict.change.flow import LIKELY, Guess, Observed, Rates, Run, Work, seen
 from pytest_joules.predict.change.reading import code_of
-from pytest_joules.predict.change.steps import Code
+from pytest_joules.predict.change.steps import Code, Step
 from pytest_joules.predict.protocol import Before
 
 #: How deep the cost of what is called is followed.
 _DEEPEST = 6
 
 
-class Calls:
-    """Of one test."""
+class Price(NamedTuple):
+    """Nanoseconds of a call: expected, and what it may well be."""
 
-    def __init__(self, before: Before) -> None:
-        self.before, self.counts = before.sources, before.counts
+    each: float
+    least: float
+    most: float
+    element: float = 0.0
+    """And for each element that it goes through."""
+    known: bool = True
+
+    @classmethod
+    def about(cls, each: float, factor: float, element: float = 0.0, *, known: bool = True) -> Price:
+        return cls(each, each / factor, each * factor, element, known)
+
+
+#: What nothing is known of may be a look into a dictionary or compile a pattern.
+UNKNOWN = Price(300.0, 40.0, 20_000.0, known=False)
+NOTHING = Price(0.0, 0.0, 0.0)
+
+
+class Measured:
+    """What calls out of the project took, by name."""
+
+    def __init__(self, runs: Iterable[Outside]) -> None:
+        self._found: dict[str, list[float]] = {}
+        for outside in runs:
+            for callees in outside.values():
+                for name, (calls, nanoseconds, *_) in callees.items():
+                    one = self._found.setdefault(name, [0.0, 0.0])
+                    one[0] += calls
+                    one[1] += nanoseconds
+
+    def of(self, name: str) -> tuple[float, float] | None:
+        """How many calls were timed, and the mean of their nanoseconds. What is called on a name of the module may have been
+        noted as a method of whatever object."""
+        found = self._found.get(name) or self._found.get(f".{name.rpartition('.')[2]}" if "." in name else name)
+        return (found[0], found[1] / found[0]) if found and found[0] else None
+
+
+class Calls:
+    """Of one test. ``everywhere``: what was measured in all tests."""
+
+    def __init__(self, before: Before, everywhere: Measured) -> None:
+        self.before, self.counts, self.outside = before.sources, before.counts, before.outside
         self.seconds = max(before.seconds, 1e-9)
+        self._own, self._everywhere = Measured([before.outside]), everywhere
         self._by_name: dict[str, list[str]] | None = None
-        self._costs: dict[str, tuple[float, float]] = {}
+        self._costs: dict[str, Price] = {}
 
     def places(self, name: str) -> list[str]:
-        """Functions in the path that a call of ``name`` may mean."""
+        """Functions in the path that a call of ``name`` may mean.
+
+        A method of an object that nothing is known of is none of the module's functions, and no method of the project either
+        where only others were seen to be called so.
+        """
         if self._by_name is None:
             self._by_name = {}
             for place, counts in self.counts.items():
                 if counts and counts[0] > 0:
                     for called in _called_as(place):
                         self._by_name.setdefault(called, []).append(place)
-        if name.startswith("@"):
-            return [place for place in self._by_name.get(name[1:], ()) if _is_property(self.before.get(place, ""))]
-        bare = name.rpartition(".")[2]
+        base, _, bare = name.removeprefix("@").rpartition(".")
         found = self._by_name.get(bare, [])
-        if name.startswith(".") and _common(bare):
-            return []  # rather a list's
-        return [place for place in found if not _is_property(self.before.get(place, ""))]
+        if name.startswith("@"):
+            return [place for place in found if _is_property(self.before.get(place, ""))]
+        found = [place for place in found if not _is_property(self.before.get(place, ""))]
+        if not found or not (base or name.startswith(".")):
+            return [place for place in found if not _is_method(place) or place.endswith(("__init__", "__new__"))]
+        if base == "self":
+            return [place for place in found if _is_method(place)]
+        if base:
+            last = base.rpartition(".")[2]
+            return [place for place in found if last in (_owner(place), _stem(place))]
+        if bare in KNOWN or self._own.of(name) is not None:
+            return []
+        return [place for place in found if _is_method(place)]
 
-    def cost(self, place: str, above: frozenset[str] = frozenset()) -> tuple[float, float]:
-        """Nanoseconds of one call with all that it calls, and the part of these that is guessed."""
+    def price(self, name: str) -> Price:
+        """Of a call of ``name``."""
+        if several := [self.cost(place) for place in self.places(name)]:
+            each, least, most = (sum(values) / len(several) for values in zip(*(one[:3] for one in several), strict=True))
+            return Price(each, least, most)
+        return NOTHING if name.startswith("@") else self.outside_price(name)
+
+    def outside_price(self, name: str) -> Price:
+        """Of one that leaves the project."""
+        if (found := self._own.of(name)) is not None:
+            return Price.about(found[1], 1.5)
+        if (found := self._everywhere.of(name)) is not None:
+            return Price.about(found[1], 3.0)
+        base, _, bare = name.rpartition(".")
+        if (known := KNOWN.get(bare)) is None or name == "re.compile":
+            return UNKNOWN
+        # On a name of the module it is a method of a container there, or a function of another module.
+        return Price.about(known[0], 4.0 if base else 2.0, known[1])
+
+    def cost(self, place: str, above: frozenset[str] = frozenset()) -> Price:
+        """Of one call of a function in the path, with all that it calls."""
         known = self._costs.get(place)
         if known is not None:
             return known
         counts, source = self.counts.get(place), self.before.get(place)
         if not counts or counts[0] <= 0 or source is None or place in above or len(above) > _DEEPEST:
-            return 0.0, 0.0
+            return NOTHING
         code = code_of(source, (), len(counts) - 1)
         if code is None:
-            return 300.0, 300.0
+            return Price(300.0, 0.0, 3_000.0)
         work = as_counted(code, counts)
-        total, guessed = work.nanoseconds, work.guessed
-        for name, times in work.sites.items():
-            several = self.places(name)
-            more = [self.cost(other, above | {place}) for other in several if other != place]
-            if more:
-                # No more often than it was called at all.
-                often = min(times, sum(self.counts[other][0] for other in several))
-                total += often * sum(cost for cost, _ in more) / len(more)
-                guessed += often * sum(part for _, part in more) / len(more)
-        result = min(total / counts[0], self.seconds * 1e9 / counts[0]), guessed / counts[0]
+        timed = self.outside.get(place, {})
+        total = spent(work, lambda name, times: NOTHING if name in timed else self._inside(name, times, place, above))
+        out = float(sum(nanoseconds for _, nanoseconds, *_ in timed.values()))
+        most = self.seconds * 1e9 / counts[0]
+        each, least, dearest = (min((value + out) / counts[0], most) for value in total)
+        result = Price(each, least, dearest)
         if not above:
             self._costs[place] = result
         return result
 
-    @staticmethod
-    def unknown(name: str) -> float:
-        """Nanoseconds of a call of which nothing is known."""
-        return 0.0 if name.startswith(("@", "?")) or _common(name.rpartition(".")[2]) else 200.0
+    def _inside(self, name: str, times: float, place: str, above: frozenset[str]) -> Price:
+        places = [other for other in self.places(name) if other != place]
+        if not places:
+            return NOTHING if name.startswith("@") else self.outside_price(name)
+        several = [self.cost(other, above | {place}) for other in places]
+        # No more often than it was called at all: the rest of the calls of that name are of something else.
+        bound = min(1.0, sum(self.counts[other][0] for other in places) / times) / len(several)
+        each, least, most = (bound * sum(values) for values in zip(*(one[:3] for one in several), strict=True))
+        return Price(each, least, most)
 
 
-def as_counted(code: Code, counts: Sequence[float]) -> Work:
+def spent(work: Work, price: Callable[[str, float], Price]) -> tuple[float, float, float]:
+    """Nanoseconds of all that a function does, with what it calls at a ``price`` by name and number of calls: expected, the
+    least and the most."""
+    each = least = most = work.ops
+    for name, times in work.sites.items():
+        one = price(name, times)
+        elements = work.elements.get(name, 0.0) * one.element
+        each, least, most = each + times * one.each, least + times * one.least, most + times * one.most
+        each, least, most = each + elements, least + elements, most + elements
+    return each, least, most
+
+
+def as_counted(code: Code, counts: Sequence[float], guess: Guess = LIKELY) -> Work:
     """What a function did in the test's last run."""
-    return as_seen(code, seen(code, counts), float(counts[0]))
+    return as_seen(code, seen(code, counts), float(counts[0]), guess)
 
 
-def as_seen(code: Code, looked: Observed, calls: float) -> Work:
-    run = Run(lambda step: (looked.rates[step], step) if step in looked.rates else None, looked.sizes.get, lambda name: None)
+def as_seen(code: Code, looked: Observed, calls: float, guess: Guess = LIKELY) -> Work:
+    def rates(step: Step) -> tuple[Rates, Step] | None:
+        return (looked.rates[step], step) if step in looked.rates else None
+
+    run = Run(rates, looked.sizes.get, lambda name: None, guess=guess)
     run.block(code.steps, calls)
     return run.work
 
@@ -87,14 +177,30 @@ def as_seen(code: Code, looked: Observed, calls: float) -> Work:
 def _called_as(place: str) -> tuple[str, ...]:
     """By which names a function is called: its own, and that of its class where it makes one."""
     owner, _, last = place.partition("::")[2].rpartition(".")
-    return (last, owner.rpartition(".")[2]) if last in ("__init__", "__new__", "__call__") else (last,)
+    return (last, owner.rpartition(".")[2]) if last in ("__init__", "__new__", "__call__") and owner else (last,)
+
+
+@lru_cache(maxsize=16384)
+def _owner(place: str) -> str:
+    """The class, or the function, that it is in."""
+    return place.partition("::")[2].rpartition(".")[0].rpartition(".")[2]
+
+
+@lru_cache(maxsize=16384)
+def _stem(place: str) -> str:
+    """The module's name, of a function that is in nothing else."""
+    path, _, name = place.partition("::")
+    return "" if "." in name else path.rpartition("/")[2].removesuffix(".py")
+
+
+@lru_cache(maxsize=16384)
+def _is_method(place: str) -> bool:
+    """It is in something that is no function."""
+    owner = place.partition("::")[2].rpartition(".")[0]
+    return bool(owner) and not owner.endswith("<locals>")
 
 
 @lru_cache(maxsize=4096)
 def _is_property(source: str) -> bool:
     head = source.partition("def ")[0]
     return "property" in head or ".setter" in head
-
-
-def _common(name: str) -> bool:
-    return name in KNOWN

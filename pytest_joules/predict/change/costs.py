@@ -18,7 +18,7 @@ NODES: Mapping[str, float] = {
 }  # fmt: skip
 #: Per turn of a loop, and to begin a comprehension.
 TURN, COMPREHENSION, ITEM = 6.0, 90.0, 10.0
-CALL, UNKNOWN = 12.0, 60.0
+CALL = 12.0
 #: Builtins and methods of built-in types: nanoseconds at once, and for each element of the first argument (of the object, for
 #: methods).
 KNOWN: Mapping[str, tuple[float, float]] = {
@@ -41,7 +41,16 @@ KNOWN: Mapping[str, tuple[float, float]] = {
     "sub": (405, 0), "findall": (315, 0), "finditer": (112.5, 0), "fullmatch": (112.5, 0), "group": (27, 0),
     "start": (15.8, 0), "end": (15.8, 0), "popleft": (9.9, 0), "appendleft": (9, 0), "union": (31.5, 7),
     "difference": (31.5, 7), "intersection": (31.5, 7), "isidentifier": (13.5, 0), "title": (27, 0), "write": (27, 0),
-    "ValueError": (54, 0), "TypeError": (54, 0), "KeyError": (54, 0), "partial": (54, 0),
+    "ValueError": (54, 0), "TypeError": (54, 0), "KeyError": (54, 0), "partial": (54, 0), "isupper": (12, 0), "islower": (12, 0),
+    "isalnum": (12, 0), "isdecimal": (12, 0), "isnumeric": (12, 0), "isascii": (11, 0), "istitle": (14, 0), "casefold": (18, 0),
+    "swapcase": (25, 0), "capitalize": (22, 0), "zfill": (25, 0), "ljust": (25, 0), "rjust": (25, 0), "center": (28, 0),
+    "removeprefix": (22, 0), "removesuffix": (22, 0), "rsplit": (40, 1.5), "rindex": (20, 0.3), "translate": (60, 4),
+    "expandtabs": (25, 0.5), "isprintable": (12, 0), "discard": (13, 0), "popitem": (18, 0), "issubset": (30, 5),
+    "issuperset": (30, 5), "isdisjoint": (25, 5), "bit_length": (14, 0), "hex": (25, 0), "bin": (25, 0), "oct": (25, 0),
+    "pow": (25, 0), "vars": (20, 0), "dir": (800, 20), "bytes": (25, 1), "bytearray": (30, 1), "memoryview": (35, 0),
+    "ascii": (30, 1), "delattr": (18, 0), "in a list": (0, 6),
 }  # fmt: skip
+#: ``x in a_list``, as a name that is called.
+MEMBERSHIP = "in a list"
 #: Seconds asleep are seconds.
 SLEEP = 0.05e9

@@ -1,4 +1,4 @@
-"""What is said of a change in one test: a row of numbers, the responsible places, and a sentence."""
+"""What is said of a change in one test: what it is expected to make of its cost, how far that may be off, and why."""
 
 from __future__ import annotations
 
@@ -10,30 +10,19 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-#: The columns, in their order.
+#: The columns of an effect as numbers, in their order. Shares are of the nanoseconds that the test was measured to take.
 FEATURES = (
     "physical",  # log10 of the modelled ratio
-    "upper",  # log10, with all that is guessed taken twice
-    "added",  # log10(1 + what is added), of the test's measured time
-    "removed",
-    "guessed",  # share of the difference that rests on guesses
-    "share",  # of the changed functions in the test, as they were
-    "share_guessed",  # of what they did before that was guessed
-    "functions",  # log10(1 + how many changed)
-    "others",  # how many module statements, and what is no code
-    "calls",  # log10(1 + how often the changed functions are called)
-    "per_call",  # log10 of nanoseconds added per call of a changed function
-    "unmatched",  # share of the new steps that stand for none of the old
-    "lost",  # share of the old steps that are gone
-    "memory",  # a function no longer remembers its results
-    "loops",  # new loops
-    "inside",  # new loops inside loops
-    "new_calls",  # log10(1 + calls that are new), of functions that nothing is known of
-    "helpers",  # functions that are new
-    "uncounted",  # changed functions whose statements were not counted
-    "literal",  # log10 of how much the largest number in a call or a module statement grew
+    "up",  # log10: how far above it may be by what is guessed and not known
+    "down",  # log10: how far below
+    "churn",  # share: steps that are gone and steps that are new, and calls that are more or fewer
+    "exposure",  # share: what the changed functions did by themselves
+    "reach",  # share: with all that they call
+    "unknown",  # share: changed functions of which the statements were not counted, or that are gone
+    "memory",  # log10 of how much more often a function runs that no longer remembers its results
     "seconds",  # log10 of the test's measured time
 )
+COLUMN = {name: number for number, name in enumerate(FEATURES)}
 
 #: A ratio is between these.
 _LEAST, _MOST = 0.02, 1e5
@@ -55,77 +44,66 @@ class Effect:
         """log10 of the modelled ratio."""
         return float(self.features[0])
 
+    @property
+    def exposure(self) -> float:
+        """Share of the test's cost that the changed functions had by themselves."""
+        return float(self.features[COLUMN["exposure"]])
+
 
 @dataclass(slots=True)
 class Sum:
-    """Of all changed functions of a test."""
+    """Of all changed functions of a test, in nanoseconds."""
 
     added: float = 0.0
     removed: float = 0.0
-    guessed: float = 0.0
-    old: float = 0.0
-    old_guessed: float = 0.0
-    calls: float = 0.0
-    unmatched: float = 0.0
-    lost: float = 0.0
-    steps: int = 0
-    old_steps: int = 0
+    least: float = 0.0
+    """The difference, if all that is not known costs the least."""
+    most: float = 0.0
+    churn: float = 0.0
+    own: float = 0.0
+    reach: float = 0.0
+    unknown: float = 0.0
     memory: float = 0.0
-    loops: int = 0
-    inside: int = 0
-    new_calls: float = 0.0
-    helpers: int = 0
-    uncounted: int = 0
     literal: float = 0.0
-    others: int = 0
+    """log10 of how much the largest number that is new is larger than the largest that is gone."""
     whys: list[tuple[float, str]] = field(default_factory=list)
     places: dict[str, float] = field(default_factory=dict)
 
-    def add(self, place: str, nanoseconds: float, guessed: float) -> None:
-        """Nanoseconds that the test takes more (less) because of a changed place, and the part of them that is guessed."""
-        if nanoseconds > 0:
-            self.added += nanoseconds
+    def add(self, place: str, each: float, least: float, most: float) -> None:
+        """Nanoseconds that the test takes more (less) because of a changed place: expected, the least and the most."""
+        if each > 0:
+            self.added += each
         else:
-            self.removed -= nanoseconds
-        self.guessed += min(guessed, abs(nanoseconds))
-        self.places[place] = self.places.get(place, 0.0) + nanoseconds
+            self.removed -= each
+        self.least += min(each, least, most)
+        self.most += max(each, least, most)
+        self.places[place] = self.places.get(place, 0.0) + each
 
-    def effect(self, seconds: float, functions: int, known: bool) -> Effect:
-        """In a test that took so many ``seconds``, of which so many ``functions`` changed."""
+    def effect(self, seconds: float, known: bool) -> Effect:
+        """In a test that took so many ``seconds``."""
         total, measured = self, seconds * 1e9
         # The model may take what was there for dearer than all of the test was.
-        scale = min(1.0, measured / total.old) if total.old > 0 else 1.0
-        added, removed, guessed = (value * scale / measured for value in (total.added, total.removed, total.guessed))
-        removed = min(removed, 0.98)
-        ratio = min(max(1 + added - removed, _LEAST), _MOST)
-        upper = min(max(ratio + guessed, _LEAST), _MOST)
-        difference = added + removed
-        steps, old_steps = max(total.steps, 1), max(total.old_steps, 1)
+        scale = min(1.0, measured / total.own) if total.own > 0 else 1.0
+        share = scale / measured
+        ratio = _ratio(1 + (total.added - min(total.removed, 0.98 / share)) * share)
+        reach = min(total.reach * share, 1.0)
+        # What a larger number makes larger, or a smaller one smaller, is not known.
+        grown = math.log10(_ratio(1 + reach * (10**total.literal - 1)))
         values = {
             "physical": math.log10(ratio),
-            "upper": math.log10(upper),
-            "added": math.log10(1 + added),
-            "removed": math.log10(1 + removed),
-            "guessed": guessed / difference if difference > 0 else 0.0,
-            "share": min(total.old * scale / measured, 1.0),
-            "share_guessed": total.old_guessed / total.old if total.old > 0 else 0.0,
-            "functions": math.log10(1 + functions),
-            "others": float(total.others),
-            "calls": math.log10(1 + total.calls),
-            "per_call": math.log10(1 + max(total.added - total.removed, 0.0) / max(total.calls, 1.0)),
-            "unmatched": total.unmatched / steps,
-            "lost": total.lost / old_steps,
+            "up": math.log10(max(_ratio(1 + total.most * share) / ratio, 1.0)) + max(grown, 0.0),
+            "down": math.log10(max(ratio / _ratio(1 + total.least * share), 1.0)) + max(-grown, 0.0),
+            "churn": min(total.churn * share, 10.0),
+            "exposure": min(total.own * share, 1.0),
+            "reach": reach,
+            "unknown": min(total.unknown * share, 1.0),
             "memory": total.memory,
-            "loops": float(min(total.loops, 5)),
-            "inside": float(min(total.inside, 5)),
-            "new_calls": math.log10(1 + total.new_calls),
-            "helpers": float(min(total.helpers, 5)),
-            "uncounted": float(min(total.uncounted, 5)),
-            "literal": total.literal,
             "seconds": math.log10(seconds),
         }
-        places = sorted(
-            ((key, value * scale / measured) for key, value in total.places.items()), key=lambda entry: -abs(entry[1])
-        )
+        places = sorted(((key, value * share) for key, value in total.places.items()), key=lambda entry: -abs(entry[1]))
         why = max(total.whys, key=lambda entry: entry[0])[1] if total.whys else ""
         return Effect(np.array([values[name] for name in FEATURES]), places, why, known)
+
+
+def _ratio(value: float) -> float:
+    return min(max(value, _LEAST), _MOST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Mapping
 
-from pytest_joules.predict.change.costs import CALL, COMPREHENSION, ITEM, KNOWN, NODES, SLEEP, UNKNOWN
+from pytest_joules.predict.change.costs import CALL, COMPREHENSION, ITEM, KNOWN, MEMBERSHIP, NODES, SLEEP
 from pytest_joules.predict.change.steps import Inner, Part
 from pytest_joules.predict.facts import sizes
 from pytest_joules.predict.facts.expressions import argument, over
@@ -46,7 +46,8 @@ class ExpressionCosts:
         elif isinstance(node, ast.Compare) and any(isinstance(entry, ast.In | ast.NotIn) for entry in node.ops):
             held = node.comparators[-1]
             if isinstance(held, ast.List) or (isinstance(held, ast.Name) and self.kinds.get(held.id) == "list"):
-                part.sized.append((over(held), 6.0 * weight))
+                part.call(MEMBERSHIP, weight)
+                part.sized.append((MEMBERSHIP, over(held), None, weight))
 
     def function(self, node: ast.Lambda, part: Part, weight: float, line: int) -> None:
         inner = Part()
@@ -90,48 +91,42 @@ class ExpressionCosts:
         return True
 
     def call(self, node: ast.Call, part: Part, weight: float) -> None:
-        name = "?"
-        if isinstance(node.func, ast.Name):
-            name = node.func.id
-        elif isinstance(node.func, ast.Attribute):
-            name = f".{node.func.attr}"
-        known = KNOWN.get(name.removeprefix("."))
+        name, bare = self.name(node.func), ""
+        bare = name.rpartition(".")[2]
+        known = KNOWN.get(bare)
         part.ops += weight * ((CALL if known is None else CALL / 3) + 5 * len(node.keywords))
-        self.called_for_each(node, name.removeprefix("."))
-        if isinstance(node.func, ast.Name) and node.func.id in self.locals:
-            part.call("?", weight)  # whatever was handed over
-            part.unknown += weight * UNKNOWN
-            return
-        if (
-            isinstance(node.func, ast.Attribute)
-            and isinstance(node.func.value, ast.Name)
-            and node.func.value.id in ("self", "cls")
-        ):
-            part.call(f"self{name}", weight)
-            part.given[f"self{name}"] = ("self", *(argument(entry, self.numbers) for entry in node.args))
-            return
-        if name.removeprefix(".") == "sleep":
+        self.called_for_each(node, bare)
+        if bare == "sleep":
             seconds = sizes.number(node.args[0], self.numbers) if node.args else None
-            part.known += weight * (seconds * 1e9 if seconds is not None else SLEEP)
+            part.ops += weight * (seconds * 1e9 if seconds is not None else SLEEP)
             return
         part.call(name, weight)
-        if known is None:
+        if known is None or name.startswith("self."):
             texts = [argument(entry, self.numbers) for entry in node.args]
-            part.given[name] = (
-                *texts,
-                *(f"{entry.arg}={argument(entry.value, self.numbers)}" for entry in node.keywords if entry.arg),
-            )
+            first = ("self",) if name.startswith("self.") else ()
+            named = [f"{entry.arg}={argument(entry.value, self.numbers)}" for entry in node.keywords if entry.arg]
+            part.given[name] = (*first, *texts, *named)
             return
-        part.known += weight * known[0]
         value: ast.expr | None = node.args[0] if isinstance(node.func, ast.Name) and node.args else None
         if isinstance(node.func, ast.Attribute):
-            value = node.args[0] if name in (".extend", ".update", ".join", ".deepcopy") and node.args else node.func.value
+            value = node.args[0] if bare in ("extend", "update", "join", "deepcopy") and node.args else node.func.value
         if known[1] and value is not None and not isinstance(value, ast.GeneratorExp | ast.ListComp | ast.SetComp):
-            size = sizes.iterations(value, self.numbers)
-            if size is not None:
-                part.known += weight * known[1] * size
-            else:
-                part.sized.append((over(value), weight * known[1]))
+            part.sized.append((name, over(value), sizes.iterations(value, self.numbers), weight))
+
+    def name(self, called: ast.expr) -> str:
+        """What is called, as :class:`~pytest_joules.predict.change.steps.Part` names it."""
+        if isinstance(called, ast.Name):
+            return "?" if called.id in self.locals else called.id
+        if not isinstance(called, ast.Attribute):
+            return "?"
+        base = called.value
+        if isinstance(base, ast.Name) and base.id in ("self", "cls"):
+            return f"self.{called.attr}"
+        while isinstance(base, ast.Attribute):
+            base = base.value
+        if isinstance(base, ast.Name) and base.id not in self.locals:
+            return ast.unparse(called)
+        return f".{called.attr}"
 
     def comprehension(
         self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp, part: Part, weight: float, line: int

@@ -14,10 +14,27 @@ from difflib import SequenceMatcher
 
 from pytest_joules.predict.change.steps import Code, Inner, Part, Step, bound
 
-#: How often a loop turns, and how many elements a builtin goes through, of which nothing is known.
-UNKNOWN_TURNS = 8.0
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What is taken for true of what nothing is known of."""
+
+    turns: float
+    """How often a loop turns."""
+    elements: float
+    """What a builtin goes through."""
+    taken: float | None
+    """How often a new condition holds; ``None``: by what it looks like."""
+
+
+#: What is likely, and how far it may be from that in either direction: a new condition may hold always or never.
+LIKELY, LITTLE, MUCH = Guess(8.0, 8.0, None), Guess(1.0, 2.0, 0.0), Guess(50.0, 200.0, 1.0)
 #: No more is believed of a single loop.
 _MOST_TURNS = 1e7
+#: Nanoseconds that a call takes at least.
+_CALL = 30.0
+#: A condition that holds less often than that is one for errors.
+_RARE = 0.05
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -48,20 +65,15 @@ class Work:
     """What a function does, in all its calls together."""
 
     ops: float = 0.0
-    known: float = 0.0
-    unknown: float = 0.0
-    guessed: float = 0.0
-    """Of these nanoseconds, those that rest on guesses."""
+    """Nanoseconds of the interpreter's own work."""
     sites: dict[str, float] = field(default_factory=dict)
     """How often each name is called."""
+    elements: dict[str, float] = field(default_factory=dict)
+    """What each builtin goes through, in all calls together."""
     steps: dict[Step, float] = field(default_factory=dict)
-    """Nanoseconds by step."""
-    times: dict[Step, float] = field(default_factory=dict)
-    guessed_sites: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def nanoseconds(self) -> float:
-        return self.ops + self.known + self.unknown
+    """``ops`` by step, calls at the least that one takes."""
+    unsure: bool = False
+    """Something rests on a guess."""
 
 
 def seen(code: Code, counts: Sequence[float]) -> Observed:
@@ -246,65 +258,68 @@ class Run:
         sizes: Callable[[str], float | None],
         inline: Callable[[str], Code | None],
         turns: Callable[[Step], float | None] = lambda step: None,
+        guess: Guess = LIKELY,
     ) -> None:
-        self.work = Work()
+        self.work, self.guess = Work(), guess
         self._rates, self._known_sizes, self._inline, self._ranges = rates, sizes, inline, turns
         self._names: list[Mapping[str, str]] = []
         """What the arguments of the functions that are gone through inside stand for."""
         self._depth = 0
 
-    def block(self, steps: Sequence[Step], flow: float, sure: bool = True) -> tuple[float, float]:
+    def block(self, steps: Sequence[Step], flow: float) -> tuple[float, float]:
         """Flow out of it, and how often ``continue`` or ``break`` left it."""
         left = 0.0
         for step in steps:
             known = self._rates(step)
             rates, old = known if known is not None else (Rates(), None)
             done = flow * rates.reached
-            self.work.times[step] = self.work.times.get(step, 0.0) + done
             if done <= 0:
                 flow = 0.0 if step.leaves else flow * rates.reached
                 continue
-            self._part(step.part, done, sure, step, rates.inner)
+            self._part(step.part, done, step, rates.inner)
             if step.is_loop:
-                flow = self._loop(step, done, rates, old, sure)
+                flow = self._loop(step, done, rates, old)
                 continue
             if step.leaves in ("continue", "break"):
                 left += done
             flow = 0.0 if step.leaves else done
             if step.branches:
-                flow, more = self._branches(step, done, rates, old, sure)
+                flow, more = self._branches(step, done, rates, old)
                 left += more
         return flow, left
 
-    def _loop(self, step: Step, done: float, rates: Rates, old: Step | None, sure: bool) -> float:
-        turns, certain = self._turns(step, rates, old)
-        total = done * turns
-        self._part(step.turn, total + done * (step.kind == "While"), sure and certain, step, rates.inner)
+    def _loop(self, step: Step, done: float, rates: Rates, old: Step | None) -> float:
+        total = done * self._turns(step, rates, old)
+        self._part(step.turn, total + done * (step.kind == "While"), step, rates.inner)
         lost = 0.0
         for label, inside in step.branches:
             if label == "body":
-                out, left = self.block(inside, total, sure and certain)
+                out, left = self.block(inside, total)
                 lost = max(0.0, total - out - left)
             else:
-                self.block(inside, done * rates.branches.get(label, 0.8), sure)
+                self.block(inside, done * rates.branches.get(label, 0.8))
         return max(done - min(lost, done), 0.0)
 
-    def _turns(self, step: Step, rates: Rates, old: Step | None) -> tuple[float, bool]:
-        """Per entry, and whether that is more than a guess."""
+    def _turns(self, step: Step, rates: Rates, old: Step | None) -> float:
+        """Per entry."""
         if old is not None and rates.turns is not None and (old.key == step.key or step.kind == "While"):
-            return rates.turns, True
+            return rates.turns
         if old is not None and rates.turns is not None and step.size is not None and old.size:
-            return rates.turns * step.size / old.size, True
+            return rates.turns * step.size / old.size
         if step.size is not None:
-            return min(step.size, _MOST_TURNS), True
+            return min(step.size, _MOST_TURNS)
         known = self._ranges(step)
         if known is None:
             known = self._sizes(step.over)
         if known is None and old is not None:
             known = rates.turns
-        return (known, True) if known is not None else (UNKNOWN_TURNS, False)
+        return known if known is not None else self._guessed(self.guess.turns)
 
-    def _branches(self, step: Step, done: float, rates: Rates, old: Step | None, sure: bool) -> tuple[float, float]:
+    def _guessed(self, value: float) -> float:
+        self.work.unsure = True
+        return value
+
+    def _branches(self, step: Step, done: float, rates: Rates, old: Step | None) -> tuple[float, float]:
         turned = old is not None and old.turned != step.turned
         other = {"body": "orelse", "orelse": "body"}
         out, left, taken = 0.0, 0.0, 0.0
@@ -314,11 +329,10 @@ class Run:
                 share = rates.branches.get(other.get(label, label) if turned else label)
                 if share is None and step.kind == "If" and rates.branches:
                     share = max(0.0, 1.0 - sum(rates.branches.values()))
-            certain = sure and share is not None
             if share is None:
-                share = _prior(step, label)
+                share = self._guessed(_prior(step, label, self.guess.taken))
             entered = done * min(share, 1.0)
-            flow, more = self.block(inside, entered, certain)
+            flow, more = self.block(inside, entered)
             left += more
             if label == "finalbody":
                 continue
@@ -328,39 +342,33 @@ class Run:
             out += max(done - taken, 0.0)
         return min(out, done), left
 
-    def _part(self, part: Part, times: float, sure: bool, step: Step, inner: float | None) -> None:
+    def _part(self, part: Part, times: float, step: Step, inner: float | None) -> None:
         if times <= 0:
             return
-        work, before = self.work, self.work.nanoseconds
+        work = self.work
         work.ops += times * part.ops
-        work.known += times * part.known
-        work.unknown += times * part.unknown
-        for over, each in part.sized:
-            size = self._sizes(over)
-            spent = times * each * (size if size is not None else UNKNOWN_TURNS)
-            work.known += spent
-            if size is None and sure:
-                work.guessed += 0.5 * spent
+        called = 0.0
         for name, count in part.sites.items():
+            called += count if name[0] != "@" else 0.0
             work.sites[name] = work.sites.get(name, 0.0) + times * count
-            if not sure:
-                work.guessed_sites[name] = work.guessed_sites.get(name, 0.0) + times * count
             self._call(name, times * count, part)
-        spent = work.nanoseconds - before
-        work.steps[step] = work.steps.get(step, 0.0) + spent
-        if not sure:
-            work.guessed += spent
+        for name, over, known, count in part.sized:
+            size = known if known is not None else self._sizes(over)
+            elements = size if size is not None else self._guessed(self.guess.elements)
+            work.elements[name] = work.elements.get(name, 0.0) + times * count * elements
+        work.steps[step] = work.steps.get(step, 0.0) + times * (part.ops + _CALL * called)
         for entry in part.inner:
-            turns, certain = self._inner(entry, inner)
-            self._part(entry.part, times * entry.weight * turns, sure and certain, step, None)
+            self._part(entry.part, times * entry.weight * self._inner(entry, inner), step, None)
 
-    def _inner(self, entry: Inner, counted: float | None) -> tuple[float, bool]:
+    def _inner(self, entry: Inner, counted: float | None) -> float:
         if counted is not None and entry.seen:
-            return counted, True
+            return counted
         if entry.size is not None:
-            return entry.size, True
+            return entry.size
         known = self._sizes(entry.over) if entry.over else None
-        return (known, True) if known is not None else (UNKNOWN_TURNS if entry.over else 2.0, False)
+        if known is not None:
+            return known
+        return self._guessed(self.guess.turns if entry.over else 2.0)
 
     def _call(self, name: str, times: float, part: Part) -> None:
         code = self._inline(name) if self._depth < 3 else None
@@ -378,9 +386,10 @@ class Run:
         return self._known_sizes(over)
 
 
-def _prior(step: Step, label: str) -> float:
+def _prior(step: Step, label: str, taken: float | None) -> float:
     if step.kind == "If":
-        share = step.likely
+        # What raises is there for what does not happen.
+        share = step.likely if taken is None or step.likely < _RARE else taken
         return share if label == "body" else 1 - share
     if label.startswith("handlers"):
         return 0.02

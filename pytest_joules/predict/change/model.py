@@ -1,8 +1,10 @@
 """The model ``change``: a test's last joules times the modelled effect of what changed in its path.
 
-The backbone is :mod:`pytest_joules.predict.change.modelling`; trees learned on measured pairs of versions correct it, others say
-how far off it usually is with changes like this one, and from that follows the interval. What is loaded and scored here is
-numbers.
+The backbone is :mod:`pytest_joules.predict.change.modelling`. How far that is off was learned on measured pairs of versions: its
+usual error by how much of the test is exposed to the change, how much of that was written anew, and how much could not be
+priced; and from the errors themselves, in units of that, a whole distribution of the ratio (conformal prediction, Vovk, Gammerman
+and Shafer, 2005; with errors divided by their usual size, Lei et al., 2018; by groups of what is unknown, Vovk, 2012). What is
+loaded and scored here is numbers.
 """
 
 from __future__ import annotations
@@ -13,40 +15,71 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pytest_joules.files.checked import Bad
-from pytest_joules.predict.change.effect import FEATURES, Effect
+from pytest_joules.predict.change.effect import COLUMN, FEATURES, Effect
 from pytest_joules.predict.change.modelling import effects
 from pytest_joules.predict.protocol import Answer, Question
-from pytest_joules.predict.scoring.arrays import Array, pack, unpack
-from pytest_joules.predict.scoring.conformal import Conformal
-from pytest_joules.predict.scoring.trees import Trees
+from pytest_joules.predict.scoring.arrays import Array, floats, pack, unpack
 
+#: Equally likely places of what is expected that an answer has, and those of them that its 80 % interval ends at.
+PLACES = 19
+LOW, MIDDLE, HIGH = 1, 9, 17
+#: Up to which share that is unknown or written anew tests are of the first, and of the second group.
+GROUPS = (0.02, 0.3)
 #: Places that are named.
 _MOST_PLACES = 5
 #: log10: no ratio is believed to be beyond it.
 _FURTHEST = 6.0
+#: log10: an interval wider than that says nothing.
+WIDEST = 1.0
 
 _UNKNOWN = "what changed in its path is no function that it was seen to call"
+_TOO_WIDE = "too much of what it does is written anew or cannot be priced"
+
+
+def sizes(features: Array) -> Array:
+    """What the usual error is a sum of, for each row of ``features`` (columns as in :data:`FEATURES`): what any two measurements
+    differ by, and what is exposed, written anew, guessed, and not known."""
+    column = features.T
+    churn, guessed = np.log10(1 + column[COLUMN["churn"]]), column[COLUMN["up"]] + column[COLUMN["down"]]
+    parts = (
+        np.ones(len(features)),
+        column[COLUMN["exposure"]],
+        column[COLUMN["reach"]],
+        churn,
+        np.abs(column[COLUMN["physical"]]),
+        np.minimum(guessed, 2.0),
+        column[COLUMN["unknown"]],
+    )
+    return np.stack(parts, axis=1)
+
+
+def groups(features: Array) -> Array:
+    """The group of each row, by what is unknown or written anew of it."""
+    column = features.T
+    share = column[COLUMN["churn"]] + column[COLUMN["unknown"]] + column[COLUMN["up"]] + column[COLUMN["down"]]
+    return np.asarray(np.searchsorted(GROUPS, share))
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeModel:
     """Answers questions about tests that were measured before."""
 
-    correction: Trees | None
-    """log10, added to the physical estimate; ``None``: too few pairs to learn one."""
-    doubt: Trees | None
-    """log10 of the usual error."""
-    conformal: Conformal
-    """By the doubt."""
+    trust: float
+    """How much of the modelled effect (log10) is believed."""
+    scales: Array
+    """Of the parts in :func:`sizes`, log10."""
+    quantiles: Array
+    """Of the errors in units of their usual size, for each group: :data:`PLACES` equally likely places."""
     error: Mapping[str, object] = field(default_factory=dict)
     """How good it was on what was held out."""
 
     def arrays(self) -> dict[str, Array]:
-        result = {"features": pack(FEATURES)}
-        for name, trees in (("correction", self.correction), ("doubt", self.doubt)):
-            if trees is not None:
-                result |= {f"{name}_{key}": value for key, value in trees.arrays().items()}
-        return result | {f"conformal_{key}": value for key, value in self.conformal.arrays().items()}
+        return {
+            "features": pack(FEATURES),
+            "trust": np.array(self.trust),
+            "scales": self.scales,
+            "quantiles": self.quantiles.ravel(),
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], error: Mapping[str, object] | None = None) -> ChangeModel:
@@ -57,40 +90,38 @@ class ChangeModel:
         """
         if tuple(unpack(arrays, "features")) != FEATURES:
             raise Bad("looks at other features of a change than this version of pytest-joules")
+        scales = floats(arrays, "scales", 1, sizes(np.zeros((1, len(FEATURES)))).shape[1])
+        quantiles = floats(arrays, "quantiles", 1, (len(GROUPS) + 1) * PLACES).reshape(-1, PLACES)
+        trust = float(floats(arrays, "trust", 0))
+        if np.any(scales < 0) or scales[0] <= 0 or np.any(np.diff(quantiles) < 0) or not 0 <= trust <= 2:
+            raise Bad("has a distribution of ratios that is none")
+        return cls(trust, scales, quantiles, dict(error or {}))
 
-        def under(name: str) -> dict[str, Array]:
-            return {key.removeprefix(f"{name}_"): value for key, value in arrays.items() if key.startswith(f"{name}_")}
-
-        trees = [Trees.from_arrays(found, len(FEATURES)) if (found := under(name)) else None for name in ("correction", "doubt")]
-        return cls(trees[0], trees[1], Conformal.from_arrays(under("conformal")), dict(error or {}))
-
-    def ratios(self, features: Array) -> tuple[Array, Array, Array]:
-        """log10 of the expected ratio and its 80 % interval for each row of ``features``, columns as in :data:`FEATURES`."""
-        centre = features[:, 0] + (self.correction.score(features) if self.correction is not None else 0.0)
-        # A correction may take an effect back, but makes none of nothing.
-        centre = np.clip(centre, -_FURTHEST, _FURTHEST)
-        doubt = self.doubt.score(features) if self.doubt is not None else features[:, 0]
-        low, high = self.conformal.interval(doubt)
-        return centre, centre + (low - doubt), centre + (high - doubt)
+    def ratios(self, features: Array) -> Array:
+        """log10 of the ratio at :data:`PLACES` equally likely places, for each row of ``features``."""
+        size = sizes(features) @ self.scales
+        centre = self.trust * features[:, COLUMN["physical"]]
+        found = centre[:, None] + size[:, None] * self.quantiles[groups(features)]
+        return np.asarray(np.clip(found, -_FURTHEST, _FURTHEST))
 
     def predict(self, questions: Sequence[Question]) -> list[Answer]:
         """An answer for each; all of them have a ``before``."""
         found = effects(questions)
-        known = [effect for effect in found if effect.known]
-        if not known:
-            return [Answer(None, None, why=_UNKNOWN) for _ in found]
-        centre, low, high = self.ratios(np.array([effect.features for effect in known]))
-        ratios = iter(np.power(10.0, np.stack((centre, low, high), axis=1)).tolist())
-        return [
-            _answer(question, effect, next(ratios)) if effect.known else Answer(None, None, why=_UNKNOWN)
-            for question, effect in zip(questions, found, strict=True)
-        ]
+        if not found:
+            return []
+        rows = self.ratios(np.array([effect.features for effect in found]))
+        return [_answer(question, effect, row) for question, effect, row in zip(questions, found, rows, strict=True)]
 
 
-def _answer(question: Question, effect: Effect, ratios: Sequence[float]) -> Answer:
+def _answer(question: Question, effect: Effect, ratios: Array) -> Answer:
     assert question.before is not None
-    centre, low, high = (question.before.joules * ratio for ratio in ratios)
-    return Answer(centre, (min(low, centre), max(high, centre)), responsible(effect), effect.why)
+    if not effect.known:
+        return Answer(None, None, why=_UNKNOWN)
+    if ratios[HIGH] - ratios[LOW] > WIDEST:
+        return Answer(None, None, responsible(effect), _TOO_WIDE, exposure=effect.exposure)
+    cases = tuple((question.before.joules * np.power(10.0, ratios)).tolist())
+    interval = cases[LOW], cases[HIGH]
+    return Answer(cases[MIDDLE], interval, responsible(effect), effect.why, effect.exposure, cases)
 
 
 def responsible(effect: Effect) -> tuple[str, ...]:

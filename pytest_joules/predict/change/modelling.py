@@ -2,35 +2,42 @@
 the counts of the test's last run.
 
 The result is a row of numbers for each question (:data:`pytest_joules.predict.change.effect.FEATURES`), from which
-:class:`pytest_joules.predict.change.model.ChangeModel` makes a ratio and an interval, and what there is to say about it.
+:class:`pytest_joules.predict.change.model.ChangeModel` makes a distribution, and what there is to say about it. What nothing is
+known of (how often a new loop turns, whether a new condition holds, what is called for the first time) is taken for what is
+likely, for little and for much: how far these lie apart is part of the answer.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pytest_joules.predict.change.alignment import Aligned, Alignment
-from pytest_joules.predict.change.calls import Calls, as_counted, as_seen
+from pytest_joules.predict.change.calls import NOTHING, Calls, Measured, Price, as_counted, as_seen, spent
 from pytest_joules.predict.change.effect import Effect, Sum
-from pytest_joules.predict.change.flow import Observed, Rates, Run, Work, renamed, seen
-from pytest_joules.predict.change.module_constants import constant, used
+from pytest_joules.predict.change.flow import LIKELY, LITTLE, MUCH, Guess, Observed, Rates, Run, Work, renamed, seen
+from pytest_joules.predict.change.module_constants import constant, used, words
+from pytest_joules.predict.change.pairing import in_old_places, paired
 from pytest_joules.predict.change.reading import code_of
-from pytest_joules.predict.change.steps import Code, Step
+from pytest_joules.predict.change.steps import Code, Part, Step
 from pytest_joules.predict.facts.expressions import turns_of
 from pytest_joules.predict.protocol import Question
 
 #: Of a step whose counterpart was not counted.
 _ORDINARY = Rates()
+_GUESSES = (LIKELY, LITTLE, MUCH)
 _MEMORIES = re.compile(r"\b(lru_cache|cache|cached|cached_property|memoize|memoized|memo)\b")
 _NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
+#: Of a call of what was handed over.
+_GIVEN = Price(60.0, 10.0, 3_000.0, known=False)
 
 
 def effects(questions: Sequence[Question]) -> list[Effect]:
     """One for each question; all of them have a ``before``, and are about one change."""
-    shared = _Shared()
+    shared = _Shared(Measured(question.before.outside for question in questions if question.before is not None))
     return [_Test(question, shared).effect() for question in questions]
 
 
@@ -38,9 +45,12 @@ def effects(questions: Sequence[Question]) -> list[Effect]:
 class _Shared:
     """What tests have in common: many execute a changed function equally often."""
 
+    measured: Measured
     aligned: dict[object, Aligned] = field(default_factory=dict)
-    counted: dict[object, tuple[Observed, Work]] = field(default_factory=dict)
-    works: dict[object, Work] = field(default_factory=dict)
+    counted: dict[object, tuple[Observed, tuple[Work, ...]]] = field(default_factory=dict)
+    works: dict[object, tuple[Work, ...]] = field(default_factory=dict)
+    pairs: dict[object, dict[str, str]] = field(default_factory=dict)
+    moved: dict[object, dict[str, str]] = field(default_factory=dict)
 
 
 class _Test:
@@ -48,38 +58,53 @@ class _Test:
 
     def __init__(self, question: Question, shared: _Shared) -> None:
         assert question.before is not None
-        self.before, self.now = question.before.sources, question.facts.sources
+        self.before = question.before.sources
         self.counts = question.before.counts
-        self.changed = question.changed
+        self.changed = [key for key in question.changed if "::" in key]
+        self.functions = {key: self.before[key] for key in self.changed if "::<module>" not in key and key in self.before}
+        self.now = self.in_old_places(question.facts.sources, shared)
         self.sum = Sum()
-        self.calls = Calls(question.before)
-        self.alignment = Alignment(self.before, self.now, shared.aligned)
-        self._shared, self._works = shared.counted, shared.works
-        self.known = False
+        self.calls = Calls(question.before, shared.measured)
+        called = {name.rpartition(".")[2] for key, text in self.functions.items() for name in _called(text)}
+        self.alignment = Alignment(self.before, self.now, frozenset(called), shared.aligned)
+        self._shared = shared
+        self.net: dict[str, list[list[float]]] = {}
+        """By name, and by guess: calls more than there were, and what these go through."""
+
+    def in_old_places(self, now: Mapping[str, str], shared: _Shared) -> Mapping[str, str]:
+        """The sources of now; what has another name or place stands where it was."""
+        gone = tuple(key for key in self.functions if key not in now)
+        if not gone:
+            return now
+        fresh = tuple(key for key in now if key not in self.before)
+        if (pairs := shared.pairs.get((gone, fresh))) is None:
+            some = {key: now[key] for key in fresh}
+            pairs = shared.pairs[gone, fresh] = paired({key: self.before[key] for key in gone}, some)
+        if not pairs:
+            return now
+        touched = tuple(key for key in (*self.changed, *fresh) if key in now)
+        if (moved := shared.moved.get((gone, touched))) is None:
+            moved = shared.moved[gone, touched] = in_old_places({key: now[key] for key in touched}, pairs)
+        return {key: text for key, text in now.items() if key not in pairs.values()} | moved
 
     def effect(self) -> Effect:
-        total = self.sum
-        functions = [key for key in self.changed if "::" in key and "::<module>" not in key]
-        total.others = len(self.changed) - len(functions)
-        texts = {key: self.before[key] for key in functions if key in self.before}
+        texts = dict(self.functions)
         for name, path in self.renumbered():
-            pattern = re.compile(rf"\b{re.escape(name)}\b")
-            for key, text in self.before.items():
-                if (
-                    key not in texts
-                    and key.startswith(f"{path}::")
-                    and "::<module>" not in key
-                    and key in self.now
-                    and pattern.search(text)
-                ):
-                    texts[key] = text
-        calls: dict[str, float] = {}
-        guessed_calls: dict[str, float] = {}
+            for key in self.naming(name, path):
+                texts.setdefault(key, self.before[key])
         for key, text in texts.items():
-            self.function(key, text, calls, guessed_calls)
-        self.called(calls, guessed_calls, texts)
-        self.statements()
-        return total.effect(self.calls.seconds, len(functions), self.known)
+            self.function(key, text)
+        self.called(next(iter(texts), ""))
+        self.statements(texts)
+        return self.sum.effect(self.calls.seconds, bool(self.counts) and bool(self.changed))
+
+    def naming(self, name: str, path: str) -> list[str]:
+        """The functions of a file in the path that name something of its module."""
+        return [
+            key
+            for key, text in self.before.items()
+            if key.startswith(f"{path}::") and "::<module>" not in key and key in self.now and name in words(text)
+        ]
 
     def renumbered(self) -> list[tuple[str, str]]:
         """Names of modules' constants that are another number now, and their files."""
@@ -92,47 +117,63 @@ class _Test:
                     found.append((name, path))
         return found
 
-    def function(self, key: str, text: str, calls: dict[str, float], guessed_calls: dict[str, float]) -> None:
+    def function(self, key: str, text: str) -> None:
         total, counts = self.sum, self.counts.get(key)
         old = code_of(text, used(key, text, self.before), len(counts) - 1 if counts else None)
         if old is None or not counts or counts[0] <= 0:
             return
-        self.known = True
         source = self.now.get(key)
         new = code_of(source, used(key, source, self.now)) if source is not None else None
         shared = (old, tuple(counts))
-        known = self._shared.get(shared)
+        known = self._shared.counted.get(shared)
         if known is None:
             looked = seen(old, counts)
-            known = self._shared[shared] = looked, as_seen(old, looked, float(counts[0]))
-        looked, old_work = known
-        if not looked.rates:
-            total.uncounted += 1
-        total.old += old_work.nanoseconds
-        total.old_guessed += old_work.guessed
-        total.calls += counts[0]
-        for name, times in old_work.sites.items():
-            calls[name] = calls.get(name, 0.0) - times
+            known = self._shared.counted[shared] = looked, _each_way(lambda guess: as_seen(old, looked, float(counts[0]), guess))
+        looked, before = known
+        own = self.own(key, before[0])
+        total.own += own
+        total.reach += self.calls.cost(key).each * counts[0]
+        if not looked.rates or new is None:
+            total.unknown += own
         if new is None:
-            total.add(key, -old_work.nanoseconds, old_work.nanoseconds * 0.5)
+            self.take(before, -1)
+            total.churn += own
+            # Something else does now what it did, as likely as not.
+            total.add(key, -before[0].ops, -before[0].ops, 0.0)
             return
         times = float(counts[0])
         if _remembers(old) and not _remembers(new):
             times = self.forgotten(key, old, looked, times)
         elif _remembers(new) and not _remembers(old):
-            total.guessed += 0.3 * old_work.nanoseconds
+            total.unknown += own
         run = (*shared, new, times, self.alignment.new)
-        work = self._works.get(run)
-        if work is None:
-            work = self._works[run] = self.run(new, times, looked, old)
-        self.note(work, self.alignment.of(old, new), old)
-        for name, count in work.sites.items():
-            calls[name] = calls.get(name, 0.0) + count
-        for name, count in work.guessed_sites.items():
-            guessed_calls[name] = guessed_calls.get(name, 0.0) + count
-        difference = work.nanoseconds - old_work.nanoseconds
-        total.add(key, difference, max(work.guessed - old_work.guessed, 0.0))
-        self.literals(text, source or "")
+        works = self._shared.works.get(run)
+        if works is None:
+            works = self._shared.works[run] = _each_way(lambda guess: self.run(new, times, looked, old, guess))
+        both = self.alignment.of(old, new)
+        self.note(works[0], before[0], both)
+        self.take(before, -1)
+        self.take(works, 1)
+        total.add(key, *(now.ops - then.ops for now, then in zip(works, before, strict=True)))
+
+    def own(self, key: str, work: Work) -> float:
+        """Nanoseconds of all calls of a function, without what it calls in the project."""
+        timed = self.calls.outside.get(key)
+        if timed is not None:
+            return work.ops + sum(nanoseconds for _, nanoseconds, *_ in timed.values())
+        return spent(work, lambda name, _: self.calls.outside_price(name) if self.leaves(name) else NOTHING)[0]
+
+    def leaves(self, name: str) -> bool:
+        return name[0] not in "@?" and not self.calls.places(name)
+
+    def take(self, works: Sequence[Work], sign: int) -> None:
+        """Its calls are more (fewer) now."""
+        for number, work in enumerate(works):
+            for name, times in work.sites.items():
+                if (net := self.net.get(name)) is None:
+                    net = self.net[name] = [[0.0, 0.0] for _ in _GUESSES]
+                net[number][0] += sign * times
+                net[number][1] += sign * work.elements.get(name, 0.0)
 
     def forgotten(self, key: str, old: Code, looked: Observed, calls: float) -> float:
         """How often a function runs now that no longer remembers its results: as often as it is called."""
@@ -146,7 +187,7 @@ class _Test:
             if code is None:
                 continue
             sites = as_counted(code, counts).sites
-            times = sum(sites.get(form, 0.0) for form in (name, f".{name}", f"self.{name}", f"@{name}"))
+            times = sum(times for form, times in sites.items() if form.lstrip("@").rpartition(".")[2] == name)
             if place == key:
                 own = times
             else:
@@ -156,15 +197,15 @@ class _Test:
         # It calls itself: each of these calls is made anew, which may well be without end.
         now = now / (1 - each) if each < 0.95 else max(now, 1.0) * 20.0 * calls
         now = max(now, calls)
-        self.sum.memory = max(self.sum.memory, math.log10(1 + now / max(calls, 1.0)))
-        self.sum.whys.append((now / max(calls, 1.0), "no longer remembers its results"))
-        cost, guessed = self.calls.cost(key)
-        work = as_counted(old, self.counts[key]).nanoseconds / calls
+        self.sum.memory = max(self.sum.memory, math.log10(now / max(calls, 1.0)))
+        self.sum.whys.append((1e9 * now / max(calls, 1.0), "no longer remembers its results"))
+        cost = self.calls.cost(key)
+        work = as_counted(old, self.counts[key]).ops / calls
         # What it calls runs more often too.
-        self.sum.add(key, (now - calls) * max(cost - work, 0.0), (now - calls) * guessed)
+        self.sum.add(key, *((now - calls) * max(value - work, 0.0) for value in cost[:3]))
         return now
 
-    def run(self, code: Code, times: float, looked: Observed, old: Code) -> Work:
+    def run(self, code: Code, times: float, looked: Observed, old: Code, guess: Guess) -> Work:
         """The new version of a function is gone through."""
         both = self.alignment.of(old, code)
         found = both.match
@@ -180,68 +221,95 @@ class _Test:
         def turns(step: Step) -> float | None:
             return turns_of(step.range, code.aliases, size) if step.range is not None else None
 
-        run = Run(rates, size, both.inlined.get, turns)
+        run = Run(rates, size, both.inlined.get, turns, guess)
         run.block(code.steps, times)
         return run.work
 
-    def note(self, work: Work, both: Aligned, old: Code) -> None:
-        """What can be seen of a change, and what is new and what it costs."""
+    def note(self, work: Work, before: Work, both: Aligned) -> None:
+        """What can be seen of a change, and how much is new and gone."""
         total = self.sum
-        total.steps += len(both.order)
-        total.unmatched += len(both.unmatched)
-        total.old_steps += old.size
-        total.lost += both.lost
-        total.helpers += len(both.inlined)
-        total.loops += both.loops
-        total.inside += both.inside
+        total.churn += sum(before.steps.get(step, 0.0) for step in both.lost)
+        self.literals(_given(both.lost), _given(both.unmatched))
         for step in both.unmatched:
             spent = work.steps.get(step, 0.0)
+            total.churn += spent
             if step in both.new_loops:
                 spent += sum(work.steps.get(inner, 0.0) for inner in step.inside())
                 total.whys.append((spent, f"a loop is new: {step.text.rstrip(':')}"))
             elif spent > 0:
-                total.whys.append((spent, f"new: {step.text}"))
+                # Most of what is written otherwise was there.
+                total.whys.append((0.5 * spent, f"new: {step.text}"))
 
     # All of them
 
-    def called(self, calls: Mapping[str, float], guessed: Mapping[str, float], texts: Mapping[str, str]) -> None:
-        """Calls of functions that did not change, more or fewer of them than before."""
-        for name, difference in calls.items():
-            if abs(difference) < 1e-6 * max(self.sum.calls, 1.0) or self.alignment.helper(name) is not None:
+    def called(self, place: str) -> None:
+        """Calls of functions that did not change, more or fewer of them than before, and of what is not the project's."""
+        for name, net in self.net.items():
+            if self.alignment.helper(name) is not None or all(abs(times) < 1e-6 for times, _ in net):
                 continue
-            places = [place for place in self.calls.places(name) if place not in texts]
-            unsure = min(guessed.get(name, 0.0), abs(difference)) / abs(difference)
-            if not places:
-                spent = difference * self.calls.unknown(name)
-                if spent:
-                    self.sum.add(next(iter(texts), ""), spent, abs(spent))
-                    self.sum.new_calls += max(difference, 0.0)
-                continue
-            costs = [self.calls.cost(place) for place in places]
-            each = sum(cost for cost, _ in costs) / len(costs)
-            part = sum(guess for _, guess in costs) / len(costs)
-            spent = difference * each
-            self.sum.add(next(iter(texts), ""), spent, abs(difference) * (part + unsure * each))
-            what = places[0].rpartition("::")[2]
-            more = "more" if difference > 0 else "fewer"
-            self.sum.whys.append((abs(spent), f"calls {what} {abs(difference):,.0f} {more} times"))
+            price = _GIVEN if name == "?" else self.calls.price(name)
+            ways = [times * each + more * price.element for times, more in net for each in price[:3]]
+            each = ways[0]
+            self.sum.add(place, each, min(ways), max(ways))
+            self.sum.churn += abs(each)
+            if abs(each) > 0 and abs(net[0][0]) >= 0.5:
+                places = self.calls.places(name)
+                what = places[0].rpartition("::")[2] if places else name.lstrip(".")
+                more = "more" if each > 0 else "fewer"
+                self.sum.whys.append((abs(each), f"calls {what} {abs(net[0][0]):,.0f} {more} times"))
 
-    def statements(self) -> None:
+    def statements(self, texts: Mapping[str, str]) -> None:
+        """What changed of modules: the functions that name it may do something else."""
         for key in self.changed:
-            if "::<module>" in key:
-                self.literals(self.before.get(key, ""), self.now.get(key, ""))
+            path, separator, name = key.partition("::<module> ")
+            if not separator:
+                continue
+            self.literals(_numbers(self.before.get(key, "")), _numbers(self.now.get(key, "")))
+            for place in self.naming(name, path):
+                counts = self.counts.get(place)
+                if place not in texts and counts and counts[0] > 0:
+                    self.sum.unknown += self.calls.cost(place).each * counts[0]
 
-    def literals(self, before: str, now: str) -> None:
-        """The largest number that is new against the largest that is gone."""
-        old, new = (sorted(float(number) for number in _NUMBERS.findall(text)) for text in (before, now))
+    def literals(self, old: Sequence[float], new: Sequence[float]) -> None:
+        """The largest number that is new against the largest that is gone: what it is for is not known."""
         fresh, gone = _without(new, old), _without(old, new)
         if fresh and gone and max(gone) > 0 and max(fresh) > 0:
             grown = math.log10(max(fresh) / max(gone))
             self.sum.literal = grown if abs(grown) > abs(self.sum.literal) else self.sum.literal
 
 
+def _each_way(run: Callable[[Guess], Work]) -> tuple[Work, ...]:
+    """What is likely, and with all that is guessed taken for little and for much."""
+    likely = run(LIKELY)
+    return (likely, run(LITTLE), run(MUCH)) if likely.unsure else (likely,) * len(_GUESSES)
+
+
+@lru_cache(maxsize=8192)
+def _called(text: str) -> frozenset[str]:
+    """The names that a function calls."""
+    code = code_of(text)
+    steps = code.all() if code is not None else ()
+    return frozenset(name for step in steps for name in _names((step.part, step.turn)))
+
+
+def _names(parts: Iterable[Part]) -> Iterator[str]:
+    for part in parts:
+        yield from part.sites
+        yield from _names(inner.part for inner in part.inner)
+
+
 def _remembers(code: Code) -> bool:
     return any(_MEMORIES.search(text) for text in code.decorators)
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in _NUMBERS.findall(text)]
+
+
+def _given(steps: Iterable[Step]) -> list[float]:
+    """Numbers that are handed to functions."""
+    texts = (text for step in steps for part in (step.part, step.turn) for given in part.given.values() for text in given)
+    return [number for text in texts for number in _numbers(text)]
 
 
 def _without(some: Sequence[float], others: Sequence[float]) -> list[float]:

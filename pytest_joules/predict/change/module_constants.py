@@ -26,7 +26,8 @@ def constant(name: str, text: str) -> int | float | str | None:
 
 
 @lru_cache(maxsize=8192)
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """All names and keywords in a source text."""
     return frozenset(_NAMES.findall(text))
 
 
@@ -34,7 +35,7 @@ def used(key: str, text: str, sources: Mapping[str, str]) -> tuple[tuple[str, ob
     """Numbers and texts that a function names: constants of its module."""
     path = key.partition("::")[0]
     found = []
-    for name in _words(text):
+    for name in words(text):
         source = sources.get(f"{path}::<module> {name}")
         if source is not None and (value := constant(name, source)) is not None:
             found.append((name, value))

@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Part:
-    """What happens each time: nanoseconds of the interpreter's own work, of builtins, and of what is called and not known."""
+    """What happens each time: nanoseconds of the interpreter's own work, and what is called."""
 
     ops: float = 0.0
-    known: float = 0.0
-    unknown: float = 0.0
     sites: dict[str, float] = field(default_factory=dict)
-    """How often a name is called; ``.name`` where it is a method's or an attribute's."""
-    sized: list[tuple[str, float]] = field(default_factory=list)
-    """What a builtin goes through, and nanoseconds for each of its elements."""
+    """How often a name is called: ``name``, ``.name`` where it is a method of whatever object, ``base.name`` of a name that is
+    none of the function's own, ``self.name``; ``@name`` where an attribute is read; ``?`` of what was handed over."""
+    sized: list[tuple[str, str, float | None, float]] = field(default_factory=list)
+    """Of a builtin whose cost depends on it: what it goes through, how large that is where literals say so, and how often."""
     inner: list[Inner] = field(default_factory=list)
     given: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The arguments of the last call of a name."""

@@ -1,9 +1,9 @@
-"""Learning what the physical estimate of a change leaves over, from measured pairs of versions."""
+"""Learning how far the physical estimate of a change is off, from measured pairs of versions."""
 
 from __future__ import annotations
 
 import math
-import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_joules.predict.change.effect import FEATURES
-from pytest_joules.predict.change.model import ChangeModel
+from pytest_joules.predict.change.effect import COLUMN, FEATURES
+from pytest_joules.predict.change.model import GROUPS, HIGH, LOW, MIDDLE, PLACES, WIDEST, ChangeModel, groups, sizes
 from pytest_joules.predict.change.modelling import effects
 from pytest_joules.predict.facts.of_test import facts_of
 from pytest_joules.predict.protocol import Before, Question
 from pytest_joules.predict.scoring.arrays import Array, floats, pack, unpack
-from pytest_joules.predict.scoring.conformal import Conformal
-from pytest_joules.predict.scoring.trees import Trees
 
 if TYPE_CHECKING:
     from pytest_joules.store.entries import VersionRecord
 
-#: Fewer pairs teach no trees; fewer changes give no estimate of the error by change.
-_FEWEST = 80
+#: Fewer projects (changes, where there is one project) give a group no quantiles of its own.
+_FEWEST = 9
 _FOLDS = 5
-#: The most values of a column that trees tell apart (scikit-learn's ``max_bins``).
-_VALUES = 255
-#: log10: what two measurements of the same code differ by.
-_NOISE = 0.006
+#: log10: what two measurements of the same code differ by, at least.
+_NOISE = 0.004
+#: The ``kind`` of pairs that are released versions.
+RELEASED = "released"
+#: Of the project itself, how many other projects its pairs count as much as.
+_OWN = 5.0
 #: Where the pairs that ship with the package are.
 SHIPPED = "change-pairs.npz"
 #: log10 of the ratio above which a change is to be found, and of that up to which a flag is a false one.
-_DEARER, _SAME = math.log10(1.2), math.log10(1.05)
+DEARER, SAME = math.log10(1.2), math.log10(1.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,137 +44,141 @@ class Pair:
     ratio: float
     """log10 of what it cost after, in parts of what it cost before."""
     project: str
+    """``""``: the one that is learned for."""
     change: str
     """Tells changes of a project apart."""
     kind: str = ""
-    """What was done, where a variant was made."""
+    """What was done, where a variant was made; :data:`RELEASED` of two released versions."""
     neutral: bool = False
 
 
-def train_change(pairs: Sequence[Pair], *, jobs: int = 1, seed: int = 0) -> ChangeModel:
-    """The model from pairs (at least one); its ``error`` is that on changes (on projects, where there are four or more) that were
-    held out. ``jobs``: folds learned at a time.
+def train_change(pairs: Sequence[Pair]) -> ChangeModel:
+    """The model from pairs (at least one); its ``error`` is that on projects (on changes, where there are fewer than four) that
+    were held out.
 
     Raises:
         ValueError: there are no pairs.
     """
-    from joblib import Parallel, delayed
-
     if not pairs:
         raise ValueError("there are no pairs of versions to learn from")
-    features = np.array([pair.features for pair in pairs])
-    truth = np.array([pair.ratio for pair in pairs])
-    changes = [f"{pair.project} {pair.change}" for pair in pairs]
-    left = truth - features[:, 0]
-    if len(pairs) < _FEWEST:
-        conformal = Conformal.fit(features[:, 0], left, changes)
-        return ChangeModel(None, None, conformal, {"pairs": len(pairs)})
-    features = _coarse(features)
-    folds = _folds(pairs, seed)
-    weights = _weights(changes)
-    kept = sorted(set(folds.tolist()))
-    parts = Parallel(n_jobs=jobs)(delayed(_held_out)(features, left, weights, folds, fold=fold, seed=seed) for fold in kept)
-    corrected, doubts = np.zeros(len(pairs)), np.zeros(len(pairs))
-    for fold, (correction, doubt) in zip(kept, parts, strict=True):
-        corrected[folds == fold], doubts[folds == fold] = correction, doubt
-    residuals = left - corrected
-    conformal = Conformal.fit(doubts, residuals, changes)
-    model = ChangeModel(_corrections(features, left, weights, seed), _doubts(features, residuals, weights, seed), conformal)
+    folds, features = _folds(pairs), np.array([pair.features for pair in pairs])
+    ratios = np.zeros((len(pairs), PLACES))
+    for fold in sorted(set(folds.tolist())):
+        inside = [pair for pair, number in zip(pairs, folds, strict=True) if number != fold] or pairs
+        ratios[folds == fold] = _fitted(inside).ratios(features[folds == fold])
+    model = _fitted(pairs)
     held: dict[str, object] = {"split": "project" if len({pair.project for pair in pairs}) > 3 else "change"}
-    centre = features[:, 0] + corrected
-    low, high = conformal.interval(doubts)
-    scored = score(pairs, centre, centre + low - doubts, centre + high - doubts)
-    return ChangeModel(model.correction, model.doubt, conformal, held | scored)
+    return ChangeModel(model.trust, model.scales, model.quantiles, held | score(pairs, ratios))
 
 
-def score(pairs: Sequence[Pair], centre: Array, low: Array, high: Array) -> dict[str, float | None]:
-    """How good predictions (log10) are: the median error, what the intervals hold, how many of the truly dearer (by 20 % or more)
-    are flagged at the threshold of 5 %, and how many of those that are not dearer (by 5 % or more)."""
+def _fitted(pairs: Sequence[Pair]) -> ChangeModel:
+    features = np.array([pair.features for pair in pairs])
+    truth, weights = np.array([pair.ratio for pair in pairs]), _weights(pairs)
+    trust, scales = _usual(features, truth, weights)
+    errors = (truth - trust * features[:, COLUMN["physical"]]) / (sizes(features) @ scales)
+    group = groups(features)
+    names = [pair.project if len({p.project for p in pairs}) > 3 else pair.change for pair in pairs]
+    whole = _quantiles(errors, weights, names)
+    found = []
+    for number in range(len(GROUPS) + 1):
+        own = group == number
+        some = [name for name, inside in zip(names, own, strict=True) if inside]
+        found.append(_quantiles(errors[own], weights[own], some) if len(set(some)) >= _FEWEST else whole)
+    return ChangeModel(trust, scales, np.array(found))
+
+
+def _usual(features: Array, truth: Array, weights: Array) -> tuple[float, Array]:
+    """How much of the modelled effect is to be believed, and what each part of its error is usually worth: the most likely ones
+    if errors fall off exponentially on both sides (Laplace), looked for one after the other."""
+    parts, physical = sizes(features), features[:, COLUMN["physical"]]
+    scales = np.full(parts.shape[1], 0.02)
+    scales[0] = _NOISE
+    trust = 0.8
+
+    def unlikely(trust: float, scales: Array) -> float:
+        size = parts @ scales
+        return float(np.sum(weights * (np.log(size) + np.abs(truth - trust * physical) / size)))
+
+    best = unlikely(trust, scales)
+    for factor in (4.0, 2.0, 1.4, 1.15, 1.05):
+        for _ in range(4):
+            before = best
+            for value in (trust - 0.2 * (factor - 1), trust + 0.2 * (factor - 1)):
+                if 0 <= value <= 1.2 and (found := unlikely(value, scales)) < best:
+                    best, trust = found, value
+            for number in range(len(scales)):
+                for value in (scales[number] / factor, scales[number] * factor, 0.0 if number else _NOISE):
+                    trial = scales.copy()
+                    trial[number] = max(value, _NOISE if number == 0 else 0.0)
+                    if (found := unlikely(trust, trial)) < best:
+                        best, scales = found, trial
+            # What was taken away may be worth something after all.
+            for number in map(int, np.flatnonzero(scales == 0)):
+                trial = scales.copy()
+                trial[number] = 0.005 * factor
+                if (found := unlikely(trust, trial)) < best:
+                    best, scales = found, trial
+            if best > before - 1e-6:
+                break
+    return trust, scales
+
+
+def _quantiles(errors: Array, weights: Array, names: Sequence[str]) -> Array:
+    """:data:`PLACES` equally likely places. What is asked about is of a project that was not seen: it counts as one more, with
+    errors as large as any."""
+    extra = 1 / (len(set(names)) + 1)
+    order = np.argsort(errors, kind="stable")
+    sorted_errors, share = errors[order], weights[order] / weights.sum() * (1 - extra)
+    reached = np.cumsum(share)
+    found = []
+    for place in range(1, PLACES + 1):
+        level = place / (PLACES + 1)
+        # The one more is above for the upper half, below for the lower one.
+        wanted = level if level > 0.5 else level - extra
+        found.append(sorted_errors[min(int(np.searchsorted(reached, max(wanted, 0.0))), len(errors) - 1)])
+    return np.maximum.accumulate(np.array(found))
+
+
+def score(pairs: Sequence[Pair], ratios: Array) -> dict[str, float | None]:
+    """How good predictions (log10, :data:`PLACES` a row) are: the median error, what the intervals hold, how many of the truly
+    dearer (by 20 % or more) are flagged at the threshold of 5 %, how many of those that are not dearer (by 5 % or more), and how
+    many are answered ``unknown``."""
     truth = np.array([pair.ratio for pair in pairs])
-    flagged = low > _SAME
-    dearer, same = truth >= _DEARER, truth < _SAME
+    low, high = ratios[:, LOW], ratios[:, HIGH]
+    said = high - low <= WIDEST
+    flagged = said & (low > SAME)
+    dearer, same = truth >= DEARER, truth < SAME
+    inside = ((low <= truth) & (truth <= high))[said]
     return {
         "pairs": len(pairs),
         "changes": len({(pair.project, pair.change) for pair in pairs}),
-        "median": float(np.median(np.abs(truth - centre))),
-        "coverage": float(np.mean((low <= truth) & (truth <= high))),
+        "median": float(np.median(np.abs(truth - ratios[:, MIDDLE]))),
+        "coverage": float(np.mean(inside)) if len(inside) else None,
         "recall": float(np.mean(flagged[dearer])) if dearer.any() else None,
         "false_flags": float(np.mean(flagged[same])) if same.any() else None,
+        "unknown": float(1 - np.mean(said)),
     }
 
 
-def _folds(pairs: Sequence[Pair], seed: int) -> Array:
-    """A number for each pair: of its project where there are enough of them, otherwise drawn for its change."""
+def _folds(pairs: Sequence[Pair]) -> Array:
+    """A number for each pair: of its project where there are enough of them, otherwise one of a few for its change."""
     projects = sorted({pair.project for pair in pairs})
     if len(projects) > 3:
         return np.array([projects.index(pair.project) for pair in pairs])
-    return np.array([zlib.crc32(f"{seed} {pair.project} {pair.change}".encode()) % _FOLDS for pair in pairs])
+    changes = sorted({(pair.project, pair.change) for pair in pairs})
+    return np.array([changes.index((pair.project, pair.change)) % _FOLDS for pair in pairs])
 
 
-def _weights(changes: Sequence[str]) -> Array:
-    """A change counts by the root of how many tests it has."""
-    sizes: dict[str, int] = {}
-    for change in changes:
-        sizes[change] = sizes.get(change, 0) + 1
-    return np.array([1 / math.sqrt(sizes[change]) for change in changes])
-
-
-def _held_out(features: Array, left: Array, weights: Array, folds: Array, *, fold: int, seed: int) -> tuple[Array, Array]:
-    """Corrections and doubts of one fold, learned on the others."""
-    inside, outside = folds != fold, folds == fold
-    correction = _corrections(features[inside], left[inside], weights[inside], seed)
-    # How far off it is where it has not learned: once more in folds.
-    order = np.unique(folds[inside])
-    missed = np.zeros(int(inside.sum()))
-    own = folds[inside]
-    for group in np.array_split(order, min(3, len(order))):
-        held = np.isin(own, group)
-        if held.all():
-            missed = left[inside] - correction.score(features[inside])
-            break
-        other = _corrections(features[inside][~held], left[inside][~held], weights[inside][~held], seed)
-        missed[held] = left[inside][held] - other.score(features[inside][held])
-    doubt = _doubts(features[inside], missed, weights[inside], seed)
-    return correction.score(features[outside]), doubt.score(features[outside])
-
-
-def _coarse(features: Array) -> Array:
-    """Each value of a column with very many as the nearest of some of them: what the trees tell apart in any case.
-
-    scikit-learn takes a weighted quantile for each bin of each column of each model otherwise, which is most of the time.
-    """
-    result = features.copy()
-    for column in result.T:
-        if len(np.unique(column)) > _VALUES:
-            values = np.unique(np.quantile(column, np.linspace(0, 1, _VALUES), method="nearest"))
-            column[:] = values[np.searchsorted((values[:-1] + values[1:]) / 2, column)]
-    return result
-
-
-def _corrections(features: Array, left: Array, weights: Array, seed: int) -> Trees:
-    return _grown(features, left, weights, seed, loss="absolute_error", min_samples_leaf=15)
-
-
-def _doubts(features: Array, missed: Array, weights: Array, seed: int) -> Trees:
-    return _grown(features, np.log10(np.abs(missed) + _NOISE), weights, seed, loss="squared_error", min_samples_leaf=20)
-
-
-def _grown(features: Array, truth: Array, weights: Array, seed: int, *, loss: str, min_samples_leaf: int) -> Trees:
-    from sklearn.ensemble import HistGradientBoostingRegressor
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn
-
-    model = HistGradientBoostingRegressor(
-        loss=loss,
-        max_iter=60,
-        learning_rate=0.08,
-        max_leaf_nodes=6,
-        min_samples_leaf=min_samples_leaf,
-        l2_regularization=5,
-        random_state=seed,
+def _weights(pairs: Sequence[Pair]) -> Array:
+    """Every project counts the same, the own one as several; a change by the root of how many tests it has."""
+    tests = Counter((pair.project, pair.change) for pair in pairs)
+    rows = np.array([1 / math.sqrt(tests[pair.project, pair.change]) for pair in pairs])
+    totals: dict[str, float] = {}
+    for pair, row in zip(pairs, rows, strict=True):
+        totals[pair.project] = totals.get(pair.project, 0.0) + float(row)
+    return np.array(
+        [row / math.sqrt(totals[pair.project]) * (1.0 if pair.project else _OWN) for pair, row in zip(pairs, rows, strict=True)]
     )
-    # Threads that wait for each other in a loop make small trees on a busy machine twenty times slower.
-    with threadpool_limits(1):
-        return Trees.of_scikit_learn(model.fit(features, truth, weights))
 
 
 # Pairs

@@ -89,5 +89,9 @@ def _row(line: _Line, functions: Mapping[int, tuple[str, str]], sources: Mapping
         if len(values) >= FEWEST:
             log10[target] = math.log10(median(values))
     executed = dict(functions[number] for number in numbers)
-    code: Code = {"fingerprint": None, "unknown": [], "functions": executed, "counts": counts}
+    outside = {
+        functions[int(number)][0]: {callee: [int(value) for value in values] for callee, values in inside.items()}
+        for number, inside in line.get("outside", {}).items()  # older ones have none
+    }
+    code: Code = {"fingerprint": None, "unknown": [], "functions": executed, "counts": counts, "outside": outside}
     return Row(facts_of(line["nodeid"], code, sources), line["package"], log10)

@@ -32,19 +32,30 @@ def test_tells_the_two_apart(shop):
     assert left_behind(shop) == []
 
 
+ROASTING = """
+from counter import draw
+def roast():
+    sorted(range(20_000, 0, -1))  # a body that tracing it, and the load of the machine, change little of
+    draw(500_000)
+def total(): {total}
+def rate(): draw(2_000_000)
+"""
+
+
 def test_says_where(shop):
     """Both sides are traced, once: the parts that grew are named."""
-    dearer(shop)
+    shop.file(shop=ROASTING.format(total="roast()"))
+    commit(shop)
+    shop.file(shop=ROASTING.format(total="roast(); roast(); roast()"))
     result = against(shop, "--energy-trace=functions")
     result.assert_outcomes(passed=1, failed=1)
     test = shop.tests()["test_total"]
-    assert [sample["energy"] for sample in test["samples"]] == [pytest.approx(1.3)] * 20
+    assert [sample["energy"] for sample in test["samples"]] == [pytest.approx(1.5)] * 20
     account = test["account"]
     assert account["joules"] == test["energy"]["median"]
-    assert sum(part["joules"] for part in [*account["flat"], account["unattributed"]]) == pytest.approx(1.3)
-    # It is what the shop calls that takes them.
-    assert account["grown"][0]["name"] == "counter.py::draw"
-    result.stdout.fnmatch_lines(["*grew: counter.py::draw*"])
+    assert sum(part["joules"] for part in [*account["flat"], account["unattributed"]]) == pytest.approx(1.5)
+    assert account["grown"][0]["name"] == "shop.py::roast"
+    result.stdout.fnmatch_lines(["*grew: shop.py::roast*"])
 
 
 def test_the_other_way_round(shop):

@@ -1,0 +1,277 @@
+"""The predictor on real changes: two releases of a package, predicted before anything runs, held against what was measured.
+
+    joules collect --pairs --list=benchmarks/pairs.txt --out=DIR --keep
+    python benchmarks/predictor_pairs.py --out DIR [--held DIR] [--ship FILE] [--questions FOLDER]
+
+DIR is what ``joules collect --pairs --keep`` left: what each drawn test cost with either release, the records of what it ran, and
+both trees. Each pair counts in both directions: from the record of the one release and the source of the other the model
+predicts each test's cost as ``pytest --energy-predict`` does. The truth is the ratio of the medians, over the processes, of the
+least CPU time of a process.
+
+No package is judged by a model that has seen it: with ``--held`` those in that folder are judged by a model of all others, else
+each by a model of the others. *Dearer*: 20 % or more, and every process above every one of the other side; *the same*: less than
+5 % dearer. Beside the model: what is flagged by the physical estimate alone, and the first 30 % of the affected joules in the
+model's order, by the size of the diff of what changed in the path, by the share of changed functions, and at random.
+
+Bars (held-out packages): 80 % intervals hold 78 to 90 %, and no package under 65 %; at least 50 % of the dearer are flagged, at
+most 2 % of the same; 85 % of the dearer are in the first 30 % of the affected joules; of the dearer at most 10 % are left out by
+``--energy-predict-only``, and none is called unchanged; at most 25 % are answered unknown. Exit code 1 where a bar is missed.
+
+``--ship`` writes the numbers that come with the package. ``--questions`` keeps what is asked, so that another model can be tried
+without the trees (pickles, trusted: made here).
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+import pickle
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from pytest_joules.code.graph import Graph
+from pytest_joules.code.project import Project
+from pytest_joules.predict.change.effect import COLUMN
+from pytest_joules.predict.change.model import HIGH, LOW, MIDDLE, WIDEST
+from pytest_joules.predict.change.modelling import effects
+from pytest_joules.predict.protocol import Question
+from pytest_joules.predict.questions import questions_on_disk
+from pytest_joules.predict.scoring.arrays import Array
+from pytest_joules.predict.train.change import DEARER, RELEASED, SAME, Pair, shipped_pairs, train_change, write
+from pytest_joules.predict.train.pair_records import read
+from pytest_joules.store import open_store
+
+SIDES = ("older", "newer")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A test in one direction, and what came of it."""
+
+    package: str
+    change: str
+    question: Question | None
+    """``None``: nothing in its path is another."""
+    ratio: float
+    """log10."""
+    apart: bool
+    """Every process of the one side above every one of the other."""
+    joules: float
+
+
+def asked(out: Path, key: str) -> list[Asked]:
+    """Both directions of a pair."""
+    found: list[Asked] = []
+    pair = read(out / "records" / f"{key}.jsonl")
+    for before, after in (SIDES, SIDES[::-1]):
+        work = out / "work" / key
+        store = open_store(work / f"{before}.db", write=False)
+        try:
+            identity = next(version["machine_id"] for version in store.versions())
+            latest = store.latest(identity, None, [test.nodeid for test in pair.tests])
+            texts = store.sources({entry for record in latest.values() for entry in record["code"]["functions"].items()})
+        finally:
+            store.close()
+        graph = Graph(Project(work / after))
+        questions = {question.facts.nodeid: question for question in questions_on_disk(latest, texts, graph)}
+        for test in pair.tests:
+            then, now = getattr(test, before), getattr(test, after)
+            if test.nodeid not in latest or not then.seconds or not now.seconds:
+                continue
+            seconds = median(then.seconds)
+            joules = median(value for value in then.joules if value is not None) if any(then.joules) else seconds
+            question = questions.get(test.nodeid)
+            if question is not None and question.before is not None:
+                question = replace(question, before=replace(question.before, seconds=seconds, joules=joules))
+            ratio = math.log10(median(now.seconds) / seconds)
+            apart = min(now.seconds) > max(then.seconds) or max(now.seconds) < min(then.seconds)
+            found.append(Asked(pair.package, f"{key} {before}", question, ratio, apart, joules))
+    return found
+
+
+def gathered(out: Path, kept: Path | None) -> list[Asked]:
+    """All pairs of a folder, those before 0.1 ms per test and all."""
+    found: list[Asked] = []
+    keys = sorted(file.stem for file in (out / "records").glob("*.jsonl"))
+    missing = []
+    for key in keys:
+        file = kept / f"{key}.pickle" if kept is not None else None
+        if file is not None and file.exists():
+            found += pickle.loads(file.read_bytes())
+        elif all((out / "work" / key / side).is_dir() for side in SIDES):
+            missing.append(key)
+        else:
+            print(f"{key}: its trees are gone: collect it with --keep")
+    with ProcessPoolExecutor(2) as pool:
+        for key, entries in zip(missing, pool.map(asked, [out] * len(missing), missing), strict=True):
+            found += entries
+            if kept is not None:
+                kept.mkdir(parents=True, exist_ok=True)
+                (kept / f"{key}.pickle").write_bytes(pickle.dumps(entries))
+    return found
+
+
+def by_change(entries: Sequence[Asked]) -> Iterator[list[Asked]]:
+    groups: dict[str, list[Asked]] = {}
+    for entry in entries:
+        groups.setdefault(entry.change, []).append(entry)
+    yield from groups.values()
+
+
+def rows(entries: Sequence[Asked]) -> tuple[list[Asked], list[Pair], list[bool]]:
+    """The affected tests, each as a pair for training, and of which something could be said."""
+    kept: list[Asked] = []
+    pairs: list[Pair] = []
+    known: list[bool] = []
+    for group in by_change([entry for entry in entries if entry.question is not None]):
+        found = effects([entry.question for entry in group if entry.question is not None])
+        for entry, effect in zip(group, found, strict=True):
+            kept.append(entry)
+            pairs.append(Pair(effect.features, entry.ratio, entry.package, entry.change, RELEASED))
+            known.append(effect.known)
+    return kept, pairs, known
+
+
+def judged(train: Sequence[Pair], pairs: Sequence[Pair]) -> Array:
+    """log10 of ratios, by a model of ``train``; ``pairs`` of a package in ``train`` by one without it."""
+    features = np.array([pair.features for pair in pairs])
+    result = np.zeros((len(pairs), HIGH + LOW + 1))
+    packages = {pair.project for pair in train}
+    of_all = train_change(train).ratios(features)
+    for package in sorted({pair.project for pair in pairs}):
+        own = np.array([pair.project == package for pair in pairs])
+        model = of_all[own]
+        if package in packages:
+            model = train_change([pair for pair in train if pair.project != package]).ratios(features[own])
+        result[own] = model
+    return result
+
+
+def chance(ratios: Array) -> Array:
+    return np.mean(ratios > SAME, axis=1)
+
+
+def first(entries: Sequence[Asked], order: Sequence[float], share: float = 0.3) -> set[int]:
+    """Those that come first, until so much of the joules is spent; the largest ``order`` first."""
+    budget, spent, found = share * sum(entry.joules for entry in entries), 0.0, set()
+    for number in sorted(range(len(entries)), key=lambda number: -order[number]):
+        if spent >= budget:
+            break
+        spent += entries[number].joules
+        found.add(number)
+    return found
+
+
+def diff(question: Question) -> float:
+    """Lines of what changed in its path that are added or gone."""
+    assert question.before is not None
+    total = 0
+    for key in question.changed:
+        old, new = question.before.sources.get(key, "").splitlines(), question.facts.sources.get(key, "").splitlines()
+        total += sum(line[0] in "+-" and line[:3] not in ("+++", "---") for line in difflib.unified_diff(old, new, n=0))
+    return float(total)
+
+
+def share_changed(question: Question) -> float:
+    assert question.before is not None
+    return len(question.changed) / max(len(question.before.sources), 1)
+
+
+def told(word: str, value: float | None, bar: str, met: bool) -> bool:
+    print(f"  {word:<68} {'-' if value is None else f'{value:6.1%}'}  {bar}{'' if met else '  MISSED'}")
+    return met
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--held", type=Path)
+    parser.add_argument("--ship", type=Path)
+    parser.add_argument("--questions", type=Path)
+    given = parser.parse_args()
+    known = given.questions
+    trained, train, train_known = rows(gathered(given.out, known and known / "train"))
+    entries = gathered(given.held, known and known / "held") if given.held else gathered(given.out, known and known / "train")
+    kept, pairs, known_ones = rows(entries)
+    usable = [pair for pair, said in zip(train, train_known, strict=True) if said]
+    ratios = judged(usable, pairs)
+    truth = np.array([pair.ratio for pair in pairs])
+    apart = np.array([entry.apart for entry in kept])
+    low, high = ratios[:, LOW], ratios[:, HIGH]
+    said = np.array(known_ones) & (high - low <= WIDEST)
+    flagged = said & (low > SAME)
+    dearer, same = (truth >= DEARER) & apart, truth < SAME
+    physical = np.array([pair.features[COLUMN["physical"]] for pair in pairs])
+    packages = sorted({pair.project for pair in pairs})
+    print(
+        f"trained on {len(usable)} tests of {len({p.change for p in usable}) // 2} pairs in {len({p.project for p in usable})} packages"
+    )
+    print(
+        f"judged: {len(pairs)} affected tests of {len({p.change for p in pairs}) // 2} pairs in {len(packages)} packages, both ways;"
+    )
+    print(f"  {dearer.sum()} dearer, {same.sum()} the same; controls: {len(entries) - len(kept)}")
+    inside = (low <= truth) & (truth <= high)
+    print("package                 tests  dearer  flagged  same  flagged  unknown  in 80 %  median error")
+    covers = {}
+    for package in packages:
+        own = np.array([pair.project == package for pair in pairs])
+        covers[package] = float(np.mean(inside[own & said])) if (own & said).any() else 1.0
+        error = float(np.median(np.abs(truth - ratios[:, MIDDLE])[own]))
+        print(
+            f"{package:<22} {own.sum():>6} {(own & dearer).sum():>7} {(own & dearer & flagged).sum():>8} {(own & same).sum():>5} "
+            f"{(own & same & flagged).sum():>8} {(own & ~said).sum():>8} {covers[package]:>8.0%} {10**error - 1:>13.1%}"
+        )
+    likely = np.where(said, chance(ratios), 2.0)
+    orders: dict[str, list[float]] = {name: [] for name in ("the model", "physical", "diff", "share changed", "random")}
+    hits = dict.fromkeys(orders, 0)
+    draw = random.Random(0)
+    index = {id(entry): number for number, entry in enumerate(kept)}
+    for group in by_change(kept):
+        places = [index[id(entry)] for entry in group]
+        keys: Mapping[str, Sequence[float]] = {
+            "the model": [float(likely[n] + 0.01 * ratios[n, HIGH]) for n in places],
+            "physical": [float(physical[n]) for n in places],
+            "diff": [diff(entry.question) for entry in group if entry.question is not None],
+            "share changed": [share_changed(entry.question) for entry in group if entry.question is not None],
+            "random": [draw.random() for _ in places],
+        }
+        for name, order in keys.items():
+            hits[name] += sum(bool(dearer[places[n]]) for n in first(group, order))
+    left = dearer & said & ~flagged & (chance(ratios) < 0.05)
+    unchanged = sum(entry.question is None and entry.ratio >= DEARER and entry.apart for entry in entries)
+    total = max(int(dearer.sum()), 1)
+    cover = float(np.mean(inside[said]))
+    good = [
+        told("80 % intervals hold", cover, "78 to 90 %", 0.78 <= cover <= 0.90),
+        told("in the worst package", min(covers.values()), ">= 65 %", min(covers.values()) >= 0.65),
+        told(
+            "flagged of the dearer", float((flagged & dearer).sum() / total), ">= 50 %", (flagged & dearer).sum() >= 0.5 * total
+        ),
+        told("flagged of the same", float(flagged[same].mean()), "<= 2 %", flagged[same].mean() <= 0.02),
+        told("dearer in the first 30 % of the joules", hits["the model"] / total, ">= 85 %", hits["the model"] >= 0.85 * total),
+        told("dearer left out by --energy-predict-only", float(left.sum() / total), "<= 10 %", left.sum() <= 0.1 * total),
+        told("dearer called unchanged", unchanged / total, "none", unchanged == 0),
+        told("answered unknown", float(1 - said.mean()), "<= 25 %", said.mean() >= 0.75),
+    ]
+    for name in ("physical", "diff", "share changed", "random"):
+        told(f"  in the first 30 %, by {name}", hits[name] / total, "", True)
+    alone = physical > math.log10(1.1)
+    told("  flagged of the dearer by the physical estimate > +10 % alone", float((alone & dearer).sum() / total), "", True)
+    told("  flagged of the same by it", float(alone[same].mean()), "", True)
+    if given.ship is not None:
+        planted = [pair for pair in shipped_pairs() if pair.kind != RELEASED]
+        np.savez_compressed(given.ship, **write([*usable, *planted]))
+        print(f"written: {given.ship}, {len(usable)} of released versions and {len(planted)} planted")
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

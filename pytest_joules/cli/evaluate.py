@@ -96,7 +96,8 @@ def _overview(result: Evaluation) -> str:
             f"{whole['older']} of these outcomes are an older version's, which took for change what sessions do to unchanged code"
         )
     if result["unknown"] is not None:
-        lines.append(f"nobody could say: {percent(result['unknown'])} of the tests of changed code")
+        dearer = f", {result['unknown_dearer']} of them dearer" if result["unknown_dearer"] else ""
+        lines.append(f"nobody could say: {percent(result['unknown'])} of the tests of changed code{dearer}")
     if ranked["found"] is not None:
         lines.append(
             f"ranked: {percent(ranked['found'])} of the {many(ranked['dearer'], 'dearer test')} within the first "

@@ -102,6 +102,8 @@ class Evaluation(TypedDict):
     all: Figures
     unknown: float | None
     """Of the tests of changed code, the share of which nobody could say anything."""
+    unknown_dearer: int
+    """Of those, the tests that became dearer."""
     calibration: list[Bin]
     ranked: Ranked
     intervals: Intervals
@@ -134,6 +136,7 @@ def evaluate(found: Sequence[PastPrediction], sessions: int = 10, accounts: Sequ
     return {
         "all": figures(found),
         "unknown": _share(sum(entry["state"] == "unknown" for entry in affected), len(affected)),
+        "unknown_dearer": sum(entry["state"] == "unknown" and entry["dearer"] is True for entry in affected),
         "calibration": calibration(affected),
         "ranked": _ranked(list(by_session.values())),
         "intervals": _intervals(accounts),

@@ -141,7 +141,7 @@ def test_chances_against_what_came(here: Path, capsys: pytest.CaptureFixture[str
                 judged(1.0, dearer=True, last=2.0),
                 judged(1.0, dearer=None),
                 judged(0.0, dearer=True, state="unchanged", model="last", last=50.0),
-                prediction("unknown", 1.0, None, state="unknown", chance=None, verdict="cannot tell", last=5.0),
+                prediction("unknown", 1.0, None, state="unknown", chance=None, verdict="regressed", dearer=True, last=5.0),
             ]
         ]
     )
@@ -151,10 +151,11 @@ def test_chances_against_what_came(here: Path, capsys: pytest.CaptureFixture[str
     assert given["calibration"][0]["chance"] == pytest.approx((8 * 0.02 + 0.04) / 9)
     assert given["calibration"][1]["share"] == 0.5
     # 30 % of 30 J: 5 J unknown, 1 + 2 J of chance 1, and 1 J of one with a chance of 0.3.
-    assert given["ranked"] == {"first": 0.3, "dearer": 3, "found": pytest.approx(2 / 3)}
+    assert given["ranked"] == {"first": 0.3, "dearer": 4, "found": pytest.approx(3 / 4)}
     assert given["unknown"] == pytest.approx(1 / 14)
     out = said(capsys, "evaluate")
-    assert "ranked: 67 % of the 3 dearer tests within the first 30 % of the affected joules\n" in out
+    assert "nobody could say: 7 % of the tests of changed code, 1 of them dearer\n" in out
+    assert "ranked: 75 % of the 4 dearer tests within the first 30 % of the affected joules\n" in out
     assert "older version" not in out
     rows = [line.split() for line in out.splitlines() if " % to " in line]
     assert rows[0] == ["0", "%", "to", "5", "%", "9", "2", "%", "11", "%"]

@@ -50,7 +50,7 @@ _FLAGS = {
     "trust-estimates": "let a budget fail on an estimate or on a shared machine",
     "update": "with --energy-compare: accept the new values of the tests that run as their baseline",
     "changed-only": "measure only tests whose code has changed since they were measured; run the others once",
-    "predict-only": "with --energy-predict: run only tests that are expected to cost more, or whose cost is not known",
+    "predict-first": "with --energy-predict: run the tests first that are likeliest to cost more, or whose cost is not known",
     "quick": "three rounds of each test, and nothing recorded of what it executes: a first look",
 }
 
@@ -63,7 +63,7 @@ _COUNTING_TOO = frozenset(
 _PLACES = frozenset(("store", "powercap", "estimate-idle-watts", "estimate-max-watts", "ci"))
 
 #: Options that ask for predicting; beside them, the second ones do not ask for measuring.
-_PREDICTING = frozenset(("predict", "predict-only"))
+_PREDICTING = frozenset(("predict", "predict-only", "predict-first"))
 _PREDICTING_TOO = frozenset(("json", "top", "threshold", "fail-on", "trust-estimates"))
 
 #: What other plugins may implement, as ``hookspecs.py`` specifies it.
@@ -112,6 +112,14 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         help="say before running which tests will probably cost more (MODEL: a file or a name; without: what joules train made)",
     )
     group.addoption(
+        "--energy-predict-only",
+        nargs="?",
+        const="true",
+        metavar="SHARE",
+        help="with --energy-predict: run only tests that may have become dearer, or whose cost is not known (SHARE, such as "
+        "30%%: these and the likeliest, until so much of the joules of all tests of changed code is spent)",
+    )
+    group.addoption(
         "--energy-count",
         nargs="?",
         const="auto",
@@ -120,6 +128,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     )
     parser.addini("energy_count", "as --energy-count: true, or what counts", default=None)
     parser.addini("energy_predict", "as --energy-predict: true, or a MODEL", default=None)
+    parser.addini("energy_predict_only", "as --energy-predict-only: true, or a SHARE", default=None)
     # No ini key: what a repository says of itself is no reason to trust it.
     group.addoption("--energy-trust-model", metavar="SHA256", help="run the code in this MODEL, a joblib or pickle file")
     for name, text in _FLAGS.items():
@@ -168,11 +177,12 @@ def predicts(config: pytest.Config) -> bool:
         return False
     if any(_given(config.option, name) for name in _PREDICTING):
         return True
-    if not any(_may_say(config, key) for key in ("energy_predict", "energy_predict_only")):
+    keys = [f"energy_{name.replace('-', '_')}" for name in sorted(_PREDICTING)]
+    if not any(_may_say(config, key) for key in keys):
         return False
     from pytest_joules.settings.ini import says_more_than_no
 
-    return any(says_more_than_no(config, key) for key in ("energy_predict", "energy_predict_only"))
+    return any(says_more_than_no(config, key) for key in keys)
 
 
 def counts(config: pytest.Config, options: Namespace | None = None) -> bool:

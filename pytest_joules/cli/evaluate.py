@@ -23,21 +23,22 @@ def add_command(commands: Commands) -> None:
 
 def _evaluate(given: argparse.Namespace) -> int:
     from pytest_joules.predict import evaluation
+    from pytest_joules.predict.widening import SESSIONS
     from pytest_joules.store import StoreError
 
     try:
         with opened(given) as store, Waiting("evaluating: session") as waiting:
             found = evaluation.predictions(store, waiting.of)
-            accounts = store.predictings(10)
+            accounts = store.predictings(SESSIONS)
     except (NoHistoryError, StoreError) as error:
         return refuse(str(error))
     if not found:
         return refuse(
             "nothing to evaluate yet: the history has no prediction with its measurement. Run pytest --energy --energy-predict."
         )
-    result = evaluation.evaluate(found)
+    result = evaluation.evaluate(found, accounts=accounts)
     if given.json:
-        print_json(result | {"accounts": accounts})
+        print_json(result | {"accounts": accounts[:10]})
         return 0
     _say_evaluated(result)
     return 0
@@ -46,14 +47,8 @@ def _evaluate(given: argparse.Namespace) -> int:
 def _say_evaluated(result: Evaluation) -> None:
     from pytest_joules.report.table import Column
 
+    say(_overview(result))
     whole = result["all"]
-    dearer = whole["hits"] + whole["missed"]
-    say(
-        f"{many(whole['tests'], 'prediction')} held against measurements\n"
-        f"dearer: {dearer}, of which {whole['hits']} were flagged and {whole['missed']} missed\n"
-        f"not dearer: {whole['false'] + whole['right']}, of which {whole['false']} were flagged\n"
-        f"cannot be told: {whole['unclear']}\n"
-    )
     parts = [(name, figures) for name, figures in result["models"].items()] + [("all", whole)]
     print_table(
         Column("model", [name or "-" for name, _ in parts]),
@@ -66,6 +61,14 @@ def _say_evaluated(result: Evaluation) -> None:
         Column("last", [factor(one["last_error"]) for _, one in parts], "right", drop=3),
     )
     say("off by: half of the predictions were within this factor; last: had the last measurement been expected again\n")
+    if result["calibration"]:
+        print_table(
+            Column("chance said", [f"{percent(one['low'])} to {percent(one['high'])}" for one in result["calibration"]]),
+            Column("tests", [str(one["tests"]) for one in result["calibration"]], "right"),
+            Column("on average", [percent(one["chance"]) for one in result["calibration"]], "right"),
+            Column("became dearer", [percent(one["share"]) for one in result["calibration"]], "right"),
+        )
+        say("")
     sessions = result["sessions"]
     print_table(
         Column("session", [one["created"][:16].replace("T", " ") for one in sessions]),
@@ -76,3 +79,33 @@ def _say_evaluated(result: Evaluation) -> None:
         Column("right", [str(one["right"]) for one in sessions], "right"),
         Column("unclear", [str(one["unclear"]) for one in sessions], "right", drop=2),
     )
+
+
+def _overview(result: Evaluation) -> str:
+    from pytest_joules.report import quantity
+
+    whole, ranked, intervals = result["all"], result["ranked"], result["intervals"]
+    lines = [
+        f"{many(whole['tests'], 'prediction')} held against measurements",
+        f"dearer: {whole['hits'] + whole['missed']}, of which {whole['hits']} were flagged and {whole['missed']} missed",
+        f"not dearer: {whole['false'] + whole['right']}, of which {whole['false']} were flagged",
+        f"cannot be told: {whole['unclear']}",
+    ]
+    if whole["older"]:
+        lines.append(
+            f"{whole['older']} of these outcomes are an older version's, which took for change what sessions do to unchanged code"
+        )
+    if result["unknown"] is not None:
+        dearer = f", {result['unknown_dearer']} of them dearer" if result["unknown_dearer"] else ""
+        lines.append(f"nobody could say: {percent(result['unknown'])} of the tests of changed code{dearer}")
+    if ranked["found"] is not None:
+        lines.append(
+            f"ranked: {percent(ranked['found'])} of the {many(ranked['dearer'], 'dearer test')} within the first "
+            f"{percent(ranked['first'])} of the affected joules"
+        )
+    if intervals["said"] is not None:
+        lines.append(intervals["said"])
+    if result["balance"] is not None:
+        drew, saved = map(quantity.joules, result["balance"])
+        lines.append(f"predicting drew {drew} and saved {saved} over the latest sessions")
+    return "\n".join(lines) + "\n"

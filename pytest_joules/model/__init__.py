@@ -34,6 +34,7 @@ from pytest_joules.model.notes import (
     WOULD_BE,
     disturbed,
 )
+from pytest_joules.model.prediction_records import LeftOutRecord, PredictingRecord, PredictionRecord, ReportedPredicting
 from pytest_joules.model.records import (
     SCHEMA,
     BudgetRecord,
@@ -45,12 +46,9 @@ from pytest_joules.model.records import (
     MedianRecord,
     Outside,
     PhasesRecord,
-    PredictingRecord,
-    PredictionRecord,
     Record,
     RegionRecord,
     ReportedCode,
-    ReportedPredicting,
     ReportRecord,
     RunComparisonRecord,
     SampleRecord,
@@ -102,6 +100,7 @@ __all__ = [
     "HowMeasured",
     "KeptAccount",
     "KeptPart",
+    "LeftOutRecord",
     "MachineRecord",
     "Measurement",
     "MedianRecord",

@@ -7,12 +7,13 @@ function; where a key is filled in later, its one writer stands beside it. ``dat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 from pytest_joules.model.account_records import AccountRecord
 from pytest_joules.model.count_records import CountingRecord, CountRecord
+from pytest_joules.model.prediction_records import PredictionRecord, ReportedPredicting
 from pytest_joules.model.variant_records import ScoreRecord, VariantRecord
-from pytest_joules.model.words import BudgetVerdict, PredictionOutcome, Provenance, Resolution, State, Verdict
+from pytest_joules.model.words import BudgetVerdict, Provenance, Resolution, Verdict
 
 SCHEMA = "pytest-joules/1"
 
@@ -104,43 +105,6 @@ class ComparisonRecord(TypedDict):
     blocks: int
     changed: list[str]
     """What is changed and can be the cause, the likeliest first."""
-
-
-class PredictionRecord(TypedDict):
-    """Made by :func:`pytest_joules.predict.questions.foretell`; the last four by :func:`pytest_joules.predict.outcomes.hold`."""
-
-    model: str | None
-    state: State
-    joules: float | None
-    """Expected."""
-    interval: list[float] | None
-    """Joules, 80 %."""
-    ratio: float | None
-    """Expected over last measured."""
-    last: float | None
-    """Joules as last measured."""
-    since: str | None
-    """When that was, ISO 8601."""
-    because: list[str]
-    changed: int
-    """Functions in the test's path that are."""
-    threshold: float
-    limit: float | None
-    """Joules from which on it is flagged."""
-    limited_by: Literal["threshold", "budget"] | None
-    flagged: bool
-    exposure: float | None
-    """Share of the last joules that what changed was seen to take."""
-    chance: float | None
-    """That it costs more than the limit; ``None``: nobody can say."""
-    at_risk: float | None
-    """Joules that it is expected to cost beyond its last, where it becomes dearer: their mean over all cases."""
-    why: str
-    failed: bool
-    measured: float | None
-    """Joules, where it was measured in the end."""
-    dearer: bool | None
-    outcome: PredictionOutcome | None
 
 
 class ReportedCode(TypedDict):
@@ -274,41 +238,6 @@ class SourceRecord(TypedDict):
     uncertainty: float | None
     """Relative, one-sided."""
     why: str | None
-
-
-class _Account(TypedDict):
-    model: str | None
-    tests: int
-    unchanged: int
-    changed: int
-    new: int
-    unknown: int
-    flagged: int
-    deselected: int
-    seconds: float
-    joules: float | None
-    """That predicting drew."""
-    provenance: Literal["measured", "estimated"] | None
-    saved: float
-    """Joules that the tests left out cost when they were measured last."""
-    suite: float
-    """Joules of all tests, as last measured."""
-
-
-class ReportedPredicting(_Account, total=False):
-    """The predictor's account of a session, as the report and the history have it."""
-
-    outcomes: dict[str, int]
-    """By session/forecast, when the tests have run."""
-
-
-class PredictingRecord(ReportedPredicting, total=False):
-    """The same as it is said before tests run; made by session/predicting, the last two by session/forecast."""
-
-    balance: tuple[float, float] | None
-    """Joules that predicting drew and saved over the latest sessions."""
-    sessions: int
-    """How many those are."""
 
 
 class _Totals(TypedDict):

@@ -17,6 +17,7 @@ from pytest_joules.model import PredictionRecord
 from pytest_joules.predict.facts.new_functions import added
 from pytest_joules.predict.facts.of_test import facts_of
 from pytest_joules.predict.protocol import Answer, Before, Predictor, Question
+from pytest_joules.predict.widening import widened
 
 if TYPE_CHECKING:
     from pytest_joules.store.entries import LatestRecord
@@ -216,15 +217,48 @@ def foretell(
     *,
     threshold: float,
     new: Callable[[Sequence[Test]], Sequence[Question]] | None = None,
+    widen: float | Callable[[str], float] = 1.0,
+    refuse: Callable[[Sequence[str], int], str | None] | None = None,
 ) -> dict[str, PredictionRecord]:
     """A prediction (``record["prediction"]``) for each test.
 
     ``latest``: their last measurements, as ``Store.latest`` gives them. ``predictor`` is made only where there is something to
-    ask. ``new``: makes the questions for tests that were never measured.
+    ask. ``new``: makes the questions for tests that were never measured. ``widen``: the factor by which intervals are widened,
+    or what says it of a predictor's name. ``refuse``: told which tests would be asked about, and how many others were never
+    measured, says why nobody is to be asked.
 
     Raises:
         PredictorError: the predictor failed.
     """
+    result, asked, never = _sorted_out(tests, latest, changes, threshold)
+    if (asked or never) and refuse is not None:
+        why = refuse([test.nodeid for test, _ in asked], len(never) if new is not None else 0)
+        if why is not None:
+            for test, keys in asked:
+                result[test.nodeid] = _empty(test, latest[test.nodeid], threshold) | {"why": why, "changed": len(keys)}
+            asked, new = [], None
+    found = texts([latest[test.nodeid] for test, _ in asked]) if asked else {}
+    questions = [changes.question(latest[test.nodeid], keys, found) for test, keys in asked]
+    unmeasured = list(new(never)) if new is not None and never else []
+    if questions or unmeasured:
+        one = predictor()
+        factor = widen(one.name) if callable(widen) else widen
+        given = [widened(answer, factor) for answer in answers(one, [*questions, *unmeasured])]
+        for (test, keys), answer in zip(asked, given, strict=False):
+            result[test.nodeid] = _answered(one.name, test, latest[test.nodeid], keys, answer, threshold=threshold)
+        by_nodeid = {test.nodeid: test for test in never}
+        for question, answer in zip(unmeasured, given[len(questions) :], strict=True):
+            test = by_nodeid[question.facts.nodeid]
+            result[test.nodeid] = _answered(one.name, test, None, (), answer, threshold=threshold)
+    for test in never:
+        result.setdefault(test.nodeid, _empty(test, None, threshold) | {"state": "unknown", "why": "never measured"})
+    return {test.nodeid: result[test.nodeid] for test in tests}
+
+
+def _sorted_out(
+    tests: Sequence[Test], latest: Mapping[str, LatestRecord], changes: Changes, threshold: float
+) -> tuple[dict[str, PredictionRecord], list[tuple[Test, tuple[str, ...]]], list[Test]]:
+    """What is known without asking; the tests to ask about, with what has changed; and those that were never measured."""
     result: dict[str, PredictionRecord] = {}
     asked: list[tuple[Test, tuple[str, ...]]] = []
     never: list[Test] = []
@@ -244,21 +278,7 @@ def foretell(
             asked.append((test, (*keys, *around)))
         else:
             result[test.nodeid] = _unasked(test, record, around, threshold)
-    found = texts([latest[test.nodeid] for test, _ in asked]) if asked else {}
-    questions = [changes.question(latest[test.nodeid], keys, found) for test, keys in asked]
-    unmeasured = list(new(never)) if new is not None and never else []
-    if questions or unmeasured:
-        one = predictor()
-        given = answers(one, [*questions, *unmeasured])
-        for (test, keys), answer in zip(asked, given, strict=False):
-            result[test.nodeid] = _answered(one.name, test, latest[test.nodeid], keys, answer, threshold=threshold)
-        by_nodeid = {test.nodeid: test for test in never}
-        for question, answer in zip(unmeasured, given[len(questions) :], strict=True):
-            test = by_nodeid[question.facts.nodeid]
-            result[test.nodeid] = _answered(one.name, test, None, (), answer, threshold=threshold)
-    for test in never:
-        result.setdefault(test.nodeid, _empty(test, None, threshold) | {"state": "unknown", "why": "never measured"})
-    return {test.nodeid: result[test.nodeid] for test in tests}
+    return result, asked, never
 
 
 def _around(record: LatestRecord, test: Test) -> tuple[str, ...]:
@@ -295,6 +315,8 @@ def _empty(test: Test, record: LatestRecord | None, threshold: float) -> Predict
         "why": "",
         "failed": False,
         "measured": None,
+        "verdict": None,
+        "noise": None,
         "dearer": None,
         "outcome": None,
     }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from pytest_joules.model import Report
-from pytest_joules.report import comparison, findings, quantity
+from pytest_joules.report import comparison, findings, prediction, quantity
 from pytest_joules.report.quantity import median_of
 
 _PROVENANCES = {
@@ -57,10 +57,10 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
     for source in report.sources:
         if source["name"] == "tsc":
             continue
-        said = _PROVENANCES.get(source["provenance"], source["provenance"])
+        read = _PROVENANCES.get(source["provenance"], source["provenance"])
         doubt = f", ±{100 * source['uncertainty']:.0f} %" if source["uncertainty"] is not None else ""
         domains = f" ({', '.join(source['domains'])})" if source["domains"] else ""
-        yield "source", f"{source['name']}{domains}: {said}{doubt}"
+        yield "source", f"{source['name']}{domains}: {read}{doubt}"
     if found := sorted({test["provenance"] for test in report.tests if test["energy"] is not None}):
         yield "provenance", ", ".join(found)
     if counters := sorted({counted["counter"] for test in report.tests if (counted := test["instructions"]) is not None}):
@@ -69,5 +69,7 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "numbers", "medians of the rounds, per iteration; ± is half of the 95 % interval of the median"
     if compared := since(report):
         yield "compared with", compared
+    if (predicting := report.session.get("predicting")) is not None and (said := prediction.left_out(predicting)):
+        yield "left out", said
     if labels := report.settings.get("labels"):
         yield "labels", ", ".join(f"{key}={value}" for key, value in labels.items())

@@ -23,6 +23,7 @@ from pytest_joules.report.text import escaped
 SUMMARY, COMMENT = 1024 * 1024, 65_536
 #: Reasons that are told, places and characters of a name.
 _REASONS, _PLACES, _LONG = 5, 2, 200
+_FACTS = ("source", "instructions", "machine", "left out", "labels")
 #: Bytes kept for what stands below a table that was cut.
 _REST = 4000
 
@@ -58,7 +59,7 @@ def text(report: Report, most: int) -> str:
     parts += _undecided(report)
     for one in variants.tables(report):
         parts.append(variants_text(one, max(0, room - _size(parts))))
-    told = [f"{name}: {value}" for name, value in head.facts(report) if name in ("source", "instructions", "machine", "labels")]
+    told = [f"{name}: {value}" for name, value in head.facts(report) if name in _FACTS]
     parts.append("\n" + prose(". ".join(told)) + ".\n" if told else "")
     rest = most - _size(parts) - 200
     if rest > 500:

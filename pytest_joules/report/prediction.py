@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from pytest_joules.model import PredictingRecord, PredictionRecord
+from pytest_joules.model import PredictingRecord, PredictionRecord, ReportedPredicting
 from pytest_joules.report import quantity
 from pytest_joules.report.comparison import dotted, indented, some
 from pytest_joules.report.text import sentence, whole
@@ -34,7 +34,7 @@ def lines(
     if len(shown) < len(flagged):
         more = f"… and {len(flagged) - len(shown)} more, each expected to grow by less: --energy-top=0 shows all"
         result += sentence(more, width, encoding)
-    for text in (*_counts(predictions, account), *_cost(account), *_loss(account)):
+    for text in (*_counts(predictions, account), *_run(account), *_cost(account), *_loss(account)):
         result += sentence(text, width, encoding)
     return result
 
@@ -108,12 +108,45 @@ def _counts(predictions: Mapping[str, PredictionRecord], account: PredictingReco
         words.append(f"{account['unknown']} unknown")
     result = [f"{_number(account['tests'], 'test')}: {', '.join(words)}"]
     if account["deselected"] == account["tests"]:
-        result.append("no test is expected to cost more: none is left to run")
+        found = account.get("left_out")
+        sure = found is None or not found["reaching"]
+        result.append("no test is expected to cost more: none is left to run" if sure else "none is left to run")
     reasons = Counter(entry["why"].rstrip(".") for entry in predictions.values() if entry["state"] == "unknown")
     told = [f"{count} {reason}" if count < account["tests"] else reason for reason, count in reasons.most_common(_FEW)]
+    if not_asked := account.get("not_asked"):
+        result.append(not_asked)
+    if intervals := account.get("intervals"):
+        result.append(intervals)
     if told:
         more = len(reasons) - len(told)
         result.append("unknown what they cost: " + "; ".join(told) + (f"; and {more} more reasons" if more > 0 else ""))
+    return result
+
+
+def left_out(account: ReportedPredicting) -> str:
+    """What was not run: ``14 unchanged, 3 changed whose interval reaches beyond the limit (1.2 J of the 4.2 J affected)``; empty
+    where all ran."""
+    found = account.get("left_out")
+    if found is None or not account["deselected"]:
+        return ""
+    parts = [f"{found['unchanged']} unchanged"] if found["unchanged"] else []
+    if found["reaching"]:
+        joules = f"{quantity.joules(found['joules'])} of the {quantity.joules(account.get('affected', 0.0))} affected"
+        parts.append(f"{found['reaching']} changed whose interval reaches beyond the limit ({joules})")
+    if below := found["changed"] - found["reaching"]:
+        parts.append(f"{below} {'other ' if found['reaching'] else ''}changed")
+    return ", ".join(parts)
+
+
+def _run(account: PredictingRecord) -> list[str]:
+    """What runs, and in which order."""
+    said = left_out(account)
+    result = [f"left out: {said}"] if said else []
+    if account.get("why_not_first"):
+        result.append(f"the likeliest do not run first: {account.get('why_not_first')}")
+    elif (moved := account.get("reordered")) is not None:
+        kept = account["tests"] - account["deselected"]
+        result.append(f"the likeliest run first: {moved} of {_number(kept, 'test')} moved")
     return result
 
 

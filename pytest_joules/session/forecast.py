@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -55,6 +55,9 @@ class Forecast:
         self._said = False
         self._folder: Path | None = None
         self._records: dict[str, Record] = {}
+        self._collected: Sequence[str] = ()
+        self._passed: dict[str, bool] = {}
+        """By node id, whether the test's own code did, of those that were predicted."""
         if self.writes_json and settings.json is not None:
             from pytest_joules.files import atomic
 
@@ -98,7 +101,8 @@ class Forecast:
 
     @pytest.hookimpl(trylast=True)
     @guarded
-    def pytest_collection_finish(self) -> None:
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._collected = [item.nodeid for item in session.items]
         self._say()
 
     def _say(self) -> None:
@@ -145,6 +149,7 @@ class Forecast:
         if record["prediction"] is None and self.foretold is not None:
             record["prediction"] = self.foretold.predictions.get(record["nodeid"])
         if record["prediction"] is not None:
+            self._passed[record["nodeid"]] = passed
             held = hold(record["prediction"], record, passed=passed)
             record["prediction"] = {**held, "failed": breach == "predicted"}
 
@@ -154,11 +159,31 @@ class Forecast:
 
         if self.foretold is None or self.foretold.account is None:
             return None
+        stretches = self._hold(report) if self.reporting is not None and not self.config.option.collectonly else []
         outcomes = counts(record["prediction"] for record in report.tests)
         account: PredictingRecord = {**self.foretold.account, "outcomes": outcomes}
-        account.pop("balance", None)
-        account.pop("sessions", None)
+        for said in ("balance", "sessions", "intervals"):
+            account.pop(said, None)  # type: ignore[misc]  # each is a key of its type
+        if stretches:
+            account["stretches"] = stretches
         return account
+
+    def _hold(self, report: Report) -> list[float]:
+        """Say of all tests what came of what was predicted of them; by how much intervals should have been wider."""
+        from pytest_joules.store import StoreError
+
+        if self.reporting is None or (store := self.reporting.history.store) is None or not self._passed:
+            return []
+        with quick_imports(self.config):
+            from pytest_joules.session import held
+        try:
+            kept = held.hold_all(report, self._passed, store, self.settings.threshold)
+        except StoreError as error:
+            self._tell(f"predictions are not held against what was measured: {error}")
+            return []
+        self.reporting.history.keep_predictions(kept)
+        account = self.foretold.account if self.foretold is not None else None
+        return held.stretches(kept.values(), account.get("widened", 1.0) if account is not None else 1.0)
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self._folder is not None:
@@ -195,7 +220,7 @@ class Forecast:
             session={"seconds": None, "joules": None, "idle_watts": None},
         )
         if collecting:
-            self._records = {nodeid: empty_record(nodeid) for nodeid in foretold.predictions}
+            self._records = {nodeid: empty_record(nodeid) for nodeid in foretold.predictions or self._collected}
         for nodeid, record in self._records.items():
             record["prediction"] = foretold.predictions.get(nodeid)
             report.tests.append(record)

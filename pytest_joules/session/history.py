@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from time import time
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_joules.files import atomic
-from pytest_joules.model import Record, Report, ReportedPredicting
+from pytest_joules.model import PredictionRecord, Record, Report, ReportedPredicting
 from pytest_joules.model.past import Past
 from pytest_joules.rounds.net import net, troubles
 from pytest_joules.session.messages import Messages
@@ -115,6 +115,14 @@ class History:
                 self.store.add_predicting(account)
         except StoreError as error:
             self._messages.troubles.append(f"history: what predicting drew could not be kept: {error}")
+
+    def keep_predictions(self, predictions: Mapping[str, PredictionRecord]) -> None:
+        """What came of predictions: that is known when all tests have run."""
+        try:
+            if self.store is not None and predictions:
+                self.store.add_predictions(predictions)
+        except StoreError as error:
+            self._messages.troubles.append(f"history: what came of predictions could not be kept: {error}")
 
     def end(self, places: Iterable[str], project: Callable[[], Project]) -> None:
         """``places``: all functions and statements that tests executed, of this project."""

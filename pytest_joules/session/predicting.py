@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import sys
-from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_joules.model import PredictingRecord, PredictionRecord, Record
+from pytest_joules.model import PredictionRecord, Record
+from pytest_joules.predict import ranking
 from pytest_joules.rounds.net import described
+from pytest_joules.session.asking import Asking, account_of
 from pytest_joules.session.call_report import FAILING, fail_if_predicted
 from pytest_joules.session.forecast import Forecast, Foretold
+from pytest_joules.session.likeliest_first import likeliest_first
 from pytest_joules.session.predictor import Chosen, NoPredictor, choose
 from pytest_joules.session.quick_imports import quick_imports
 from pytest_joules.settings.markers import budget_of
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
     from pytest_joules.predict.questions import Test
     from pytest_joules.session.measuring import Measuring
     from pytest_joules.session.reporting import Reporting
-    from pytest_joules.session.spending import Spent
     from pytest_joules.session.tracking import Tracking
-    from pytest_joules.store.entries import LatestRecord, PastPredicting
+    from pytest_joules.store.entries import LatestRecord
 
 #: Where workers find what one of them found.
 SHARED = "joules_predicting"
@@ -115,6 +115,8 @@ class Predicting:
             if left_out := frozenset(self.foretold.left_out):
                 self.config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
                 items[:] = [item for item in items if item.nodeid not in left_out]
+            if self.settings.predict_first and self.foretold.account is not None:
+                items[:] = likeliest_first(self.config, items, self.foretold.predictions)[0]
         return result
 
     def _shared(self, items: Sequence[pytest.Item]) -> Foretold:
@@ -133,26 +135,38 @@ class Predicting:
     # Asking
 
     def _ask(self, items: Sequence[pytest.Item]) -> Foretold:
+        from pytest_joules.predict.outcomes import SESSIONS
         from pytest_joules.predict.questions import PredictorError
         from pytest_joules.session.spending import Spending
         from pytest_joules.store import StoreError
 
         spending = Spending(self.settings, self._measuring.sources if self._measuring is not None else ())
         notices: list[str] = []
+        asking = Asking(self.config, self.settings, measures=self._source is not None)
         try:
-            predictions, latest, accounts = self._foretell(items, notices)
+            predictions, latest = self._foretell(items, notices, asking)
         except (NoPredictor, PredictorError, StoreError) as error:
             return Foretold(trouble=f"no predictions: {error}")
-        left_out = [nodeid for nodeid, entry in predictions.items() if self.settings.predict_only and not _to_run(entry)]
-        account = self._account(predictions, latest, left_out, spending.end())
-        return Foretold(predictions, account, accounts, left_out, notices=notices)
+        left_out: list[str] = []
+        if self.settings.predict_only:
+            run = ranking.to_run(predictions, self.settings.predict_share)
+            left_out = [nodeid for nodeid in predictions if nodeid not in run]
+        account = account_of(predictions, latest, left_out, spending.end(), self.settings, measures=self._source is not None)
+        asking.complete(account)
+        if self.settings.predict_first:
+            gone = frozenset(left_out)
+            kept = [item for item in items if item.nodeid not in gone]
+            ordered, why = likeliest_first(self.config, kept, predictions)
+            account["reordered"] = sum(one is not other for one, other in zip(kept, ordered, strict=True))
+            account["why_not_first"] = why
+        return Foretold(predictions, account, asking.accounts[: SESSIONS - 1], left_out, notices=notices)
 
     def _foretell(
-        self, items: Sequence[pytest.Item], notices: list[str]
-    ) -> tuple[dict[str, PredictionRecord], Mapping[str, LatestRecord], list[PastPredicting]]:
-        """Predictions, the last measurements, and the accounts of earlier sessions. ``notices``: what to say of the history."""
+        self, items: Sequence[pytest.Item], notices: list[str], asking: Asking
+    ) -> tuple[dict[str, PredictionRecord], Mapping[str, LatestRecord]]:
+        """Predictions and the last measurements. ``notices``: what to say of the history."""
         from pytest_joules import machine
-        from pytest_joules.predict.outcomes import SESSIONS
+        from pytest_joules.predict import widening
         from pytest_joules.predict.questions import Changes, foretell, never_measured
         from pytest_joules.session.past import history_url, opened_history
 
@@ -171,6 +185,7 @@ class Predicting:
             tracking = self._tracking()
             tests = [self._test(item, latest.get(item.nodeid), tracking) for item in items]
             changes = Changes(tracking.graph)
+            asking.accounts, asking.latest = known.predictings(widening.SESSIONS), latest
             predictions = foretell(
                 tests,
                 latest,
@@ -179,8 +194,11 @@ class Predicting:
                 changes,
                 threshold=self.settings.threshold,
                 new=never_measured(tracking.graph),
+                widen=asking.widen,
+                refuse=asking.refuse,
             )
-            return predictions, latest, known.predictings(SESSIONS - 1)
+            asking.end()
+            return predictions, latest
 
     def _tracking(self) -> Tracking:
         if self._measuring is not None:
@@ -213,37 +231,6 @@ class Predicting:
         measured = record is not None and record["provenance"] == "measured"
         return budget.joules if budget is not None and (measured or self.settings.trust_estimates) else None
 
-    def _account(
-        self,
-        predictions: Mapping[str, PredictionRecord],
-        latest: Mapping[str, LatestRecord],
-        left_out: Sequence[str],
-        spent: Spent,
-    ) -> PredictingRecord:
-        states = Counter(entry["state"] for entry in predictions.values())
-        models = {model for entry in predictions.values() if (model := entry["model"]) not in (None, "last")}
-        return {
-            "model": min(models, default=None),
-            "tests": len(predictions),
-            "unchanged": states["unchanged"],
-            "changed": states["changed"],
-            "new": states["new"],
-            "unknown": states["unknown"],
-            "flagged": sum(entry["flagged"] for entry in predictions.values()),
-            "deselected": len(left_out),
-            "seconds": spent.seconds,
-            "joules": spent.joules,
-            "provenance": spent.provenance,
-            "saved": math.fsum(latest[nodeid]["joules"] * self._runs(latest[nodeid]) for nodeid in left_out),
-            "suite": math.fsum(latest[nodeid]["joules"] for nodeid in predictions if nodeid in latest),
-        }
-
-    def _runs(self, record: LatestRecord) -> int:
-        """How often a test's body would have run."""
-        if self._source is None:
-            return 1
-        return int(record["iterations"]) * (self.settings.warmup + (self.settings.rounds or int(record["rounds"])))
-
     # Failing
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -261,8 +248,3 @@ class Predicting:
         record: Record | None = getattr(report, "joules", None)
         if record is not None and record["prediction"] is None:
             record["prediction"] = self.foretold.predictions.get(report.nodeid)
-
-
-def _to_run(prediction: PredictionRecord) -> bool:
-    """What ``--energy-predict-only`` runs: what is flagged, and what nobody can vouch for."""
-    return prediction["flagged"] or prediction["state"] in ("new", "unknown")

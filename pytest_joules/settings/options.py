@@ -33,6 +33,7 @@ from pytest_joules.settings.values import (
     failures,
     file_name,
     labels,
+    part,
     revision,
     rounds,
     seconds,
@@ -104,6 +105,9 @@ class Settings:
     predict: str | None = None
     """The model that predicts, a file or a name; an empty one: what ``joules train`` made."""
     predict_only: bool = False
+    predict_share: float | None = None
+    """Of the affected joules, that ``predict_only`` may spend; ``None``: what the chances of tests come to."""
+    predict_first: bool = False
     trust_model: str | None = None
     """SHA-256 of the one model file whose code may be run."""
     repeat_failures: str = "note"
@@ -135,6 +139,8 @@ class Settings:
             "changed_only": self.changed_only,
             "predict": self.predict,
             "predict_only": self.predict_only,
+            "predict_share": self.predict_share,
+            "predict_first": self.predict_first,
             "repeat_failures": self.repeat_failures,
             "count": self.count,
             "count_threshold": self.count_threshold,
@@ -173,7 +179,10 @@ def read_settings(config: pytest.Config) -> Settings:
             raise pytest.UsageError(f"{origin}: {error}") from None
 
     here = config.invocation_params.dir
-    predict_only = value("predict_only", truth, False)
+    typed = config.getoption("energy_predict_only", None) is not None
+    never: tuple[bool, float | None] = (False, None)
+    predict_only, predict_share = value("predict_only", lambda given: _only(given, typed=typed), never)
+    predict_first = value("predict_first", truth, False)
     settings = Settings(
         sources=value("source", source_names, ("auto",)),
         powercap=value("powercap", lambda path: here / text_of(path), POWERCAP),
@@ -211,8 +220,10 @@ def read_settings(config: pytest.Config) -> Settings:
         threshold=value("threshold", threshold, THRESHOLD),
         fail_on=value("fail_on", failures, frozenset(FAILURES[:2])),
         changed_only=value("changed_only", truth, False),
-        predict=_model(config, predict_only=predict_only),
+        predict=_model(config, implied=predict_only or predict_first),
         predict_only=predict_only,
+        predict_share=predict_share,
+        predict_first=predict_first,
         trust_model=_trusted(config),
         repeat_failures=value("repeat_failures", choice("note", "fail"), "note"),
         watch_others=any(config.getoption(f"energy_{name}", None) is not None for name in ("save", "compare")),
@@ -323,8 +334,19 @@ def _name(config: pytest.Config, option: str) -> str | None:
     return str(given)
 
 
-def _model(config: pytest.Config, *, predict_only: bool) -> str | None:
-    """What predicts; ``None``: nothing does."""
+def _only(given: object, *, typed: bool) -> tuple[bool, float | None]:
+    """Whether to run only what may have become dearer, and the share of the affected joules that may be spent on it.
+
+    1 is a share, and so is 0 where it is ``typed``, which is wrong; an ini file says no with it.
+    """
+    text = str(given).strip().lower()
+    if text in {*YES, *NO} - {"1"} and not (typed and text in ("", "0")):
+        return text in YES, None
+    return True, part(given)
+
+
+def _model(config: pytest.Config, *, implied: bool) -> str | None:
+    """What predicts; ``None``: nothing does. ``implied``: another option asks for predicting."""
     given = config.getoption("energy_predict", None)
     if given is None and (said := ini(config, "energy_predict")) is not None:
         if not isinstance(said, str | bool | int):
@@ -332,7 +354,7 @@ def _model(config: pytest.Config, *, predict_only: bool) -> str | None:
         text = str(said).strip()
         given = None if text.lower() in NO else "" if text.lower() in YES else text
     if given is None:
-        return "" if predict_only else None
+        return "" if implied else None
     return str(given)
 
 

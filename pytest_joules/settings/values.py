@@ -193,6 +193,23 @@ def threshold(value: object) -> float:
     return share
 
 
+def part(value: object) -> float:
+    """``30%`` or ``0.3`` as a share, above 0 and at most 1. Raises :class:`SettingError`."""
+    text = str(value).strip()
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = math.nan
+    if math.isnan(share):
+        tests = bool(text) and Path(text.partition("::")[0]).exists()
+        hint = "; tests to run are named before this option" if tests else ""
+        raise SettingError(f"{value!r}: write true or false, or a share such as 30% or 0.3{hint}")
+    if not 0 < share <= 1:
+        hint = f": write {text}%" if 1 < share <= 100 and not text.endswith("%") else ""
+        raise SettingError(f"{value!r}: must be above 0% and at most 100%{hint}")
+    return share
+
+
 def _words(value: object) -> list[str]:
     """Of a text with commas, or of a list."""
     given = value if isinstance(value, list) else str(value).split(",")

@@ -315,6 +315,16 @@ def account(value: object) -> ReportedPredicting:
     found = parsed(value, "account", dict)
     for name in ("joules", "saved", "suite", "seconds"):
         quantity(found.get(name), name)
+    for name in ("asking", "widened", "affected"):
+        if name in found:
+            present(found[name], name)
+    if "asked" in found:
+        whole(found["asked"], "asked")
+    stretches = found.get("stretches", [])
+    if not isinstance(stretches, list):
+        bad("stretches", stretches, "a list")
+    for one in stretches:
+        present(one, "stretches")
     return cast(ReportedPredicting, found)  # what is computed with was looked at; an older version may have written less
 
 

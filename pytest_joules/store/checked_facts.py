@@ -117,7 +117,9 @@ _FACTS: Mapping[str, Form] = {
     "prediction": {
         "model": text_or_none,
         "state": text,
-        **dict.fromkeys(("joules", "ratio", "last", "limit", "threshold", "measured", "exposure", "chance", "at_risk"), _signed),
+        **dict.fromkeys(
+            ("joules", "ratio", "last", "limit", "threshold", "measured", "exposure", "chance", "at_risk", "noise"), _signed
+        ),
         "interval": _interval,
         "since": text_or_none,
         "because": [text],
@@ -127,6 +129,7 @@ _FACTS: Mapping[str, Form] = {
         "why": text_or_none,
         "failed": _flag,
         "dearer": _flag_or_none,
+        "verdict": text_or_none,
         "outcome": text_or_none,
     },
 }

@@ -57,6 +57,7 @@ class Store:
     add_sources = predictor_queries.add_sources
     add_files = predictor_queries.add_files
     add_predicting = predictor_queries.add_predicting
+    add_predictions = predictor_queries.add_predictions
 
     def begin(self, report: Report) -> int:
         """Note what all tests of a session share; the measurements added from now on belong to it. Returns its number.

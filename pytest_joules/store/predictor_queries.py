@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from pytest_joules.model import Code, ReportedPredicting
+from pytest_joules.model import Code, PredictionRecord, ReportedPredicting
 from pytest_joules.store import checked
 from pytest_joules.store.checked_facts import facts_of
 from pytest_joules.store.database import Opened, chunks
@@ -204,6 +205,32 @@ def add_files(opened: Opened, files: Mapping[str, str]) -> None:
 def add_predicting(opened: Opened, account: ReportedPredicting) -> None:
     """Note the predictor's account of this session."""
     _note(opened.written, predicting=as_json(account))
+
+
+def add_predictions(opened: Opened, predictions: Mapping[str, PredictionRecord]) -> None:
+    """Write over what was predicted of tests that this session has measured, by node id: what came of it is known late."""
+    write_predictions(opened.written, opened.written.uuid, predictions)
+
+
+def write_predictions(database: Database, uuid: str | None, predictions: Mapping[str, PredictionRecord]) -> None:
+    """The same, of the session with this uuid; nothing where it, or a test's measurement, is not there."""
+    import sqlalchemy as sa
+
+    measurements, sessions = tables().measurements, tables().sessions
+    numbers = {number_of(safe(nodeid)): prediction for nodeid, prediction in predictions.items()}
+    mine = sa.select(sessions.c.id).where(sessions.c.uuid == uuid).scalar_subquery()
+    change = measurements.update().where(measurements.c.id == sa.bindparam("which")).values(facts=sa.bindparam("new"))
+    with database.transaction() as connection:
+        for chunk in chunks(sorted(numbers)):
+            query = sa.select(measurements.c.id, measurements.c.test_id, measurements.c.facts).where(
+                measurements.c.session_id == mine, measurements.c.test_id.in_(chunk)
+            )
+            rows = [
+                {"which": row.id, "new": as_json({**json.loads(row.facts), "prediction": numbers[row.test_id]})}
+                for row in connection.execute(query).all()
+            ]
+            if rows:
+                connection.execute(change, rows)
 
 
 def _note(database: Database, **columns: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_joules.clock import CLOCKS
-from pytest_joules.model import Record, Report
+from pytest_joules.model import PredictionRecord, Record, Report
 from pytest_joules.store import checked, for_pages, predictor_queries, queries
 from pytest_joules.store.address import Address, StoreError, Unreachable
 from pytest_joules.store.history import Store
@@ -98,6 +98,7 @@ class Spooled:
         return self._server.asked
 
     sessions_of = queries.sessions_of
+    latest_code = queries.latest_code
     past = for_pages.past
     latest = predictor_queries.latest
     predictings = predictor_queries.predictings
@@ -138,6 +139,16 @@ class Spooled:
         """
         self._spool.add_sources(sources)
         self._sources.update(sources)
+
+    def add_predictions(self, predictions: Mapping[str, PredictionRecord]) -> None:
+        """As :meth:`Store.add_predictions`: what has gone to the server already is written over there.
+
+        Raises:
+            StoreError: the spool or the server cannot be written.
+        """
+        predictor_queries.write_predictions(self.written, self.written.uuid, predictions)
+        if self._server is not None:
+            predictor_queries.write_predictions(self._server.written, self.written.uuid, predictions)
 
     def close(self) -> None:
         """Push what is left; never fails. What the server did not take stays for the next run, and ``notices`` says so."""

@@ -35,8 +35,24 @@ def prediction(outcome: str, measured: float, joules: float | None = 1.0, **othe
     return made | other
 
 
-def keep(sessions: list[list[dict | None]]) -> None:
-    """A history in which each session has these predictions, each of a test of its own."""
+def judged(chance: float, *, dearer: bool | None, last: float = 1.0, **other: object) -> dict:
+    """Of a version that judges as a comparison does."""
+    flagged = bool(other.pop("flagged", chance > 0.9))
+    words = {(True, True): "hit", (True, False): "false flag", (False, True): "missed", (False, False): "right"}
+    facts = {
+        "verdict": "cannot tell" if dearer is None else "regressed" if dearer else "ok",
+        "noise": 0.03,
+        "chance": chance,
+        "at_risk": chance,
+        "last": last,
+        "dearer": dearer,
+        "flagged": flagged,
+    }
+    return prediction("unknown" if dearer is None else words[flagged, dearer], 1.0, **facts, **other)
+
+
+def keep(sessions: list[list[dict | None]], accounts: list[dict] | None = None) -> None:
+    """A history in which each session has these predictions, each of a test of its own, and this account."""
     HISTORY.parent.mkdir(parents=True, exist_ok=True)
     store = open_store(HISTORY)
     machine = {"id": "m", "cpu": "c", "cores": 2, "os": "Linux", "python": "3.12", "virtual": False}
@@ -47,6 +63,8 @@ def keep(sessions: list[list[dict | None]]) -> None:
             record.update(outcome="passed", source="rapl", provenance="measured", resolution="ok", rounds=5)
             record.update(energy=stats.summarise([1.0] * 5), prediction=one)
             store.add(record)
+        if accounts is not None:
+            store.add_predicting(accounts[day - 1])
     store.close()
 
 
@@ -102,11 +120,64 @@ def test_evaluate_in_a_terminal(here: Path, capsys: pytest.CaptureFixture[str]):
     keep(TWO_SESSIONS)
     out = said(capsys, "evaluate")
     assert out.startswith("8 predictions held against measurements\ndearer: 3, of which 2 were flagged and 1 missed\n")
-    assert "not dearer: 4, of which 1 were flagged\ncannot be told: 1\n" in out
+    assert "not dearer: 4, of which 1 were flagged\ncannot be told: 1\n8 of these outcomes are an older version's" in out
+    assert "nobody could say: 14 % of the tests of changed code\n" in out
+    # Without chances nothing is ranked or counted in bins.
+    assert "ranked" not in out and "chance" not in out
     (row,) = [line.split() for line in out.splitlines() if line.startswith("change ")]
     assert row[1:] == ["6", "67", "%", "67", "%", "33", "%", "50", "%", "1.48×", "1.48×"]
     assert "2026-01-02 10:20" in out
     assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_chances_against_what_came(here: Path, capsys: pytest.CaptureFixture[str]):
+    keep(
+        [
+            [
+                *(judged(0.02, dearer=False) for _ in range(8)),
+                judged(0.04, dearer=True, last=12.0),
+                judged(0.3, dearer=False),
+                judged(0.3, dearer=True),
+                judged(1.0, dearer=True, last=2.0),
+                judged(1.0, dearer=None),
+                judged(0.0, dearer=True, state="unchanged", model="last", last=50.0),
+                prediction("unknown", 1.0, None, state="unknown", chance=None, verdict="regressed", dearer=True, last=5.0),
+            ]
+        ]
+    )
+    given = json.loads(said(capsys, "evaluate", "--json"))
+    bins = [(one["low"], one["high"], one["tests"], one["dearer"]) for one in given["calibration"]]
+    assert bins == [(0.0, 0.05, 9, 1), (0.2, 0.5, 2, 1), (0.8, 1.0, 1, 1)]
+    assert given["calibration"][0]["chance"] == pytest.approx((8 * 0.02 + 0.04) / 9)
+    assert given["calibration"][1]["share"] == 0.5
+    # 30 % of 30 J: 5 J unknown, 1 + 2 J of chance 1, and 1 J of one with a chance of 0.3.
+    assert given["ranked"] == {"first": 0.3, "dearer": 4, "found": pytest.approx(3 / 4)}
+    assert given["unknown"] == pytest.approx(1 / 14)
+    out = said(capsys, "evaluate")
+    assert "nobody could say: 7 % of the tests of changed code, 1 of them dearer\n" in out
+    assert "ranked: 75 % of the 4 dearer tests within the first 30 % of the affected joules\n" in out
+    assert "older version" not in out
+    rows = [line.split() for line in out.splitlines() if " % to " in line]
+    assert rows[0] == ["0", "%", "to", "5", "%", "9", "2", "%", "11", "%"]
+    assert rows[-1] == ["80", "%", "to", "100", "%", "1", "100", "%", "100", "%"]
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_intervals_that_do_not_hold_and_what_it_cost(here: Path, capsys: pytest.CaptureFixture[str]):
+    account = {"model": "change", "seconds": 1.0, "joules": 2.0, "saved": 5.0, "stretches": [0.5] * 6 + [1.8] * 6}
+    keep([[judged(0.5, dearer=False)], [judged(0.5, dearer=False)]], [account, account])
+    given = json.loads(said(capsys, "evaluate", "--json"))
+    assert given["intervals"] | {"said": ""} == {"model": "change", "intervals": 24, "held": 12, "widened": 1.8, "said": ""}
+    out = said(capsys, "evaluate")
+    assert "\nintervals held 50 % of 24: widened 1.8 times from now on\n" in out
+    assert "predicting drew 4.00 J and saved 10.0 J over the latest sessions\n" in out
+
+
+@pytest.mark.parametrize("stretches", ["many", [None], [-1.0], {"a": 1}, [True]])
+def test_a_damaged_account_is_left_out(stretches: object, here: Path, capsys: pytest.CaptureFixture[str]):
+    keep([[judged(0.5, dearer=False)]], [{"model": "change", "seconds": 1.0, "joules": 2.0, "stretches": stretches}])
+    given = json.loads(said(capsys, "evaluate", "--json"))
+    assert given["accounts"] == [] and given["intervals"]["intervals"] == 0
 
 
 def test_the_latest_sessions_are_shown(here: Path, capsys: pytest.CaptureFixture[str]):
@@ -128,6 +199,6 @@ def test_evaluate_without_a_history(here: Path, capsys: pytest.CaptureFixture[st
 
 def test_figures_without_anything_are_unknown():
     assert evaluation.figures([]) | {"tests": 0} == {
-        **dict.fromkeys(("tests", "predicted", "hits", "missed", "false", "right", "unclear"), 0),
+        **dict.fromkeys(("tests", "predicted", "hits", "missed", "false", "right", "unclear", "older", "intervals"), 0),
         **dict.fromkeys(("recall", "precision", "false_flags", "coverage", "median_error", "last_error"), None),
     }

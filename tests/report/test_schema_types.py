@@ -27,7 +27,7 @@ LATER = {
     *(f"tests[].prediction.{key}" for key in ("state", "ratio", "last", "since", "because", "changed", "threshold", "limit")),
     *(
         f"tests[].prediction.{key}"
-        for key in ("limited_by", "exposure", "chance", "at_risk", "failed", "measured", "dearer", "outcome")
+        for key in ("limited_by", "exposure", "chance", "at_risk", "failed", "measured", "verdict", "noise", "dearer", "outcome")
     ),
 }
 NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}

@@ -338,3 +338,23 @@ def test_a_url_that_is_not_understood_shows_nothing(url):
     with pytest.raises(StoreError, match="URL") as caught:
         open_store(url)
     assert "eim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pushed", ["nothing", "all", "the server is gone"])
+def test_what_came_of_predictions_reaches_the_server(server, monkeypatch, pushed):
+    """It is known late: by then a measurement is on the server, or waits."""
+    if pushed == "all":
+        monkeypatch.setattr(spool, "_INTERVAL", 0.0)
+    server.up = pushed != "the server is gone"
+    opened = open_for_run(SERVER, lambda: server.folder)
+    opened.begin(report_of())
+    said = {"model": "m", "state": "changed", "interval": [1.0, 2.0], "flagged": True, "why": "", "outcome": "unknown"}
+    for name in ("a", "b"):
+        opened.add(measured(f"test_{name}.py::test", prediction={**said}))
+    opened.add_predictions({"test_a.py::test": {**said, "outcome": "hit"}, "test_gone.py::test": said})
+    opened.close()
+    server.up = True
+    server.run("test_c.py::test")
+    with closing(open_store(server.file, write=False)) as store:
+        found = {entry["nodeid"]: entry["outcome"] for entry in store.predictions()}
+    assert found == {"test_a.py::test": "hit", "test_b.py::test": "unknown"}

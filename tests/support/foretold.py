@@ -94,7 +94,7 @@ def _measured(inner: Inner) -> None:
     inner.conftest(predictor())
     # Every test reads the counter's files; git knows that they, and what pytester writes, are none of the project's data.
     git(inner, "init", "-q")
-    inner.run("--energy-rounds=3").assert_outcomes(passed=4)
+    inner.run("--energy-rounds=5").assert_outcomes(passed=4)
 
 
 @pytest.fixture

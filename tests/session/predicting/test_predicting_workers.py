@@ -24,7 +24,7 @@ class Random:
         from pytest_joules.predict.protocol import Answer
         with open(".times", "a") as file:
             file.write("asked\\n")
-        return [Answer(1.0, (1.0, 2.0) if random.random() < 0.5 else (0.0, 2.0)) for _ in questions]
+        return [Answer(1.0, (1.0, 2.0)) if random.random() < 0.5 else Answer(0.0, (0.0, 0.0)) for _ in questions]
 def pytest_joules_predictors(config):
     return [Random()]
 """

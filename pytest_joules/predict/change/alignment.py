@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_joules.predict.change.matching import Match, match
-from pytest_joules.predict.change.module_constants import used
+from pytest_joules.predict.change.module_names import used
 from pytest_joules.predict.change.reading import code_of
 from pytest_joules.predict.change.steps import Code, Step, bound
 

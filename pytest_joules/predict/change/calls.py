@@ -10,11 +10,14 @@ from typing import NamedTuple
 from pytest_joules.model import Outside
 from pytest_joules.predict.change.costs import KNOWN
 from pytest_joules.predict.change.flow import LIKELY, Guess, Run, Work
+from pytest_joules.predict.change.module_names import meant
 from pytest_joules.predict.change.observed import Observed, Rates, seen
 from pytest_joules.predict.change.reading import code_of
 from pytest_joules.predict.change.steps import Code, Step
 from pytest_joules.predict.protocol import Before
 
+#: Nanoseconds that a call looks longer by being timed, and from how many on the first ones, which are slower, do not count.
+_TIMING, _MANY = 200.0, 20
 #: How deep the cost of what is called is followed.
 _DEEPEST = 6
 
@@ -105,15 +108,26 @@ class Calls:
 
     def outside_price(self, name: str) -> Price:
         """Of one that leaves the project."""
-        if (found := self._own.of(name)) is not None:
-            return Price.about(found[1], 1.5)
-        if (found := self._everywhere.of(name)) is not None:
-            return Price.about(found[1], 3.0)
         base, _, bare = name.rpartition(".")
-        if (known := KNOWN.get(bare)) is None or name == "re.compile":
+        known = KNOWN.get(bare) if name != "re.compile" else None
+        if known is not None and not known[1] and not base:
+            # What takes less than to look at the clock, and always the same, is known better than it was measured.
+            return Price.about(known[0], 2.0)
+        if (found := self._own.of(name)) is not None:
+            return Price.about(_timed(found), 1.5 if found[0] >= _MANY else 2.5)
+        if (found := self._everywhere.of(name)) is not None:
+            return Price.about(_timed(found), 3.0)
+        if known is None:
             return UNKNOWN
         # On a name of the module it is a method of a container there, or a function of another module.
         return Price.about(known[0], 4.0 if base else 2.0, known[1])
+
+    def outside_spent(self, place: str) -> float | None:
+        """Nanoseconds of all calls out of the project that a function made; ``None``: they were not measured."""
+        timed = self.outside.get(place)
+        if timed is None:
+            return None
+        return sum(calls * self.outside_price(name).each for name, (calls, *_) in timed.items())
 
     def cost(self, place: str, above: frozenset[str] = frozenset()) -> Price:
         """Of one call of a function in the path, with all that it calls."""
@@ -129,7 +143,7 @@ class Calls:
         work = as_counted(code, counts)
         timed = self.outside.get(place, {})
         total = spent(work, lambda name, times: NOTHING if name in timed else self._inside(name, times, place, above))
-        out = float(sum(nanoseconds for _, nanoseconds, *_ in timed.values()))
+        out = self.outside_spent(place) or 0.0
         most = self.seconds * 1e9 / counts[0]
         each, least, dearest = (min((value + out) / counts[0], most) for value in total)
         result = Price(each, least, dearest)
@@ -138,6 +152,7 @@ class Calls:
         return result
 
     def _inside(self, name: str, times: float, place: str, above: frozenset[str]) -> Price:
+        name = meant(name, place, self.before)
         places = [other for other in self.places(name) if other != place]
         if not places:
             return NOTHING if name.startswith("@") else self.outside_price(name)
@@ -146,6 +161,12 @@ class Calls:
         bound = min(1.0, sum(self.counts[other][0] for other in places) / times) / len(several)
         each, least, most = (bound * sum(values) for values in zip(*(one[:3] for one in several), strict=True))
         return Price(each, least, most)
+
+
+def _timed(found: tuple[float, float]) -> float:
+    """Nanoseconds of a call that was measured so often, with that mean."""
+    calls, mean = found
+    return max(mean - _TIMING, mean / 4) * (1.0 if calls >= _MANY else 0.7)
 
 
 def spent(work: Work, price: Callable[[str, float], Price]) -> tuple[float, float, float]:

@@ -21,9 +21,9 @@ from pytest_joules.predict.change.effect import Effect, Sum
 from pytest_joules.predict.change.flow import LIKELY, LITTLE, MUCH, Guess, Run, Work
 from pytest_joules.predict.change.matching import renamed
 from pytest_joules.predict.change.memory import calls_without_memory, remembers
-from pytest_joules.predict.change.module_constants import constant, used, words
+from pytest_joules.predict.change.module_names import constant, meant, used, words
 from pytest_joules.predict.change.observed import Observed, Rates, seen
-from pytest_joules.predict.change.pairing import in_old_places, paired
+from pytest_joules.predict.change.pairing import in_old_places, paired, renamings
 from pytest_joules.predict.change.reading import code_of
 from pytest_joules.predict.change.steps import Code, Part, Step
 from pytest_joules.predict.facts.expressions import turns_of
@@ -64,6 +64,8 @@ class _Test:
         self.counts = question.before.counts
         self.changed = [key for key in question.changed if "::" in key]
         self.functions = {key: self.before[key] for key in self.changed if "::<module>" not in key and key in self.before}
+        self.renamed: dict[str, str] = {}
+        """Names that functions have now, and those that they had."""
         self.now = self.in_old_places(question.facts.sources, shared)
         self.sum = Sum()
         self.calls = Calls(question.before, shared.measured)
@@ -72,6 +74,8 @@ class _Test:
         self._shared = shared
         self.net: dict[str, list[list[float]]] = {}
         """By name, and by guess: calls more than there were, and what these go through."""
+        self.callers: dict[str, dict[str, float]] = {}
+        """By name: calls more than there were, by who calls."""
 
     def in_old_places(self, now: Mapping[str, str], shared: _Shared) -> Mapping[str, str]:
         """The sources of now; what has another name or place stands where it was."""
@@ -84,6 +88,7 @@ class _Test:
             pairs = shared.pairs[gone, fresh] = paired({key: self.before[key] for key in gone}, some)
         if not pairs:
             return now
+        self.renamed = renamings(pairs)
         touched = tuple(key for key in (*self.changed, *fresh) if key in now)
         if (moved := shared.moved.get((gone, touched))) is None:
             moved = shared.moved[gone, touched] = in_old_places({key: now[key] for key in touched}, pairs)
@@ -96,7 +101,7 @@ class _Test:
                 texts.setdefault(key, self.before[key])
         for key, text in texts.items():
             self.function(key, text)
-        self.called(next(iter(texts), ""))
+        self.called()
         self.statements(texts)
         return self.sum.effect(self.calls.seconds, bool(self.counts) and bool(self.changed))
 
@@ -138,7 +143,7 @@ class _Test:
         if not looked.rates or new is None:
             total.unknown += own
         if new is None:
-            self.take(before, -1)
+            self.take(key, before, -1)
             total.churn += own
             # Something else does now what it did, as likely as not.
             total.add(key, -before[0].ops, -before[0].ops, 0.0)
@@ -154,28 +159,33 @@ class _Test:
             works = self._shared.works[run] = _each_way(lambda guess: self.run(new, times, looked, old, guess))
         both = self.alignment.of(old, new)
         self.note(works[0], before[0], both)
-        self.take(before, -1)
-        self.take(works, 1)
+        self.take(key, before, -1)
+        self.take(key, works, 1)
         total.add(key, *(now.ops - then.ops for now, then in zip(works, before, strict=True)))
 
     def own(self, key: str, work: Work) -> float:
         """Nanoseconds of all calls of a function, without what it calls in the project."""
-        timed = self.calls.outside.get(key)
-        if timed is not None:
-            return work.ops + sum(nanoseconds for _, nanoseconds, *_ in timed.values())
+        if (out := self.calls.outside_spent(key)) is not None:
+            return work.ops + out
         return spent(work, lambda name, _: self.calls.outside_price(name) if self.leaves(name) else NOTHING)[0]
 
     def leaves(self, name: str) -> bool:
         return name[0] not in "@?" and not self.calls.places(name)
 
-    def take(self, works: Sequence[Work], sign: int) -> None:
+    def take(self, key: str, works: Sequence[Work], sign: int) -> None:
         """Its calls are more (fewer) now."""
+        sources = self.now if sign > 0 else self.before
+        names = {name: meant(self.renamed.get(name, name), key, sources) for work in works for name in work.sites}
+        for name, times in works[0].sites.items():
+            callers = self.callers.setdefault(names[name], {})
+            callers[key] = callers.get(key, 0.0) + sign * times
         for number, work in enumerate(works):
-            for name, times in work.sites.items():
+            for called, times in work.sites.items():
+                name = names[called]
                 if (net := self.net.get(name)) is None:
                     net = self.net[name] = [[0.0, 0.0] for _ in _GUESSES]
                 net[number][0] += sign * times
-                net[number][1] += sign * work.elements.get(name, 0.0)
+                net[number][1] += sign * work.elements.get(called, 0.0)
 
     def forgotten(self, key: str, work: Work) -> float:
         """How often a function runs now that no longer remembers its results."""
@@ -224,15 +234,15 @@ class _Test:
 
     # All of them
 
-    def called(self, place: str) -> None:
+    def called(self) -> None:
         """Calls of functions that did not change, more or fewer of them than before, and of what is not the project's."""
         for name, net in self.net.items():
             if self.alignment.helper(name) is not None or all(abs(times) < 1e-6 for times, _ in net):
                 continue
             price = _GIVEN if name == "?" else self.calls.price(name)
             ways = [times * each + more * price.element for times, more in net for each in price[:3]]
-            each = ways[0]
-            self.sum.add(place, each, min(ways), max(ways))
+            each, callers = ways[0], self.callers[name]
+            self.sum.add(max(callers, key=lambda key: abs(callers[key])), each, min(ways), max(ways))
             self.sum.churn += abs(each)
             if abs(each) > 0 and abs(net[0][0]) >= 0.5:
                 places = self.calls.places(name)

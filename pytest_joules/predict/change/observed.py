@@ -52,7 +52,7 @@ def _look(steps: Sequence[Step], flow: float, counts: Sequence[float], result: O
             flow = _look_loop(step, flow, counts, result, rates)
             continue
         done = count
-        if step.part.inner and count > flow > 0:
+        if step.inflated and count > flow > 0:
             done = flow
         if step.part.inner and done > 0 and any(inner.seen for inner in step.part.inner):
             rates.inner = count / done
@@ -84,7 +84,7 @@ def _look_loop(step: Step, flow: float, counts: Sequence[float], result: Observe
     count = float(counts[step.index + 1]) if step.index >= 0 else flow
     body = step.branches[0][1]
     turns = _first(body, counts)
-    inflated = bool(body) and bool(body[0].part.inner)
+    inflated = bool(body) and body[0].inflated
     if turns is None or turns > count or inflated:
         turns = max(count - flow, 0.0)
     entries = max(count - turns, 0.0)
@@ -121,7 +121,7 @@ def _look_branches(step: Step, done: float, counts: Sequence[float], result: Obs
         entered = _first(inside, counts)
         if entered is None:
             entered = done if label in ("finalbody",) else done * 0.5 if label == "body" else 0.0
-        if inside and inside[0].part.inner and entered > done:
+        if inside and inside[0].inflated and entered > done:
             entered = done
         if done > 0:
             rates.branches[label] = entered / done

@@ -44,7 +44,7 @@ def in_old_places(now: Mapping[str, str], pairs: Mapping[str, str]) -> dict[str,
         return dict(now)
     found = {key: text for key, text in now.items() if key not in pairs.values()}
     found |= {old: now[new] for old, new in pairs.items()}
-    names = {_bare(new): _bare(old) for old, new in pairs.items() if _bare(new) != _bare(old)}
+    names = renamings(pairs)
     if not names:
         return found
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, sorted(names)))})\b")
@@ -52,6 +52,11 @@ def in_old_places(now: Mapping[str, str], pairs: Mapping[str, str]) -> dict[str,
         key: pattern.sub(lambda match: names[match.group()], text) if "::<module>" not in key else text
         for key, text in found.items()
     }
+
+
+def renamings(pairs: Mapping[str, str]) -> dict[str, str]:
+    """Names that functions have now, and those that they had."""
+    return {_bare(new): _bare(old) for old, new in pairs.items() if _bare(new) != _bare(old)}
 
 
 def _steps(text: str) -> Counter[str]:

@@ -106,6 +106,7 @@ class _Reader:
             step.over, step.size = ast.unparse(node.test), self.limit(node)
         step.leaves = {"Return": "return", "Raise": "return", "Continue": "continue", "Break": "break"}.get(kind, "")
         step.text = shown(node)
+        step.spread = any(getattr(part, "end_lineno", node.lineno) != node.lineno for part in parts)
         if not isinstance(node, _SCOPES):
             for name, owner, inside in blocks(node):
                 label = (

@@ -69,6 +69,13 @@ class Step:
     likely: float = 0.5
     """How often a test is taken to hold of which nothing is known."""
     text: str = ""
+    spread: bool = False
+    """It begins on one line and goes on on others, so that its count may be that of its lines."""
+
+    @property
+    def inflated(self) -> bool:
+        """Its count may be larger than how often it was done."""
+        return self.spread or bool(self.part.inner)
 
     @property
     def is_loop(self) -> bool:

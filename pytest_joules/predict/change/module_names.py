@@ -1,4 +1,4 @@
-"""Numbers and texts that the constants of a module are, by name."""
+"""What names of a module stand for: constants that are numbers or texts, and functions of another name."""
 
 from __future__ import annotations
 
@@ -23,6 +23,30 @@ def constant(name: str, text: str) -> int | float | str | None:
     if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):
         return None
     return node.value.value if isinstance(node.value.value, int | float | str) else None
+
+
+def meant(name: str, key: str, sources: Mapping[str, str]) -> str:
+    """What a function (``key``) calls by a name that its module gives it: ``f`` for ``g`` of ``import f as g``."""
+    if not name.isidentifier():
+        return name
+    statement = sources.get(f"{key.partition('::')[0]}::<module> {name}")
+    return _alias(name, statement) if statement is not None else name
+
+
+@lru_cache(maxsize=8192)
+def _alias(name: str, text: str) -> str:
+    if len(text) > 2000:
+        return name
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError):
+        return name
+    for node in body:
+        if isinstance(node, ast.ImportFrom):
+            return next((entry.name for entry in node.names if entry.asname == name), name)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+            return node.value.id
+    return name
 
 
 @lru_cache(maxsize=8192)

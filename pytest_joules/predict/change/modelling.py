@@ -176,9 +176,9 @@ class _Test:
         """Its calls are more (fewer) now."""
         sources = self.now if sign > 0 else self.before
         names = {name: meant(self.renamed.get(name, name), key, sources) for work in works for name in work.sites}
-        for name, times in works[0].sites.items():
-            callers = self.callers.setdefault(names[name], {})
-            callers[key] = callers.get(key, 0.0) + sign * times
+        for called, name in names.items():
+            callers = self.callers.setdefault(name, {})
+            callers[key] = callers.get(key, 0.0) + sign * works[0].sites.get(called, 0.0)
         for number, work in enumerate(works):
             for called, times in work.sites.items():
                 name = names[called]

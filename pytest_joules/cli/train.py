@@ -31,7 +31,9 @@ def add_command(commands: Commands) -> None:
         help="rewrite functions in a copy and time their tests, for so long (default 300), from where it stopped the last time",
     )
     parser.add_argument("--model", choices=MODELS, default="change", help="what learns (default %(default)s)")
-    parser.add_argument("--target", choices=TARGETS, action="append", help="what new tests cost in; can be repeated (default: joules)")
+    parser.add_argument(
+        "--target", choices=TARGETS, action="append", help="what new tests cost in; can be repeated (default: joules)"
+    )
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="of joules collect: other projects, for what new tests cost")
     parser.add_argument("--representation", metavar="NAME", action="append", help="what level models look at; can be repeated")
     parser.add_argument("--backend", metavar="NAME", default="loky", help="loky, threading, dask or dask=SCHEDULER")

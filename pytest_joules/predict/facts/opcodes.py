@@ -17,7 +17,7 @@ import numpy as np
 
 from pytest_joules.code.definitions import Function
 from pytest_joules.code.statements import blocks
-from pytest_joules.code.syntax import arguments_of, last_name
+from pytest_joules.code.syntax import last_name
 from pytest_joules.predict.facts.operations import BRANCH, Operations, Part
 from pytest_joules.predict.facts.parsed import UNREADABLE, body_of
 from pytest_joules.predict.facts.sizes import iterations, limit, local_constants
@@ -65,12 +65,10 @@ class _Reader(Operations):
         super().__init__()
         self.name = ""
         self.kind = "nothing"
-        self.parameters: list[str] = []
         self.places: list[Place] = []
 
     def function(self, node: Function) -> None:
         self.name, self.kind = node.name, _kind(node)
-        self.parameters += [argument.arg for argument in arguments_of(node.args)]
         self.constants = local_constants(node)
         self.parts[0].add("enter")
         self._blocks(node, _Around(-1, 0, -1, 1.0))
@@ -163,7 +161,6 @@ class _Reader(Operations):
         return Statements(
             self.name,
             self.kind,
-            tuple(self.parameters),
             tuple(self.places),
             tuple(irregular),
             tuple(self.loops),

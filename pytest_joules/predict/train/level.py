@@ -84,9 +84,6 @@ class Trained:
     """``"project"`` or ``"function"``."""
 
 
-# Running
-
-
 # Cross validation
 
 

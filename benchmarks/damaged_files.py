@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pytest_joules.predict import model_file
+from pytest_joules.predict.scoring import number_file
 
 PATIENCE = 20.0
 MEMORY = 500e6
@@ -223,7 +223,7 @@ def _fit(members: dict[str, bytes]) -> None:
     with contextlib.suppress(Exception):  # some can have none
         manifest = json.loads(members["manifest.json"])
         arrays = {name[:-4]: np.load(io.BytesIO(data)) for name, data in members.items() if name.endswith(".npy")}
-        manifest["hash"] = model_file._hash(manifest, arrays)
+        manifest["hash"] = number_file.hash_of(manifest, arrays)
         members["manifest.json"] = json.dumps(manifest).encode("utf-8", "surrogatepass")
 
 

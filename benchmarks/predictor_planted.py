@@ -3,14 +3,12 @@
     python benchmarks/predictor_planted.py --out DIR [--only NAME ...] [--changes N] [--python FILE]   plants, measures, scores
     python benchmarks/predictor_planted.py --out DIR --score [--pairs FILE]                            scores what is in DIR
 
-Packages: those of PACKAGES below, from their source distributions, in scratch copies. Where a module has a pure function, it
-first gets a ``functools.lru_cache``, so that there are caches to remove. All tests are measured once with ``pytest --energy``,
-which leaves what each executed and how often. Then functions are drawn from those that tests execute, and rewritten by
-``pytest_joules.predict.variants``: as many in ways that make them dearer (a loop added or lengthened, a call added or repeated,
-made quadratic, recomputed, a cache removed, a constant made anew) as in ways that are neutral (names, helpers, conditions,
-comprehensions). From the record of the last measurement and the two sources, the model predicts each test's cost. The truth is
-the CPU time of the test's body, timed in turn with the unchanged copy (the least of many runs); the time that the prediction
-starts from is by the same clock.
+Packages: those of PACKAGES below, from their source distributions, in scratch copies. All tests are measured once with ``pytest
+--energy``, which leaves what each executed and how often. Then functions are drawn from those that tests execute, and rewritten
+by ``pytest_joules.explore``: as many in ways that make them dearer (a loop, a pass or a call added, a call repeated, a value
+recomputed, a constant made anew) as in ways that are neutral (names, helpers, conditions, comprehensions). From the record of
+the last measurement and the two sources, the model predicts each test's cost. The truth is the CPU time of the test's body,
+timed in turn with the unchanged copy (the least of many runs); the time that the prediction starts from is by the same clock.
 
 No package is judged by a model that has seen it: the model is that of the released versions that ship, without the package's
 own. A test is flagged when the lower end of its 80 % interval is above +5 %. Beside it on the same changes: all affected tests
@@ -24,7 +22,6 @@ again; ``--pairs`` writes the numbers that ship with the package.
 from __future__ import annotations
 
 import argparse
-import ast
 import difflib
 import gzip
 import math
@@ -43,14 +40,13 @@ import numpy as np
 from overhead import fetch
 from startup import PROJECT, environment
 
+from pytest_joules.explore.drawing import Explorer
+from pytest_joules.explore.laboratory import Laboratory, Sources, Trial
+from pytest_joules.explore.rewriting import Variant
 from pytest_joules.predict.change.model import HIGH, LOW, MIDDLE, PLACES, WIDEST
 from pytest_joules.predict.change.modelling import effects
 from pytest_joules.predict.scoring.arrays import Array
 from pytest_joules.predict.train.change import RELEASED, Pair, shipped_pairs, train_change, write
-from pytest_joules.predict.variants.dearer import PREPARING
-from pytest_joules.predict.variants.explore import Explorer
-from pytest_joules.predict.variants.laboratory import Laboratory, Sources, Trial
-from pytest_joules.predict.variants.rewriting import Variant, functions, variants
 from pytest_joules.store.entries import LatestRecord
 
 #: Name and version of the source distribution, and the tests to run.
@@ -99,25 +95,6 @@ class Row:
         return Pair(self.features, self.truth, self.package, self.change, self.trial.variant.kind, self.neutral)
 
 
-def prepare(lab: Laboratory) -> int:
-    """Give pure functions a memory, so that there is one to remove; how many."""
-    done = 0
-    for file in sorted(lab.base.rglob("*.py")):
-        path = file.relative_to(lab.base).as_posix()
-        if "test" in path or "conftest" in path or path.startswith(("doc", "example", "setup")):
-            continue
-        try:
-            text = file.read_text("utf-8")
-            names = [name for name, _ in functions(ast.parse(text))]
-        except (SyntaxError, ValueError):
-            continue
-        for name in names:
-            for variant in variants(text, name, PREPARING):
-                text, done = variant.source, done + 1
-        file.write_text(text, "utf-8")
-    return done
-
-
 def measure(name: str, given: argparse.Namespace, python: str) -> None:
     """Plant changes in a package until there are enough of both sorts, and keep the trials."""
     project, version, tests = PACKAGES[name]
@@ -125,11 +102,8 @@ def measure(name: str, given: argparse.Namespace, python: str) -> None:
     file = given.out / f"{name}.{given.seed}.trials"
     begun = time.monotonic()
     with Laboratory(folder, tests=tests, python=python) as lab:
-        memories = prepare(lab)
         lab.record()
-        print(
-            f"{name}: {len(lab.records)} tests measured, {memories} memories added, {time.monotonic() - begun:.0f} s", flush=True
-        )
+        print(f"{name}: {len(lab.records)} tests measured, {time.monotonic() - begun:.0f} s", flush=True)
         records: dict[str, LatestRecord] = {nodeid: {**record, "files": {}} for nodeid, record in lab.records.items()}
         trials: list[Trial] = []
         found: Counter[bool] = Counter()
@@ -139,13 +113,13 @@ def measure(name: str, given: argparse.Namespace, python: str) -> None:
             late = time.monotonic() - begun > given.limit
             return late or bool(min(found[True], found[False]) >= given.changes)
 
-        for trial in explorer.trials(until=enough):
-            trials.append(trial)
-            found[trial.variant.neutral] += 1
-            ratios = " ".join(f"{after / before:.2f}" for before, after in trial.seconds.values())
-            print(f"  {trial.variant.kind:24}{trial.place[-50:]:52}{trial.variant.amount:6}  {ratios}", flush=True)
-            if len(trials) % 20 == 0:
-                _keep(file, records, lab.sources, trials)
+        for _, batch in explorer.batches(until=enough):
+            for trial in batch:
+                trials.append(trial)
+                found[trial.variant.neutral] += 1
+                ratios = " ".join(f"{after / before:.2f}" for before, after in trial.seconds.values())
+                print(f"  {trial.variant.kind:24}{trial.place[-50:]:52}{trial.variant.amount:6}  {ratios}", flush=True)
+            _keep(file, records, lab.sources, trials)
         _keep(file, records, lab.sources, trials)
     print(f"{name}: {found[False]} dearer and {found[True]} neutral changes, {time.monotonic() - begun:.0f} s", flush=True)
 

@@ -23,7 +23,7 @@ LARGE_CLASSES = {
 }
 #: Files outside of rounds/ that name pytest's private modules, and why.
 PRIVATE = {
-    "predict/variants/stopwatch.py": "loads once what every run of pytest loads",
+    "explore/stopwatch.py": "loads once what every run of pytest loads",
     "session/against.py": "runtestprotocol runs a test that exists on one side only",
     "session/body.py": "a type of pytest_fixture_setup's argument",
     "session/tracking.py": "types of pytest_fixture_setup's arguments",

@@ -11,8 +11,7 @@ from pytest_joules.cli.output import print_json, print_table, refuse, say
 from pytest_joules.cli.parsing import Commands
 from pytest_joules.cli.predictor import NoHistoryError, add_options, figure, many, model_beside, opened, percent, root_of
 from pytest_joules.cli.progress import Waiting
-from pytest_joules.clock import CLOCKS
-from pytest_joules.predict.choices import MODELS, TARGETS
+from pytest_joules.predict.choices import EXPLORED_FILE, MODELS, TARGETS
 
 if TYPE_CHECKING:
     from pytest_joules.predict.model import ErrorRecord, Model
@@ -29,10 +28,12 @@ def add_command(commands: Commands) -> None:
         type=_seconds,
         const=300.0,
         metavar="SECONDS",
-        help="make variants of the project's functions in a copy and measure them, for about so long (default 300)",
+        help="rewrite functions in a copy and time their tests, for so long (default 300), from where it stopped the last time",
     )
     parser.add_argument("--model", choices=MODELS, default="change", help="what learns (default %(default)s)")
-    parser.add_argument("--target", choices=TARGETS, action="append", help="what new tests cost in (default: all three)")
+    parser.add_argument(
+        "--target", choices=TARGETS, action="append", help="what new tests cost in; can be repeated (default: joules)"
+    )
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="of joules collect: other projects, for what new tests cost")
     parser.add_argument("--representation", metavar="NAME", action="append", help="what level models look at; can be repeated")
     parser.add_argument("--backend", metavar="NAME", default="loky", help="loky, threading, dask or dask=SCHEDULER")
@@ -75,12 +76,12 @@ def _train(given: argparse.Namespace) -> int:
         with opened(given) as store:
             found = learning.history(store.versions(), store.sources, machine.identity())
         others = list(dataset.rows(given.dataset)) if given.dataset else []
-        explored = _explored(root_of(given), given.explore) if given.explore else []
+        explored, notes = _explored(given)
         with running(given.backend, given.jobs), Waiting("training", 100, " %") as waiting:
-            model, notes = learning.learn(
+            model, more = learning.learn(
                 found,
                 given.model,
-                targets=given.target or TARGETS,
+                targets=given.target or TARGETS[:1],
                 representations=given.representation,
                 explored=explored,
                 others=others,
@@ -92,9 +93,10 @@ def _train(given: argparse.Namespace) -> int:
     except (NoHistoryError, StoreError, TrainingError, ModelError) as error:
         return refuse(str(error))
     if given.json:
-        print_json({"file": str(out), "name": model.name, "summary": model.summary, "error": model.error, "notes": notes})
+        told = {"name": model.name, "summary": model.summary, "error": model.error, "notes": [*notes, *more]}
+        print_json({"file": str(out), **told})
         return 0
-    _say_trained(model, notes)
+    _say_trained(model, [*notes, *more])
     named = "" if given.out is None else f"={out}"
     say(
         f"written: {out}\nnext: pytest --energy-predict{named}, or joules predict{'' if given.out is None else f' --model {out}'}"
@@ -102,22 +104,33 @@ def _train(given: argparse.Namespace) -> int:
     return 0
 
 
-def _explored(root: Path, seconds: float) -> list[Pair]:
-    """Pairs of versions made now.
+def _explored(given: argparse.Namespace) -> tuple[Sequence[Pair], list[str]]:
+    """Pairs of versions made now, and made before; and what to say of them.
 
     Raises:
         TrainingError: the project's tests cannot be run.
     """
+    file = model_beside(given).with_name(EXPLORED_FILE)
+    if not given.explore and not file.exists():
+        return (), []
+    from pytest_joules.explore.explored import Explored, ExploringError
     from pytest_joules.predict.train.fitting import TrainingError
-    from pytest_joules.predict.variants.explore import explore
-    from pytest_joules.predict.variants.laboratory import ExploringError
 
-    begun = CLOCKS.wall()
+    root, notes = root_of(given), []
     try:
-        with Waiting("exploring", round(seconds), " s") as waiting:
-            return explore(root, seconds=seconds, progress=lambda line: waiting.step((CLOCKS.wall() - begun) / 1e9, line))
+        found = Explored.load(file, root)
     except ExploringError as error:
-        raise TrainingError(str(error)) from None
+        notes.append(f"what was explored before is lost: {error}")
+        found = Explored()
+    if given.explore:
+        from pytest_joules.explore.exploring import explore
+
+        try:
+            with Waiting("exploring", round(given.explore), " s", every=30.0) as waiting:
+                explore(root, file, found, seconds=given.explore, told=waiting.step)
+        except ExploringError as error:
+            raise TrainingError(f"exploring: {error}") from None
+    return found.pairs, notes
 
 
 def _say_trained(model: Model, notes: Sequence[str]) -> None:
@@ -130,7 +143,7 @@ def _say_trained(model: Model, notes: Sequence[str]) -> None:
     if summary["projects"] > 1:
         say(f"and from {many(summary['projects'] - 1, 'other project')}")
     if pairs:
-        kinds = {"history": "of this history", "explored": "made and measured now", "shipped": "shipped with pytest-joules"}
+        kinds = {"history": "of this history", "explored": "explored", "shipped": "shipped with pytest-joules"}
         say(
             f"and from {many(sum(pairs.values()), 'pair')} of versions: " + ", ".join(f"{pairs[k]} {v}" for k, v in kinds.items())
         )

@@ -111,7 +111,7 @@ class PairCollector(PackageCollector):
         }
         file = folder / f"{number}.request"
         file.write_text(json.dumps(request), "utf-8")
-        module = "pytest_joules.predict.variants.stopwatch"
+        module = "pytest_joules.explore.stopwatch"
         sandbox.run([environment.python, "-m", module, file], cwd=self._folder, patience=_LONGEST_PASS + 30)
         if out.exists() and number % 2:
             found = {nodeid: values[::-1] for nodeid, values in json.loads(out.read_text("utf-8")).items()}

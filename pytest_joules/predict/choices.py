@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-#: The file beside the history, in pytest's cache folder.
+#: Files beside the history, in pytest's cache folder: the model, and what was explored.
 MODEL_FILE = "model.npz"
+EXPLORED_FILE = "explored.npz"
 #: What tests cost in: joules, seconds, ticks of the time stamp counter.
 TARGETS = ("joules", "seconds", "tsc")
 #: By what a model may predict.

@@ -13,10 +13,10 @@ from level_data import projects
 from predictor_project import HISTORY, MODEL, refused, said, write
 
 from pytest_joules.cli import main
+from pytest_joules.explore.explored import ExploringError, digests_of
 from pytest_joules.predict.change.effect import FEATURES
 from pytest_joules.predict.model_file import load
 from pytest_joules.predict.train.change import Pair
-from pytest_joules.predict.variants.laboratory import ExploringError
 from pytest_joules.store import open_store
 
 try:
@@ -82,23 +82,34 @@ def test_train_looks_at_what_it_is_told_to(project: Inner, capsys: pytest.Captur
 def test_train_explores(project: Inner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     asked: list = []
 
-    def explore(root, *, seconds, progress):
-        progress("trying")
-        asked.append((root, seconds))
-        return [Pair(np.full(len(FEATURES), number / 50), number / 50, "here", str(number)) for number in range(20)]
+    def explore(root, file, found, *, seconds, told):
+        told(1.0, "trying")
+        asked.append((root, seconds, list(found.tried)))
+        place = f"work.py::{'idle' if asked[1:] else 'spend'}"
+        pairs = [Pair(np.full(len(FEATURES), number / 50), number / 50, "here", str(number)) for number in range(20)]
+        found.add(place, "loop added", digests_of((root / "work.py").read_text())[place.partition("::")[2]], pairs)
+        found.save(file)
 
-    monkeypatch.setattr("pytest_joules.predict.variants.explore.explore", explore)
+    monkeypatch.setattr("pytest_joules.explore.exploring.explore", explore)
     monkeypatch.setattr("pytest_joules.predict.train.change.shipped_pairs", list)
     out = said(capsys, "train", "--explore=7", "--target=joules", "--jobs=1")
-    assert asked == [(project.path, 7.0)]
-    assert "and from 20 pairs of versions: 0 of this history, 20 made and measured now, 0 shipped" in " ".join(out.split())
+    assert asked == [(project.path, 7.0, [])]
+    assert "and from 20 pairs of versions: 0 of this history, 20 explored, 0 shipped" in " ".join(out.split())
     assert load(MODEL).change is not None
+    # What was explored counts from then on, and exploring goes on from there.
+    assert "20 explored" in said(capsys, "train", "--target=joules", "--jobs=1")
+    assert "40 explored" in said(capsys, "train", "--explore", "--target=joules", "--jobs=1")
+    assert asked[1] == (project.path, 300.0, [("work.py::spend", "loop added")])
+    # As long as it is readable.
+    MODEL.with_name("explored.npz").write_bytes(b"PK")
+    out = " ".join(said(capsys, "train", "--target=joules", "--jobs=1").split())
+    assert "what was explored before is lost" in out and "is no explored file" in out
 
-    def fails(root, *, seconds, progress):
-        raise ExploringError("the tests cannot be run: no module named x")
+    def fails(root, file, found, *, seconds, told):
+        raise ExploringError("no test was measured")
 
-    monkeypatch.setattr("pytest_joules.predict.variants.explore.explore", fails)
-    assert "the tests cannot be run" in refused(capsys, "train", "--explore")
+    monkeypatch.setattr("pytest_joules.explore.exploring.explore", fails)
+    assert "exploring: no test was measured" in refused(capsys, "train", "--explore")
 
 
 def test_train_without_any_pair_of_versions(project: Inner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -157,7 +168,7 @@ def test_train_with_few_tests(inner: Inner, monkeypatch: pytest.MonkeyPatch, cap
     out = said(capsys, "train", "--jobs=1")
     assert all(len(line) <= 80 for line in out.splitlines() if not line.endswith("model.npz"))
     out = " ".join(out.split())
-    assert "and from 50 pairs of versions: 0 of this history, 0 made and measured now, 50" in out
+    assert "and from 50 pairs of versions: 0 of this history, 0 explored, 50" in out
     assert "no model for tests that were never measured: 4 tests with a known cost are too few" in out
     assert load(MODEL).name == "change"
     assert "4 tests" in refused(capsys, "train", "--model=linear", "--jobs=1")
@@ -192,7 +203,11 @@ def test_train_told_what_is_not_there(
 
 
 @pytest.mark.parametrize(
-    "argument", ["--jobs=0", "--jobs=x", "--explore=0", "--explore=long", "--model=forest", "--target=watts", "--bogus"]
+    "argument",
+    [
+        *("--jobs=0", "--jobs=x", "--explore=0", "--explore=long", "--explore=-1", "--explore=nan", "--explore=inf"),
+        *("--model=forest", "--target=watts", "--bogus"),
+    ],
 )
 def test_train_misunderstood(argument: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:

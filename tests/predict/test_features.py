@@ -178,18 +178,15 @@ def test_a_comprehension_in_a_loop():
 
 
 def test_longer_loops_of_literals_show_without_counts():
-    def ops(n: str, **others: str) -> float:
-        return executed(
-            facts(f"def test_a():\n    total = 0\n    for i in {n}:\n        total += f(i)\n    assert total\n", **others)
-        )["total:ops"]
+    def ops(n: str) -> float:
+        return executed(facts(f"def test_a():\n    total = 0\n    for i in {n}:\n        total += f(i)\n    assert total\n"))[
+            "total:ops"
+        ]
 
     assert ops("range(1000)") / ops("range(100)") == pytest.approx(10, rel=0.05)
     for same in ("range(0, 2000, 2)", "[1] * 1000", "list(range(10 ** 3))", "enumerate(range(500 + 500))"):
         assert ops(same) == pytest.approx(ops("range(1000)"), abs=5)
     assert ops("unknown()") == pytest.approx(ops("range(10)"), rel=0.05)
-    # A function that is called in the loop runs as often.
-    helper = "def f(x):\n    for _ in range(100):\n        x += 1\n    return x\n"
-    assert ops("range(1000)", f=helper) / ops("range(10)", f=helper) == pytest.approx(100, rel=0.05)
 
 
 def test_parameters_and_module_constants_say_how_long_a_loop_is():
@@ -218,22 +215,14 @@ def test_counts_of_another_version_give_the_calls():
     assert executed(facts(source, {"t.py::test_a": [4, 1], OTHER: [70]}))["total:other calls"] == 70
 
 
-def test_a_new_function_runs_as_often_as_it_is_named():
-    caller = "def test_a():\n    for i in data():\n        Thing(i).grow(i)\n"
-    others = {
-        "Thing.__init__": "def __init__(self, n):\n    self.n = deeper(n)\n",
-        "Thing.grow": "def grow(self, n):\n    return fresh(n) + fresh(n) + counted(n)\n",
-        "counted": "def counted(n):\n    return n\n",
-        "fresh": "def fresh(n):\n    return n\n",
-        "deeper": "def deeper(n):\n    return n\n",
-        "at_import": "def at_import():\n    return fresh(1)\n",
-    }
-    counts = {"t.py::test_a": [1, 51, 50], "t.py::Thing.grow": [50, 50], "t.py::counted": [50, 50]}
-    found = executed(facts(caller, counts, **others))
-    assert found["total:calls"] == (1 + 50 + 50) + 50 + 50 + 100  # what is counted; Thing, deeper and fresh
-    # Nothing names at_import, so it ran when its module was imported; where nothing was counted, it may be called all the same.
-    assert found["total:functions"] == 6
-    assert executed(facts(caller, **others))["total:functions"] == 7
+def test_what_was_not_counted_adds_nothing_to_a_test_that_ran():
+    others = {"counted": "def counted(n):\n    return n\n", "at_import": "def at_import():\n    return fresh(1)\n"}
+    caller = "def test_a():\n    for i in data():\n        counted(i)\n"
+    found = executed(facts(caller, {"t.py::test_a": [1, 51, 50], "t.py::counted": [50, 50]}, **others))
+    assert (found["total:calls"], found["total:functions"], found.get("called:fresh")) == (51, 2, None)
+    # Where nothing was counted, each may be called.
+    found = executed(facts(caller, **others))
+    assert (found["total:calls"], found["total:functions"], found["called:fresh"]) == (3, 3, 1)
 
 
 def test_what_a_loop_is():
@@ -248,7 +237,6 @@ def test_what_a_loop_is():
     found = statement_features(textwrap.dedent(source))
     assert found.name == "work"
     assert found.kind == "generator"
-    assert found.parameters == ("rows", "n")
     assert [(loop.kind, loop.iterated, loop.size, loop.depth) for loop in found.loops] == [
         ("for", "range(size)", 40, 0),
         ("while", "row < 500", 500, 1),
@@ -296,7 +284,8 @@ def test_a(x):
             assert after.pop("test:Pass") == 1
         assert before == after, name
     words = [REPRESENTATIONS["source"](facts(text)) for text in (plain, other)]
-    assert {word for word in words[1] if "text" not in word} - {"test:("} <= set(words[0]) | {"test:pass"}
+    assert words[1].pop("test:pass") == 1
+    assert words[0] == words[1]
     assert words[0]["test:num:1e0"] == 2
 
 
@@ -311,5 +300,5 @@ def test_the_test_itself_is_told_from_the_rest_of_its_path():
     words = REPRESENTATIONS["source"](
         facts("def test_a():\n    g('%s' % 1.5e-7)\n", f="def f(n): return n\n", parameters="64-blue")
     )
-    assert words["test:num:1e-6"] == words["test:text:1e0"] == words["test:%"] == words["path:f"] == 1
+    assert words["test:num:1e-6"] == words["test:text:1e0"] == words["test:mod"] == words["path:f"] == 1
     assert words["parameter:num:1e1"] == words["parameter:blue"] == 1

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from pytest_joules.code.statements import statements
+from pytest_joules.explore.dearer import DEARER
+from pytest_joules.explore.neutral import NEUTRAL
+from pytest_joules.explore.rewriting import functions, variants
 from pytest_joules.predict.change.effect import FEATURES, Effect
 from pytest_joules.predict.change.modelling import effects
 from pytest_joules.predict.facts.of_test import TestFacts
 from pytest_joules.predict.protocol import Before, Question
-from pytest_joules.predict.variants.dearer import DEARER
-from pytest_joules.predict.variants.neutral import NEUTRAL
-from pytest_joules.predict.variants.rewriting import functions, variants
 
 FILE = "shop.py"
 SECONDS = 1e-3

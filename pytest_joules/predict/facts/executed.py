@@ -21,9 +21,6 @@ from pytest_joules.predict.facts.parsed import body_of
 from pytest_joules.predict.facts.sizes import iterations, number
 from pytest_joules.predict.facts.statement import LOOP_KINDS, Array, Statements
 
-#: Functions whose calls are not known are called by others whose calls are not known, to this depth.
-_DEPTH = 8
-_MOST_CALLS = 1e7
 _NUMBER = re.compile(r"\d{1,7}(?:\.\d{0,20})?")
 _MODULE = "::<module>"
 _OPERATIONS = [f"op:{name}" for name in OPERATIONS]
@@ -88,122 +85,36 @@ def executed(facts: TestFacts) -> dict[str, float]:
     ``total:functions``, ``total:ops``, ``total:trips of a loop``: the most that one loop ran once entered; ``kind:KIND``,
     functions and module statements by kind. All as often as counted the last time.
 
-    A function that was not counted ran when its module was imported, or is new: it is called as often as something of its name is
-    called in the others beyond what was counted. In a test that never ran, what no call names (a property, a fixture) runs once.
-    Loops of what was not counted run as often as literals, the module's constants and the test's parameters say, and 10 times
-    where nothing says it.
+    What was not counted while others were ran when its module was imported, or is new: it adds nothing. In a test that never ran,
+    each function runs once, and loops as often as literals, the module's constants and the test's parameters say, 10 times where
+    nothing says it. (How often a function is called was once guessed from the calls that others make of its name: that made
+    predictions worse.)
     """
     ids: list[NDArray[np.intp]] = []
     amounts: list[Array] = []
     most = 0.0
-    others: dict[str, _Row] = {}
     kinds: dict[str, float] = {}
-    counted: dict[int, float] = {}
     constants: Mapping[str, float] | None = None
     for place, source in facts.sources.items():
         row = _row(source)
         kind = row.statements.kind
         kinds[kind] = kinds.get(kind, 0.0) + 1.0
-        if _MODULE in place:
-            continue
         counts = facts.counts.get(place)
-        if not counts:
-            others[place] = row
+        if _MODULE in place or (facts.counts and not counts):
             continue
-        if constants is None and not row.statements.fits(counts):
+        if constants is None and not (counts and row.statements.fits(counts)):
             constants = _constants(facts)
         added, trips = row.vector(counts, constants)
         ids.append(row.ids)
         amounts.append(added)
         most = max(most, trips)
-        name = _called_as(place)
-        counted[name] = counted.get(name, 0.0) + counts[0]
     found = NAMES.summed(ids, amounts)
-    if others:
-        guessed = _Guess(facts, others, found, counted)
-        if guessed.rows:
-            guessed.add(ids, amounts)
-            most = max(most, guessed.most)
-            found = NAMES.summed(ids, amounts)
     found.update((f"kind:{kind}", count) for kind, count in kinds.items())
     if library := facts.counts.get(OTHER):
         found["total:other calls"] = float(library[0])
     found["total:functions"] = float(len(amounts))
     found["total:trips of a loop"] = most
     return found
-
-
-class _Guess:
-    """Functions without counts that are called all the same, and how often."""
-
-    def __init__(
-        self, facts: TestFacts, others: Mapping[str, _Row], known: Mapping[str, float], counted: Mapping[int, float]
-    ) -> None:
-        """``known``: what all others add; ``counted``: by the number of a name, the calls of functions of that name."""
-        self.rows: list[_Row] = []
-        self.most = 0.0
-        self._names: list[int] = []
-        self._once: list[bool] = []
-        self._each: list[Array] = []
-        self._constants: Mapping[str, float] | None = None
-        self._known = {
-            name: max(known.get(NAMES.name(name), 0.0) - counted.get(name, 0.0), 0.0) for name in map(_called_as, others)
-        }
-        never_ran = not facts.counts
-        waiting = dict(others)
-        named = {name for name, calls in self._known.items() if calls > 0}
-        while found := [place for place in waiting if never_ran or place == facts.test or _called_as(place) in named]:
-            for place in found:
-                named |= self._take(facts, place, waiting.pop(place))
-        if never_ran:
-            self._once = [once or name not in named for once, name in zip(self._once, self._names, strict=True)]
-
-    def _take(self, facts: TestFacts, place: str, row: _Row) -> set[int]:
-        """The numbers of the names that it calls."""
-        if self._constants is None:
-            self._constants = _constants(facts)
-        added, trips = row.vector(None, self._constants)
-        self.most = max(self.most, trips)
-        self.rows.append(row)
-        self._names.append(_called_as(place))
-        self._once.append(place == facts.test)
-        self._each.append(added)
-        return set(row.ids.tolist())
-
-    def add(self, ids: list[NDArray[np.intp]], amounts: list[Array]) -> None:
-        """What they add, as often as they are called."""
-        for row, added, calls in zip(self.rows, self._each, self._calls(), strict=True):
-            ids.append(row.ids)
-            amounts.append(added * calls)
-
-    def _calls(self) -> list[float]:
-        """As often as something of their name is called, shared among those of one name."""
-        column = {name: at for at, name in enumerate(dict.fromkeys(self._names))}
-        at = np.array([column[name] for name in self._names])
-        share = 1.0 / np.bincount(at)[at]
-        known = np.array([self._known[name] for name in column])
-        calls_of = np.zeros((len(at), len(column)))
-        for caller, (row, added) in enumerate(zip(self.rows, self._each, strict=True)):
-            for position, name in enumerate(row.ids.tolist()):
-                # How deep a function that calls itself goes shows in no name: it is called once.
-                if (called := column.get(name)) is not None and called != at[caller]:
-                    calls_of[caller, called] += added[position]
-        once = np.array(self._once)
-        calls = np.where(once, 1.0, 0.0)
-        for _ in range(_DEPTH):
-            again = np.where(once, 1.0, np.minimum((known + calls @ calls_of)[at] * share, _MOST_CALLS))
-            if np.array_equal(again, calls):
-                break
-            calls = again
-        found: list[float] = calls.tolist()
-        return found
-
-
-@lru_cache(maxsize=16_384)
-def _called_as(place: str) -> int:
-    """The number of the name that calls of a function have: of a class, that of its ``__init__``."""
-    *around, name = place.partition("::")[2].split(".")
-    return NAMES.number(f"called:{around[-1] if name in ('__init__', '__new__') and around else name}")
 
 
 def _constants(facts: TestFacts) -> dict[str, float]:

@@ -18,7 +18,7 @@ from pytest_joules.predict.facts.syntax import parameter_sizes, syntax
 from pytest_joules.predict.facts.tokens import parameter_words, tokens
 
 #: Of the names and what their values mean: a model learnt on others cannot be used.
-SCHEMA = "pytest-joules-features/1"
+SCHEMA = "pytest-joules-features/2"
 
 _Sparse = tuple[NDArray[np.intp], NDArray[np.float64]]
 
@@ -45,8 +45,6 @@ REPRESENTATIONS: Mapping[str, Callable[[TestFacts], dict[str, float]]] = {
     "ast": of_ast,
     "bytecode": executed,
 }
-#: Of older versions. A model that looks at one still loads, and sees nothing there, as it did.
-FORMER = frozenset(("native",))
 
 
 def _summed(facts: TestFacts, counted: Callable[[str, bool], _Sparse]) -> dict[str, float]:

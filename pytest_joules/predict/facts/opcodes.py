@@ -17,12 +17,11 @@ import numpy as np
 
 from pytest_joules.code.definitions import Function
 from pytest_joules.code.statements import blocks
-from pytest_joules.code.syntax import arguments_of, last_name
-from pytest_joules.predict.facts.operations import BRANCH, Part
+from pytest_joules.code.syntax import last_name
+from pytest_joules.predict.facts.operations import BRANCH, Operations, Part
 from pytest_joules.predict.facts.parsed import UNREADABLE, body_of
 from pytest_joules.predict.facts.sizes import iterations, limit, local_constants
 from pytest_joules.predict.facts.statement import LOOP_KINDS, REACHED, TRIP, Place, Statements
-from pytest_joules.predict.facts.statement_operations import StatementOperations
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 #: Statements whose block begins whenever they do.
@@ -61,17 +60,15 @@ class _Around(NamedTuple):
     share: float
 
 
-class _Reader(StatementOperations):
+class _Reader(Operations):
     def __init__(self) -> None:
         super().__init__()
         self.name = ""
         self.kind = "nothing"
-        self.parameters: list[str] = []
         self.places: list[Place] = []
 
     def function(self, node: Function) -> None:
         self.name, self.kind = node.name, _kind(node)
-        self.parameters += [argument.arg for argument in arguments_of(node.args)]
         self.constants = local_constants(node)
         self.parts[0].add("enter")
         self._blocks(node, _Around(-1, 0, -1, 1.0))
@@ -115,7 +112,7 @@ class _Reader(StatementOperations):
         if isinstance(node, _LOOPS):
             self._loop(node, at, own)
         else:
-            self.statement(node, own)
+            self.count(node, own)
         place = place._replace(inner=self.inner, comprehends=bool(self.loops and self.loops[-1].statement == at and self.inner))
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             if (isinstance(node, _LOOPS) or _transparent(node)) and _begins(node):
@@ -136,18 +133,18 @@ class _Reader(StatementOperations):
                 trip.add("jump", -1.0)
             return
         self.note(at, "for", node.iter, iterations(node.iter, self.constants), own.depth)
-        self.expression(node.iter, own, 1.0)
+        self.count(node.iter, own)
         own.add("iterator")
         for part in (own, trip):
             part.add("iterate")
             part.add("await", float(isinstance(node, ast.AsyncFor)))
-        self.expression(node.target, trip, 1.0)
+        self.count(node.target, trip)
 
     def _handler(self, node: ast.ExceptHandler, part: Part) -> None:
         self.parts.append(part)
         part.add("exception", 2.0)
         if node.type is not None:
-            self.expression(node.type, part, 1.0)
+            self.count(node.type, part)
             part.add("exception")
             part.add("jump")
         if node.name is not None:
@@ -164,7 +161,6 @@ class _Reader(StatementOperations):
         return Statements(
             self.name,
             self.kind,
-            tuple(self.parameters),
             tuple(self.places),
             tuple(irregular),
             tuple(self.loops),

@@ -77,7 +77,6 @@ class Statements:
     kind: str
     """``function``, ``generator``, ``async``, ``fixture``, or ``statement`` of a module, ``class``, ``import``; ``nothing`` where
     the source does not parse."""
-    parameters: tuple[str, ...]
     places: tuple[Place, ...]
     irregular: tuple[int, ...]
     """The statements whose counts are not simply how often each was reached."""

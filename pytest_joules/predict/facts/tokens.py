@@ -1,28 +1,17 @@
-"""The words of a source text and how often each occurs: names, operators, sizes of numbers and of texts."""
+"""The words of a source text and how often each occurs: names, keywords, operators, sizes of numbers and of texts."""
 
 from __future__ import annotations
 
-import io
+import ast
 import re
-import token
-import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pytest_joules.predict.facts.parsed import UNREADABLE, body_of, magnitude, nested
 
-_LAYOUT = frozenset(
-    (token.NEWLINE, token.NL, token.INDENT, token.DEDENT, token.COMMENT, token.ENCODING, token.ENDMARKER, token.TYPE_COMMENT)
-)
-#: From Python 3.12 on, texts with values in them come in pieces, from 3.14 on also templates.
-_OPENS = {
-    getattr(token, f"{kind}STRING_START"): word
-    for kind, word in (("F", "text:f"), ("T", "text:t"))
-    if hasattr(token, f"{kind}STRING_START")
-}
-_CLOSES = frozenset(getattr(token, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(token, name))
-_PREFIX = re.compile(r"^[A-Za-z]*")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+#: What stands in the text as a keyword or a sign: its kind is the word.
+_WRITTEN = ast.stmt | ast.operator | ast.boolop | ast.unaryop | ast.cmpop | ast.IfExp | ast.Lambda | ast.comprehension | ast.Await
 
 
 def tokens(source: str) -> dict[str, float]:
@@ -31,69 +20,49 @@ def tokens(source: str) -> dict[str, float]:
     body = body_of(source)
     if body is None:
         return {}
-    left_out: set[int] = set()
-    for node in nested(body):
-        left_out.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     try:
-        return dict(Counter(_words(source, left_out)))
-    except (tokenize.TokenError, *UNREADABLE):
+        return dict(Counter(_words(body)))
+    except UNREADABLE:
         return {}
 
 
-def _words(source: str, left_out: set[int]) -> Iterator[str]:
-    depth, alone, waiting = 0, True, ""
-    for kind, text, (line, _), _, _ in tokenize.generate_tokens(io.StringIO(source).readline):
-        if kind in _CLOSES:
-            depth -= 1
-        elif kind in _OPENS:
-            depth += 1
-            if depth == 1 and line not in left_out:
-                yield _OPENS[kind]
-                alone = False
-        elif depth or line in left_out:
+def _words(body: Sequence[ast.stmt]) -> Iterator[str]:
+    apart = set(map(id, nested(body)))
+    waiting: list[ast.AST] = list(body)
+    while waiting:
+        node = waiting.pop()
+        if id(node) in apart or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             continue
-        elif kind in _LAYOUT:
-            if kind in (token.NEWLINE, token.ENDMARKER):
-                alone, waiting = True, ""  # what waited was a docstring
+        if isinstance(node, ast.Constant):
+            yield from _size(node.value)
             continue
-        else:
-            if waiting:
-                yield waiting
-                waiting = ""
-            word = _word(kind, text)
-            if alone and kind == token.STRING:
-                waiting = word
-            else:
-                yield word
-            alone = False
+        if isinstance(node, ast.JoinedStr):
+            yield "text:f"
+            continue
+        if isinstance(node, _WRITTEN):
+            yield type(node).__name__.lower()
+        yield from (value for _, value in ast.iter_fields(node) if isinstance(value, str))
+        waiting += ast.iter_child_nodes(node)
 
 
-def _word(kind: int, text: str) -> str:
-    if kind == token.NUMBER:
-        return f"num:{magnitude(_value(text))}"
-    if kind == token.STRING:
-        prefix = _PREFIX.match(text)
-        letters = prefix.group().lower() if prefix is not None else ""
-        for letter in ("f", "t"):
-            if letter in letters:
-                return f"text:{letter}"
-        quotes = 6 if text.endswith(('"""', "'''")) and len(text) >= len(letters) + 6 else 2
-        return f"text:{magnitude(len(text) - len(letters) - quotes)}"
-    return text
+def _size(value: object) -> Iterator[str]:
+    if isinstance(value, str | bytes):
+        yield f"text:{magnitude(len(value))}"
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield f"num:{magnitude(_bounded(value))}"
+    else:
+        yield repr(value)
 
 
-def _value(text: str) -> float:
-    text = text.lower().replace("_", "").removesuffix("j")
+def _bounded(value: float) -> float:
     try:
-        return float(int(text, 0)) if text.startswith(("0x", "0o", "0b")) else float(text)
-    except (ValueError, OverflowError):
+        return float(value)
+    except OverflowError:
         return float("inf")
 
 
 def parameter_words(parameters: str) -> dict[str, float]:
     """The same for what stands in the brackets of a node id."""
-    if not parameters:
-        return {}
     found = Counter(f"num:{magnitude(value)}" for value in numbers(parameters))
     found.update(word for word in re.split(r"[^A-Za-z_]+", parameters) if word)
     return dict(found)
@@ -101,4 +70,4 @@ def parameter_words(parameters: str) -> dict[str, float]:
 
 def numbers(parameters: str) -> list[float]:
     """The numbers in the brackets of a node id; a hyphen between two values is no sign."""
-    return [_value(text.lstrip("-")) for text in _NUMBER.findall(parameters)]
+    return [float(text.lstrip("-")) for text in _NUMBER.findall(parameters)]

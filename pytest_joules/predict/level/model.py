@@ -49,9 +49,9 @@ def features_of(facts: TestFacts, representations: Sequence[str]) -> dict[str, f
     Raises:
         KeyError: there is no such representation.
     """
-    from pytest_joules.predict.facts.features import FORMER, REPRESENTATIONS
+    from pytest_joules.predict.facts.features import REPRESENTATIONS
 
-    found = {name: REPRESENTATIONS[name](facts) if name not in FORMER else {} for name in representations}
+    found = {name: REPRESENTATIONS[name](facts) for name in representations}
     if len(found) == 1:
         return found[representations[0]]
     return {
@@ -158,11 +158,11 @@ class LevelModel:
         Raises:
             Bad: it is none, or looks at what this version does not have.
         """
-        from pytest_joules.predict.facts.features import FORMER, REPRESENTATIONS
+        from pytest_joules.predict.facts.features import REPRESENTATIONS
 
         if kind not in KINDS:
             raise Bad(f"is of a kind {shown(kind)} that is not known here")
-        if not representations or set(representations) - REPRESENTATIONS.keys() - FORMER:
+        if not representations or set(representations) - REPRESENTATIONS.keys():
             raise Bad(f"looks at representations that are not known here: {shown(', '.join(representations))}")
         regressor = KINDS[kind].from_arrays(within(arrays, "regressor"))
         adaptation = within(arrays, "adaptation")

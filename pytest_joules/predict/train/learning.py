@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from pytest_joules.predict.train.change import Pair
     from pytest_joules.store.entries import VersionRecord
 
+#: What is tried on tests of several projects; on those of one, trees take most of the time and are no better than straight lines.
 _LEVELS = (Linear.kind, Words.kind, Boosted.kind, Additive.kind)
+_OF_ONE_PROJECT = (Linear.kind, Additive.kind)
 
 Sources = Callable[[set[tuple[str, str]]], Mapping[tuple[str, str], str]]
 
@@ -128,7 +130,7 @@ def learn(
     found: History,
     name: str = "change",
     *,
-    targets: Sequence[str] = TARGETS,
+    targets: Sequence[str] = TARGETS[:1],
     representations: Sequence[str] | None = None,
     explored: Sequence[Pair] = (),
     others: Sequence[Row] = (),
@@ -150,7 +152,7 @@ def learn(
     tests = [*rows(found), *others]
     error: dict[str, ErrorRecord] = {}
     level = {}
-    kinds = _LEVELS if name in ("change", "last") else (name,)
+    kinds = (name,) if name not in ("change", "last") else _LEVELS if others else _OF_ONE_PROJECT
     if name != "last":
         for number, target in enumerate(targets):
             for ran in (False, True):

@@ -37,7 +37,7 @@ FOLDS = 5
 MEASURED = 20
 
 #: Rows below which several processes cost more than they save.
-_FEW = 300
+_FEW = 2000
 
 #: Seconds that a scheduler has to answer.
 PATIENCE = 10
@@ -82,9 +82,6 @@ class Trained:
     """By kind; ``NAME+20`` where twenty measured tests of each held-out project were used."""
     split: str
     """``"project"`` or ``"function"``."""
-
-
-# Running
 
 
 # Cross validation

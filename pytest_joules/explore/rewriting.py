@@ -2,7 +2,7 @@
 
 What a variant may not change is what the function returns, raises or leaves behind. Operators are taken to have no effects of
 their own; a function is called once more only where :func:`pure` can see that nobody will notice. Whoever uses variants runs the
-project's own tests on them all the same: :mod:`pytest_joules.predict.variants.explore` throws away those that fail one.
+project's own tests on them all the same: :mod:`pytest_joules.explore.explore` throws away those that fail one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WATCHING = frozenset(
     ("locals", "globals", "eval", "exec", "vars", "dir", "inspect", "sys", "currentframe", "_getframe", "super")
 )
 #: Builtins whose result depends on nothing but the arguments, and that change nothing.
-PURE_BUILTINS = frozenset(
+_PURE_BUILTINS = frozenset(
     (
         "abs", "bool", "bytes", "chr", "complex", "divmod", "float", "format", "frozenset", "hash", "int", "isinstance",
         "issubclass", "len", "max", "min", "ord", "pow", "repr", "round", "str", "tuple", "type", "range", "dict", "list",
@@ -78,7 +78,6 @@ class Draft:
     taken: set[str]
     before: list[str] = field(default_factory=list)
     """Statements that the module needs before the function."""
-    method: bool = False
 
     def fresh(self, word: str) -> str:
         """A name that the module does not use."""
@@ -93,11 +92,6 @@ class Draft:
     def arguments(self) -> set[str]:
         """Names of the function's arguments."""
         return {inner.arg for inner in ast.walk(self.node.args) if isinstance(inner, ast.arg)}
-
-    @property
-    def suspends(self) -> bool:
-        """It is a generator, or waits for something."""
-        return any(isinstance(inner, ast.Yield | ast.YieldFrom | ast.Await) for inner in own(self.node))
 
     @property
     def first(self) -> int:
@@ -116,6 +110,11 @@ def named(*rewrites: Rewrite, neutral: bool) -> Sequence[tuple[str, bool, Rewrit
 def parse(text: str) -> list[ast.stmt]:
     """The statements of a text."""
     return ast.parse(text).body
+
+
+def indented(text: str) -> str:
+    """The text inside a block."""
+    return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def find(module: ast.Module, qualname: str) -> Function | None:
@@ -170,21 +169,19 @@ def names(node: ast.AST, context: type[ast.expr_context] | None = None) -> list[
     ]
 
 
-def pure_expression(node: ast.expr, calls: bool = False) -> bool:
-    """Whether evaluating it once more goes unnoticed: names, constants, operators; with ``calls`` pure builtins too."""
-    if isinstance(node, ast.Call):
-        known = (isinstance(node.func, ast.Name) and node.func.id in PURE_BUILTINS) or (
-            isinstance(node.func, ast.Attribute) and node.func.attr in PURE_METHODS and pure_expression(node.func.value, calls)
-        )
-        parts = [*node.args, *(keyword.value for keyword in node.keywords)]
-        return calls and known and all(pure_expression(part, calls) for part in parts)
+def local_names(node: Function) -> set[str]:
+    """What a function binds: its arguments, and names that are stored or deleted in it."""
+    bound = {inner.id for inner in own(node) if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load)}
+    return bound | {inner.arg for inner in ast.walk(node.args) if isinstance(inner, ast.arg)}
+
+
+def pure_expression(node: ast.expr) -> bool:
+    """Whether evaluating it once more goes unnoticed: names, constants, operators."""
     if isinstance(node, ast.Name | ast.Constant):
         return True
     allowed = ast.BinOp | ast.BoolOp | ast.UnaryOp | ast.Compare | ast.IfExp | ast.Tuple | ast.List | ast.Subscript | ast.Slice
-    if not isinstance(node, allowed):
-        return False
-    inner = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
-    return all(pure_expression(child, calls) for child in inner)
+    children = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+    return isinstance(node, allowed) and all(map(pure_expression, children))
 
 
 def pure(module: ast.Module, name: str, seen: frozenset[str] = frozenset()) -> bool:
@@ -193,13 +190,12 @@ def pure(module: ast.Module, name: str, seen: frozenset[str] = frozenset()) -> b
     node = find(module, name)
     if not isinstance(node, ast.FunctionDef) or node.decorator_list or name in seen:
         return False
-    arguments = {argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)}
-    local = {inner.id for inner in own(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)}
+    arguments = {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
     if node.args.vararg or node.args.kwarg:
         return False
     for inner in own(node):
         if isinstance(inner, ast.Call):
-            if not _pure_call(module, inner, arguments | local, seen | {name}):
+            if not _pure_call(module, inner, local_names(node), seen | {name}):
                 return False
         elif isinstance(inner, ast.Attribute | ast.Subscript):
             if not isinstance(inner.ctx, ast.Load):
@@ -218,7 +214,7 @@ def _pure_call(module: ast.Module, node: ast.Call, local: Container[str], seen: 
         return called.attr in PURE_METHODS
     if not isinstance(called, ast.Name) or called.id in local:
         return False
-    return called.id in PURE_BUILTINS or pure(module, called.id, seen)
+    return called.id in _PURE_BUILTINS or pure(module, called.id, seen)
 
 
 _NOT_PURE = (ast.Yield, ast.YieldFrom, ast.Await, ast.Global, ast.Nonlocal, ast.Import, ast.ImportFrom, ast.With, *_SCOPES)
@@ -241,8 +237,8 @@ def variants(
     """The module written otherwise in that function, for every one of ``rewrites`` (name, neutral or not, what does it) that
     finds something to do. The same for the same seed. ``amounts``: one is drawn for each.
 
-    Those of this package are :data:`pytest_joules.predict.variants.dearer.DEARER` and
-    :data:`pytest_joules.predict.variants.neutral.NEUTRAL`.
+    Those of this package are :data:`pytest_joules.explore.dearer.DEARER` and
+    :data:`pytest_joules.explore.neutral.NEUTRAL`.
     """
     module = ast.parse(source)
     node = find(module, qualname)
@@ -266,7 +262,6 @@ def variants(
         draw = random.Random(zlib.crc32(f"{seed} {qualname} {kind}".encode()))
         amount = draw.choice(list(amounts))
         draft = Draft(copy.deepcopy(node), module, draw, amount, set(taken))
-        draft.method = any(isinstance(outer, ast.ClassDef) and node in outer.body for outer in ast.walk(module))
         if not rewrite(draft):
             continue
         text = _written(source, module, node, qualname, draft)

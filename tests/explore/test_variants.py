@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_joules.predict.variants.dearer import DEARER, PREPARING
-from pytest_joules.predict.variants.neutral import NEUTRAL
-from pytest_joules.predict.variants.rewriting import Variant, find, functions, pure, variants
+from pytest_joules.explore.dearer import DEARER
+from pytest_joules.explore.neutral import NEUTRAL
+from pytest_joules.explore.rewriting import Variant, find, functions, pure, variants
 
 PROGRAM = '''
 import functools
@@ -144,7 +144,7 @@ def result(module: types.ModuleType, name: str, values: list[int]) -> object:
 
 @functools.cache
 def all_variants(name: str, seed: int = 0) -> list[Variant]:
-    return list(variants(PROGRAM, name, (*DEARER, *NEUTRAL, *PREPARING), amounts=(1, 9, 40), seed=seed))
+    return list(variants(PROGRAM, name, (*DEARER, *NEUTRAL), amounts=(1, 9, 40), seed=seed))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -160,17 +160,8 @@ def test_variants_do_the_same(name, values, seed):
 
 def test_every_kind_finds_something_to_do():
     found = {variant.kind for name in NAMES for seed in range(3) for variant in all_variants(name, seed)}
-    wanted = {kind for kind, _, _ in (*DEARER, *NEUTRAL, *PREPARING)}
-    # Each needs something of its own, which the other tests give.
-    assert wanted - found <= {
-        "argument named",
-        "comprehension for loop",
-        "else dropped",
-        "memory added",
-        "name dropped",
-        "statements reordered",
-        "tests nested",
-    }
+    wanted = {kind for kind, _, _ in (*DEARER, *NEUTRAL)}
+    assert found == wanted
 
 
 def test_the_rest_of_the_module_stays_as_it_was():
@@ -183,7 +174,7 @@ def test_the_rest_of_the_module_stays_as_it_was():
 
 
 def test_the_same_seed_gives_the_same():
-    again = list(variants(PROGRAM, "large", (*DEARER, *NEUTRAL, *PREPARING), amounts=(1, 9, 40), seed=3))
+    again = list(variants(PROGRAM, "large", (*DEARER, *NEUTRAL), amounts=(1, 9, 40), seed=3))
     assert all_variants("large", 3) == again
     assert all_variants("large", 3) != all_variants("large", 4)
 
@@ -212,7 +203,7 @@ def test_dearer_ones_run_more():
     steps_of(PROGRAM)  # Python 3.12 tells of opcodes from the second time on
     before = steps_of(PROGRAM)
     dearer = list(variants(PROGRAM, "steps", DEARER, amounts=(50,)))
-    assert {variant.kind for variant in dearer} >= {"loop added", "recomputed", "made quadratic", "call added", "loop lengthened"}
+    assert {variant.kind for variant in dearer} >= {"loop added", "recomputed", "pass added", "call added"}
     for variant in dearer:
         assert steps_of(variant.source) > before, variant.kind
     for variant in variants(PROGRAM, "steps", NEUTRAL):
@@ -222,27 +213,32 @@ def test_dearer_ones_run_more():
 @pytest.mark.parametrize(
     ("source", "kind", "wanted"),
     [
-        ("def f(a):\n    b = g(a)\n    return b\n", "name dropped", "return g(a)"),
-        (
-            "def f(a):\n    b = []\n    for c in a:\n        b.append(c + 1)\n    return b\n",
-            "comprehension for loop",
-            "b = [c + 1 for c in a]",
-        ),
-        ("def f(a):\n    if a:\n        return 1\n    else:\n        return 2\n", "else dropped", "return 1\n    return 2"),
-        ("def f(a):\n    b = 1\n    c = a\n    return b + c\n", "statements reordered", "c = a\n    b = 1"),
         (
             "def f(a):\n    if a is not None:\n        return 1\n    else:\n        return 2\n",
             "if turned round",
             "if a is None:\n        return 2",
         ),
         ("def f(a):\n    return f'{a!r}{{'\n", "text formatted", "return '{!r}{{'.format(a)"),
-        ("def f(a):\n    return g(a + 1)\n", "argument named", "first = a + 1\n    return g(first)"),
-        ("def f(a):\n    if a and b:\n        return 1\n", "tests nested", "if a:\n        if b:"),
-        ("def f(a):\n    return a + 1\n", "memory added", "lru_cache(maxsize=None)\ndef f(a)"),
+        (
+            "def f(a):\n    if a and not b:\n        c()\n    else:\n        d()\n",
+            "if turned round",
+            "if not a or b:\n        d()",
+        ),
+        (
+            "def f(a):\n    return [b for b in a if b]\n",
+            "loop for comprehension",
+            "if each_b:\n            collected.append(each_b)",
+        ),
+        (
+            "def f(a):\n    b = 1 if a else 2\n    return b\n",
+            "choice written out",
+            "if a:\n        b = 1\n    else:\n        b = 2",
+        ),
+        ("def f(a):\n    b = a + 1\n    return b * 2\n", "helper extracted", "return _f_rest(b)"),
     ],
 )
 def test_what_a_kind_makes(source, kind, wanted):
-    found = [variant for variant in variants(source, "f", (*NEUTRAL, *PREPARING)) if variant.kind == kind]
+    found = [variant for variant in variants(source, "f", NEUTRAL) if variant.kind == kind]
     assert len(found) == 1
     assert wanted in found[0].source
 

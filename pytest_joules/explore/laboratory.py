@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,15 +20,18 @@ from pytest_joules.code import function_source
 from pytest_joules.code.graph import Graph
 from pytest_joules.code.project import Project
 from pytest_joules.code.source_file import MOST_BYTES
-from pytest_joules.files import reading
+from pytest_joules.explore.explored import ExploringError
+from pytest_joules.explore.rewriting import Variant
+from pytest_joules.explore.watch import Watch
+from pytest_joules.files import reading, scratch
 from pytest_joules.predict.facts.new_functions import added
 from pytest_joules.predict.facts.of_test import facts_of
 from pytest_joules.predict.protocol import Before, Question
 from pytest_joules.predict.questions import Changes
-from pytest_joules.predict.variants.rewriting import Variant
 
 if TYPE_CHECKING:
-    from pytest_joules.predict.variants.stopwatch import Request
+    from pytest_joules.explore.stopwatch import Request
+    from pytest_joules.store import Store
     from pytest_joules.store.entries import LatestRecord
 
 #: Folders that are no source.
@@ -36,15 +39,11 @@ _NOT_COPIED = shutil.ignore_patterns(
     *(".git", ".hg", ".tox", ".nox", ".venv", "venv", "env", "node_modules", "__pycache__"),
     *(".pytest_cache", ".mypy_cache", "*.pyc", ".joules"),
 )
-#: Seconds that the recording of the whole suite may take, and one request to the stopwatch.
-_RECORDING = 1800.0
+#: Seconds that one request to the stopwatch may take, and pytest to end when it is interrupted.
 _REQUEST = 60.0
+_PATIENCE = 5.0
 
 Sources = Mapping[tuple[str, str], str]
-
-
-class ExploringError(RuntimeError):
-    """The project cannot be explored: one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,67 +90,104 @@ class Laboratory:
     """Two copies of a project: one stays as it is, in the other one function at a time is rewritten.
 
     ``python``: the interpreter that runs its tests, which needs pytest-joules. ``imports``: folders, relative to ``root``, from
-    which the project is imported besides its root. ``tests``: what to give to pytest. Everything is in a temporary folder, which
-    is gone afterwards, whatever happens.
+    which the project is imported besides its root. ``tests``: what to give to pytest. ``end``: the :func:`time.monotonic` at
+    which all of it is over. Everything is in a temporary folder, which is gone afterwards, whatever happens; what a run left
+    that was killed, the next one removes.
 
     Raises:
-        ExploringError: the tests cannot be run.
+        ExploringError: the tests cannot be run, or there is no time left to.
     """
 
     def __init__(
-        self, root: Path, *, tests: Sequence[str] = (), imports: Sequence[str] = ("src",), python: str = sys.executable
+        self,
+        root: Path,
+        *,
+        tests: Sequence[str] = (),
+        imports: Sequence[str] = ("src",),
+        python: str = sys.executable,
+        end: float = math.inf,
     ) -> None:
         if not hasattr(os, "fork"):
             raise ExploringError("exploring needs os.fork(), which this system does not have")
-        self.python, self.tests = python, tuple(tests)
-        self._stack = contextlib.ExitStack()
-        folder = Path(
-            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="joules-explore-", ignore_cleanup_errors=True))
-        )
-        self._folder = folder.resolve()
-        self.base, self.other = self._folder / "base", self._folder / "other"
+        self.python, self.tests, self.end = python, tuple(tests), end
         self.imports = tuple(name for name in imports if (root / name).is_dir())
-        shutil.copytree(root, self.base, ignore=_NOT_COPIED, symlinks=True, ignore_dangling_symlinks=True)
         self.records: dict[str, LatestRecord] = {}
         self.sources: Sources = {}
-        self._watch: subprocess.Popen[str] | None = None
         self._written = time.time()
+        scratch.sweep()
+        with contextlib.ExitStack() as stack:
+            self._folder = scratch.folder("explore")
+            stack.callback(scratch.remove, self._folder)
+            self.base, self.other = self._folder / "base", self._folder / "other"
+            self._copy(root, self.base)
+            self._watch = Watch(self.python, self._environment(None), self._folder)
+            stack.callback(self._watch.stop)
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> Laboratory:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None) -> None:
-        self._stop()
         self._stack.close()
 
     # The project as it is
 
-    def record(self, *, limit: float = _RECORDING) -> None:
-        """Measure all tests of the untouched copy once, with what they execute."""
+    def record(self, *, limit: float = math.inf) -> None:
+        """Measure the tests of the untouched copy once, with what they execute: as many as ``limit`` (seconds) allows."""
         from pytest_joules.store import StoreError, open_store
 
-        history = self._folder / "history.sqlite"
+        history, said = self._folder / "history.sqlite", self._folder / "said.txt"
         options = ["-q", "--energy", "--energy-source=estimate", "--energy-rounds=3", f"--energy-store=sqlite:///{history}"]
-        command = [self.python, "-m", "pytest", *options, "-p", "no:cacheprovider", f"--rootdir={self.base}", *self.tests]
+        self._pytest([*options, "-p", "no:cacheprovider", f"--rootdir={self.base}", *self.tests], said, limit)
         try:
-            done = subprocess.run(
-                command, cwd=self.base, env=self._environment(self.base), capture_output=True, timeout=limit, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise ExploringError(f"its tests take longer than {limit:g} s") from None
-        try:
-            with contextlib.closing(open_store(history, write=False)) as store:
-                for machine in {record["machine_id"] for record in store.versions()}:
-                    if machine is not None:
-                        self.records |= store.latest(machine, None)
-                pairs = {pair for entry in self.records.values() for pair in entry["code"]["functions"].items()}
-                self.sources = store.sources(pairs)
+            if history.exists():
+                self._read(open_store(history, write=False))
         except StoreError as error:
-            tail = done.stdout.decode("utf-8", "replace")[-600:]
-            raise ExploringError(f"its tests could not be measured ({error}): {tail}") from None
+            raise ExploringError(f"its tests could not be measured: {error}") from None
         if not self.records:
-            raise ExploringError(f"no test was measured: {done.stdout.decode('utf-8', 'replace')[-600:]}")
-        shutil.copytree(self.base, self.other, symlinks=True)
+            lines = said.read_bytes()[-2000:].decode("utf-8", "replace").split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+            time_given = f" in {limit:.0f} s (--explore=SECONDS is three times that)" if limit != math.inf else ""
+            raise ExploringError(f"no test was measured{time_given}" + (f"; pytest said: {last}" if last else ""))
+        self._copy(self.base, self.other)
+
+    def _read(self, opened: Store) -> None:
+        with contextlib.closing(opened) as store:
+            for machine in {record["machine_id"] for record in store.versions()}:
+                if machine is not None:
+                    self.records |= store.latest(machine, None)
+            self.sources = store.sources({pair for entry in self.records.values() for pair in entry["code"]["functions"].items()})
+
+    def _pytest(self, arguments: Sequence[str], said: Path, limit: float) -> None:
+        """Run the tests of the untouched copy; after ``limit`` seconds they are interrupted as by Ctrl-C: what was measured until
+        then is in the history."""
+        with said.open("wb") as out:
+            process = subprocess.Popen(
+                [self.python, "-m", "pytest", *arguments],
+                cwd=self.base,
+                env=self._environment(self.base),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                pass_fds=scratch.shared_with_children(self._folder),
+            )
+        try:
+            if not _ends(process, limit):
+                os.killpg(process.pid, signal.SIGINT)
+                _ends(process, _PATIENCE)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def _copy(self, folder: Path, target: Path) -> None:
+        def copy(source: str, place: str) -> str:
+            if time.monotonic() > self.end:
+                raise ExploringError("copying the project takes longer than exploring may: give it more seconds")
+            return shutil.copy2(source, place)
+
+        shutil.copytree(folder, target, ignore=_NOT_COPIED, symlinks=True, ignore_dangling_symlinks=True, copy_function=copy)
 
     # A function rewritten
 
@@ -159,16 +195,14 @@ class Laboratory:
         """A file of the untouched copy."""
         return reading.read_text(self.base / path, MOST_BYTES)
 
-    def write(self, path: str, text: str, *, both: bool = False) -> None:
-        """Another text of a file, in the copy that is rewritten or in both. Python compares whole seconds to know whether its
-        compiled files are of this text, so each is dated later than the one before."""
+    def write(self, path: str, text: str) -> None:
+        """Another text of a file in the copy that is rewritten. Python compares whole seconds to know whether its compiled files
+        are of this text, so each is dated later than the one before."""
         self._written = max(self._written + 2, time.time())
-        for folder in (self.base, self.other) if both else (self.other,):
-            if folder.is_dir():
-                (folder / path).write_text(text, "utf-8")
-                os.utime(folder / path, (self._written, self._written))
+        (self.other / path).write_text(text, "utf-8")
+        os.utime(self.other / path, (self._written, self._written))
 
-    def attempt(self, batch: Sequence[Attempt], *, turns: int = 1, seconds: float = 0.03) -> list[Trial]:
+    def attempt(self, batch: Sequence[Attempt], *, seconds: float = 0.03) -> list[Trial]:
         """Rewrite functions and time their tests before and after, in turn; then all is as it was.
 
         In one file, the variants of later attempts hold those of the earlier ones. Tests that fail before or after, or do not
@@ -182,15 +216,7 @@ class Laboratory:
             changes = Changes(graph)
             differences = [self._difference(graph, changes, attempt.tests) for attempt in batch]
             wanted = [test for changed, _ in differences for test, keys in changed.items() if keys]
-            both: dict[str, tuple[float, float]] = {}
-            for turn in range(turns if wanted else 0):
-                found = self._ask(wanted, seconds)
-                for test, (before, after) in found.items():
-                    known = both.get(test, (before, after))
-                    if test in both or not turn:
-                        both[test] = min(before, known[0]), min(after, known[1])
-                wanted = [test for test in wanted if test in found]
-                both = {test: both[test] for test in wanted}
+            both = self._ask(wanted, seconds) if wanted else {}
         finally:
             for path in texts:
                 self.write(path, self.text(path))
@@ -214,60 +240,24 @@ class Laboratory:
         return changed, now
 
     def _ask(self, tests: Sequence[str], seconds: float) -> dict[str, tuple[float, float]]:
-        out = self._folder / "times.json"
-        out.unlink(missing_ok=True)
+        """By test: seconds of its body before and after, of those that passed in both."""
         folders = (self.base, self.other)
+        limit = max(0.0, min(_REQUEST, self.end - time.monotonic()))
         request: Request = {
             "roots": [str(folder) for folder in folders],
             "paths": [self._paths(folder) for folder in folders],
             "tests": list(tests),
             "seconds": seconds,
-            "out": str(out),
-            "limit": _REQUEST,
+            "out": str(self._folder / "times.json"),
+            "limit": limit,
         }
-        watch = self._stopwatch()
-        assert watch.stdin is not None and watch.stdout is not None
-        try:
-            watch.stdin.write(json.dumps(request) + "\n")
-            watch.stdin.flush()
-            answered = watch.stdout.readline()
-        except BrokenPipeError:
-            answered = ""
-        if not answered:
-            self._stop()
-        try:
-            result: dict[str, tuple[float, float]] = json.loads(out.read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return result
-
-    def _stopwatch(self) -> subprocess.Popen[str]:
-        if self._watch is None:
-            self._watch = subprocess.Popen(
-                [self.python, "-m", "pytest_joules.predict.variants.stopwatch"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env=self._environment(None),
-                cwd=self._folder,
-            )
-        return self._watch
-
-    def _stop(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.kill()
-            watch.wait()
-            for pipe in (watch.stdin, watch.stdout):
-                with contextlib.suppress(OSError):
-                    if pipe is not None:
-                        pipe.close()
+        return self._watch.ask(request, limit + _PATIENCE)
 
     def _paths(self, folder: Path) -> list[str]:
         return [str(folder), *(str(folder / name) for name in self.imports)]
 
     def _environment(self, folder: Path | None) -> dict[str, str]:
-        here = str(Path(__file__).parents[3])
+        here = str(Path(__file__).parents[2])
         own = {"PYTHONPATH": os.pathsep.join([*(self._paths(folder) if folder else []), here]), "PYTHONHASHSEED": "0"}
         home = self._folder / "home"
         home.mkdir(exist_ok=True)
@@ -275,3 +265,12 @@ class Laboratory:
             name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTHONDONTWRITEBYTECODE")
         }
         return kept_names | own | {"HOME": str(home)}
+
+
+def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether it ends in time."""
+    try:
+        process.wait(None if seconds == math.inf else seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True

@@ -1,7 +1,7 @@
 """How long tests' bodies take in two versions of a project, in turn, run by run.
 
-``python -m pytest_joules.predict.variants.stopwatch`` reads requests from its standard input, or from the files that are named, one
-JSON object a line::
+``python -m pytest_joules.explore.stopwatch`` reads requests from its standard input, or from the files that are named, one JSON
+object a line::
 
     {"roots": [folder, folder], "paths": [[import paths], [import paths]], "tests": [node ids], "options": [[...], [...]],
      "seconds": 0.03, "out": file, "limit": 60}

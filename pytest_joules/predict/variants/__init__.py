@@ -1,1 +1,0 @@
-"""Variants of functions, made and measured: what the model of changes learns from."""

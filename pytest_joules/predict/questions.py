@@ -131,17 +131,34 @@ class Changes:
             self._added[changed, met] = added(self.graph, changed, known)
         return self._added[changed, met]
 
+    def _moved(self, key: str) -> tuple[str, str | None]:
+        """A function whose file is gone, in the file that its module is now: it became a package, or went into ``src``."""
+        path, _, name = key.partition("::")
+        project = self.graph.project
+        if project.file(path) is None:
+            stem = path.removesuffix("/__init__.py").removesuffix(".py")
+            for place in (f"{stem}/__init__.py", f"{stem}.py", f"src/{path}", path.removeprefix("src/")):
+                if place != path and project.file(place) is not None:
+                    return f"{place}::{name}", function_source.source(project, f"{place}::{name}")
+        return key, None
+
     def question(self, record: LatestRecord, changed: Sequence[str], texts: Mapping[tuple[str, str], str]) -> Question:
         """What is asked of a test that was measured. ``texts``: the stored sources of its path."""
         facts = facts_of(record["nodeid"], record["code"], texts)
         now = dict(facts.sources)
+        leading: list[str] = []
         for key in changed:
-            text = function_source.source(self.graph.project, key) if "::" in key and self._hash(key) != "gone" else None
+            if "::" not in key:
+                continue
+            text = function_source.source(self.graph.project, key) if self._hash(key) != "gone" else None
+            place = key
             if text is None:
                 now.pop(key, None)
-            else:
-                now[key] = text
-        now |= self._new(tuple(key for key in changed if "::" in key), now)
+                place, text = self._moved(key)
+            leading.append(place)
+            if text is not None:
+                now[place] = text
+        now |= self._new(tuple(leading), now)
         before = Before(record["joules"], record["seconds"] or 0.0, facts.sources, facts.counts, record["created"], facts.outside)
         return Question(replace(facts, sources=now), before, tuple(changed))
 

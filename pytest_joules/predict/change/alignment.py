@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_joules.predict.change.matching import Match, match
 from pytest_joules.predict.change.module_names import used
 from pytest_joules.predict.change.reading import code_of
-from pytest_joules.predict.change.steps import Code, Step, bound
+from pytest_joules.predict.change.steps import Code, Step, bound, remembers
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Alignment:
         self, before: Mapping[str, str], now: Mapping[str, str], called: frozenset[str], known: dict[object, Aligned]
     ) -> None:
         self._now, self._known = now, known
-        helpers = {
-            key.rpartition("::")[2].rpartition(".")[2]: key for key in now if key not in before and "::<module>" not in key
-        }
-        self._helpers = {name: key for name, key in helpers.items() if name not in called}
+        new = (key for key in now if key not in before and "::<module>" not in key)
+        found = {name: key for key in new if (name := key.rpartition("::")[2].rpartition(".")[2]) not in called}
+        self._memories = {name for name, key in found.items() if (code := code_of(now[key])) is not None and remembers(code)}
+        self._helpers = {name: key for name, key in found.items() if name not in self._memories}
         self.new = frozenset(self._helpers.values())
         """Keys of new functions."""
 
@@ -77,6 +77,10 @@ class Alignment:
             return None
         numbers = {name: value for name, text in bound(code, given).items() if (value := _number(text)) is not None}
         return code_of(source, constants, None, tuple(sorted(numbers.items()))) if numbers else code
+
+    def is_memory(self, name: str) -> bool:
+        """It is a new function that remembers its results: what it does is done once."""
+        return name.rpartition(".")[2] in self._memories
 
     def helper(self, name: str) -> str | None:
         """The key of a function that is new."""

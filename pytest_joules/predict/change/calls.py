@@ -3,7 +3,7 @@ the project's as it was measured in that run, and where it was not, by what is k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,13 +13,13 @@ from pytest_joules.predict.change.flow import LIKELY, Guess, Run, Work
 from pytest_joules.predict.change.module_names import meant
 from pytest_joules.predict.change.observed import Observed, Rates, seen
 from pytest_joules.predict.change.reading import code_of
-from pytest_joules.predict.change.steps import Code, Step
+from pytest_joules.predict.change.steps import Code, Step, remembers
 from pytest_joules.predict.protocol import Before
 
 #: Nanoseconds that a call looks longer by being timed, and from how many on the first ones, which are slower, do not count.
 _TIMING, _MANY = 200.0, 20
 #: How deep the cost of what is called is followed.
-_DEEPEST = 6
+_DEEPEST = 60
 
 
 class Price(NamedTuple):
@@ -70,6 +70,8 @@ class Calls:
         self._own, self._everywhere = Measured([before.outside]), everywhere
         self._by_name: dict[str, list[str]] | None = None
         self._costs: dict[str, Price] = {}
+        self._above: set[str] = set()
+        """Functions whose cost is being added up."""
 
     def places(self, name: str) -> list[str]:
         """Functions in the path that a call of ``name`` may mean.
@@ -101,10 +103,15 @@ class Calls:
 
     def price(self, name: str) -> Price:
         """Of a call of ``name``."""
-        if several := [self.cost(place) for place in self.places(name)]:
+        if several := [self._asked(place) for place in self.places(name)]:
             each, least, most = (sum(values) / len(several) for values in zip(*(one[:3] for one in several), strict=True))
             return Price(each, least, most)
         return NOTHING if name.startswith("@") else self.outside_price(name)
+
+    def _asked(self, place: str) -> Price:
+        """Of asking a function once more: one that remembers its results ran less often than it was asked."""
+        cost, code = self.cost(place), code_of(self.before.get(place, ""))
+        return cost if code is None or not remembers(code) else Price(min(80.0, cost.each), 50.0, max(cost.most, 80.0))
 
     def outside_price(self, name: str) -> Price:
         """Of one that leaves the project."""
@@ -129,34 +136,35 @@ class Calls:
             return None
         return sum(calls * self.outside_price(name).each for name, (calls, *_) in timed.items())
 
-    def cost(self, place: str, above: frozenset[str] = frozenset()) -> Price:
-        """Of one call of a function in the path, with all that it calls."""
+    def cost(self, place: str) -> Price:
+        """Of one call of a function in the path, with all that it calls: itself at no cost."""
         known = self._costs.get(place)
         if known is not None:
             return known
         counts, source = self.counts.get(place), self.before.get(place)
-        if not counts or counts[0] <= 0 or source is None or place in above or len(above) > _DEEPEST:
+        if not counts or counts[0] <= 0 or source is None or place in self._above or len(self._above) > _DEEPEST:
             return NOTHING
-        code = code_of(source, (), len(counts) - 1)
+        code = code_of(source, (), len(counts) - 1 if len(counts) > 1 else None)
         if code is None:
             return Price(300.0, 0.0, 3_000.0)
-        work = as_counted(code, counts)
+        work = as_counted(code, tuple(counts))
         timed = self.outside.get(place, {})
-        total = spent(work, lambda name, times: NOTHING if name in timed else self._inside(name, times, place, above))
+        self._above.add(place)
+        total = spent(work, lambda name, times: NOTHING if name in timed else self._inside(name, times, place))
+        self._above.remove(place)
         out = self.outside_spent(place) or 0.0
         most = self.seconds * 1e9 / counts[0]
         each, least, dearest = (min((value + out) / counts[0], most) for value in total)
         result = Price(each, least, dearest)
-        if not above:
-            self._costs[place] = result
+        self._costs[place] = result
         return result
 
-    def _inside(self, name: str, times: float, place: str, above: frozenset[str]) -> Price:
+    def _inside(self, name: str, times: float, place: str) -> Price:
         name = meant(name, place, self.before)
         places = [other for other in self.places(name) if other != place]
         if not places:
             return NOTHING if name.startswith("@") else self.outside_price(name)
-        several = [self.cost(other, above | {place}) for other in places]
+        several = [self.cost(other) for other in places]
         # No more often than it was called at all: the rest of the calls of that name are of something else.
         bound = min(1.0, sum(self.counts[other][0] for other in places) / times) / len(several)
         each, least, most = (bound * sum(values) for values in zip(*(one[:3] for one in several), strict=True))
@@ -181,9 +189,10 @@ def spent(work: Work, price: Callable[[str, float], Price]) -> tuple[float, floa
     return each, least, most
 
 
-def as_counted(code: Code, counts: Sequence[float], guess: Guess = LIKELY) -> Work:
+@lru_cache(maxsize=16384)
+def as_counted(code: Code, counts: tuple[float, ...]) -> Work:
     """What a function did in the test's last run."""
-    return as_seen(code, seen(code, counts), float(counts[0]), guess)
+    return as_seen(code, seen(code, counts), float(counts[0]))
 
 
 def as_seen(code: Code, looked: Observed, calls: float, guess: Guess = LIKELY) -> Work:

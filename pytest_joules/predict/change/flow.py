@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pytest_joules.predict.change.matching import renamed
 from pytest_joules.predict.change.observed import Rates
-from pytest_joules.predict.change.steps import Code, Inner, Part, Step, bound
+from pytest_joules.predict.change.steps import Code, Inner, Part, Step, bound, flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Run:
                 if share is None and step.kind == "If" and rates.branches:
                     share = max(0.0, 1.0 - sum(rates.branches.values()))
             if share is None:
-                share = self._guessed(_prior(step, label, self.guess.taken))
+                share = self._guessed(self._prior(step, label))
             entered = done * min(share, 1.0)
             flow, more = self.block(inside, entered)
             left += more
@@ -142,6 +142,21 @@ class Run:
         if (step.kind == "If" and len(step.branches) < 2) or step.kind == "Match":
             out += max(done - taken, 0.0)
         return min(out, done), left
+
+    def _prior(self, step: Step, label: str) -> float:
+        """How often a branch is entered of which nothing is known."""
+        if step.kind == "If":
+            # What raises is there for what does not happen.
+            share = self._likely(step) if self.guess.taken is None or step.likely < _RARE else self.guess.taken
+            return share if label == "body" else 1 - share
+        if label.startswith("handlers"):
+            return 0.02
+        return 1 / max(1, len(step.branches)) if label.startswith("cases") else 1.0
+
+    def _likely(self, step: Step) -> float:
+        """A new condition is there for what is rare, unless it was put around what ran before."""
+        known = [label for label, inside in step.branches if any(self._rates(inner) is not None for inner in flat(inside))]
+        return step.likely * 0.2 if len(known) != 1 else 0.95 if known == ["body"] else 0.05
 
     def _part(self, part: Part, times: float, step: Step, inner: float | None) -> None:
         if times <= 0:
@@ -185,15 +200,3 @@ class Run:
         for names in reversed(self._names):
             over = renamed(over, names)
         return self._known_sizes(over)
-
-
-def _prior(step: Step, label: str, taken: float | None) -> float:
-    if step.kind == "If":
-        # What raises is there for what does not happen.
-        share = step.likely if taken is None or step.likely < _RARE else taken
-        return share if label == "body" else 1 - share
-    if label.startswith("handlers"):
-        return 0.02
-    if label.startswith("cases"):
-        return 1 / max(1, len(step.branches))
-    return 1.0

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from pytest_joules.predict.change.calls import as_counted
 from pytest_joules.predict.change.reading import code_of
-from pytest_joules.predict.change.steps import Code
-
-_MEMORIES = re.compile(r"\b(lru_cache|cache|cached|cached_property|memoize|memoized|memo)\b")
-
-
-def remembers(code: Code) -> bool:
-    return any(_MEMORIES.search(text) for text in code.decorators)
 
 
 def calls_without_memory(key: str, sources: Mapping[str, str], counts: Mapping[str, Sequence[float]]) -> float:
@@ -28,7 +20,7 @@ def calls_without_memory(key: str, sources: Mapping[str, str], counts: Mapping[s
         code = code_of(text, (), len(counted) - 1)
         if code is None:
             continue
-        sites = as_counted(code, counted).sites
+        sites = as_counted(code, tuple(counted)).sites
         times = sum(times for form, times in sites.items() if form.lstrip("@").rpartition(".")[2] == name)
         if place == key:
             own = times

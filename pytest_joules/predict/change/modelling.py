@@ -20,12 +20,12 @@ from pytest_joules.predict.change.calls import NOTHING, Calls, Measured, Price, 
 from pytest_joules.predict.change.effect import Effect, Sum
 from pytest_joules.predict.change.flow import LIKELY, LITTLE, MUCH, Guess, Run, Work
 from pytest_joules.predict.change.matching import renamed
-from pytest_joules.predict.change.memory import calls_without_memory, remembers
+from pytest_joules.predict.change.memory import calls_without_memory
 from pytest_joules.predict.change.module_names import constant, meant, used, words
 from pytest_joules.predict.change.observed import Observed, Rates, seen
 from pytest_joules.predict.change.pairing import in_old_places, paired, renamings
 from pytest_joules.predict.change.reading import code_of
-from pytest_joules.predict.change.steps import Code, Part, Step
+from pytest_joules.predict.change.steps import Code, Part, Step, remembers
 from pytest_joules.predict.facts.expressions import turns_of
 from pytest_joules.predict.protocol import Question
 
@@ -35,6 +35,8 @@ _GUESSES = (LIKELY, LITTLE, MUCH)
 _NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 #: Of a call of what was handed over.
 _GIVEN = Price(60.0, 10.0, 3_000.0, known=False)
+#: Of a function that is new and remembers its results.
+_REMEMBERED = Price(80.0, 50.0, 3_000.0, known=False)
 
 
 def effects(questions: Sequence[Question]) -> list[Effect]:
@@ -72,6 +74,7 @@ class _Test:
         called = {name.rpartition(".")[2] for key, text in self.functions.items() for name in _called(text)}
         self.alignment = Alignment(self.before, self.now, frozenset(called), shared.aligned)
         self._shared = shared
+        self._naming: dict[tuple[str, str], list[str]] | None = None
         self.net: dict[str, list[list[float]]] = {}
         """By name, and by guess: calls more than there were, and what these go through."""
         self.callers: dict[str, dict[str, float]] = {}
@@ -107,11 +110,13 @@ class _Test:
 
     def naming(self, name: str, path: str) -> list[str]:
         """The functions of a file in the path that name something of its module."""
-        return [
-            key
-            for key, text in self.before.items()
-            if key.startswith(f"{path}::") and "::<module>" not in key and key in self.now and name in words(text)
-        ]
+        if self._naming is None:
+            self._naming = {}
+            for key, text in self.before.items():
+                if "::<module>" not in key and key in self.now and (counts := self.counts.get(key)) and counts[0] > 0:
+                    for word in words(text):
+                        self._naming.setdefault((key.partition("::")[0], word), []).append(key)
+        return self._naming.get((path, name), [])
 
     def renumbered(self) -> list[tuple[str, str]]:
         """Names of modules' constants that are another number now, and their files."""
@@ -126,7 +131,8 @@ class _Test:
 
     def function(self, key: str, text: str) -> None:
         total, counts = self.sum, self.counts.get(key)
-        old = code_of(text, used(key, text, self.before), len(counts) - 1 if counts else None)
+        # Of a function whose statements were not counted, the last one of that name: those before it are overloads.
+        old = code_of(text, used(key, text, self.before), len(counts) - 1 if counts and len(counts) > 1 else None)
         if old is None or not counts or counts[0] <= 0:
             return
         source = self.now.get(key)
@@ -239,7 +245,7 @@ class _Test:
         for name, net in self.net.items():
             if self.alignment.helper(name) is not None or all(abs(times) < 1e-6 for times, _ in net):
                 continue
-            price = _GIVEN if name == "?" else self.calls.price(name)
+            price = self.price(name)
             ways = [times * each + more * price.element for times, more in net for each in price[:3]]
             each, callers = ways[0], self.callers[name]
             self.sum.add(max(callers, key=lambda key: abs(callers[key])), each, min(ways), max(ways))
@@ -250,6 +256,11 @@ class _Test:
                 more = "more" if each > 0 else "fewer"
                 self.sum.whys.append((abs(each), f"calls {what} {abs(net[0][0]):,.0f} {more} times"))
 
+    def price(self, name: str) -> Price:
+        if name == "?":
+            return _GIVEN
+        return _REMEMBERED if self.alignment.is_memory(name) else self.calls.price(name)
+
     def statements(self, texts: Mapping[str, str]) -> None:
         """What changed of modules: the functions that name it may do something else."""
         for key in self.changed:
@@ -258,9 +269,8 @@ class _Test:
                 continue
             self.literals(_numbers(self.before.get(key, "")), _numbers(self.now.get(key, "")))
             for place in self.naming(name, path):
-                counts = self.counts.get(place)
-                if place not in texts and counts and counts[0] > 0:
-                    self.sum.unknown += self.calls.cost(place).each * counts[0]
+                if place not in texts:
+                    self.sum.unknown += self.calls.cost(place).each * self.counts[place][0]
 
     def literals(self, old: Sequence[float], new: Sequence[float]) -> None:
         """The largest number that is new against the largest that is gone: what it is for is not known."""

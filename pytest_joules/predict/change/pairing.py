@@ -15,11 +15,16 @@ _MOST = 60
 
 
 def paired(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Places of functions that are gone, and of those that have taken theirs."""
-    gone = [key for key in before if key not in now and "::<module>" not in key and "::" in key][:_MOST]
-    fresh = [key for key in now if key not in before and "::<module>" not in key and "::" in key][:_MOST]
+    """Places of functions that are gone, and of those that have taken theirs: of the same name in another file, else by what they
+    do."""
+    gone = [key for key in before if key not in now and "::<module>" not in key and "::" in key]
+    fresh = [key for key in now if key not in before and "::<module>" not in key and "::" in key]
     if not gone or not fresh:
         return {}
+    moved = {key.partition("::")[2]: key for key in fresh}
+    result = {key: moved[name] for key in gone if (name := key.partition("::")[2]) in moved}
+    gone = [key for key in gone if key not in result][:_MOST]
+    fresh = [key for key in fresh if key not in result.values()][:_MOST]
     steps = {key: _steps(text) for some, of in ((gone, before), (fresh, now)) for key in some if (text := of[key])}
     found = sorted(
         (
@@ -29,7 +34,6 @@ def paired(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
             if (alike := _alike(steps[old], steps[new])) >= (_OF_ONE_NAME if _bare(old) == _bare(new) else _ALIKE)
         ),
     )
-    result: dict[str, str] = {}
     taken: set[str] = set()
     for _, old, new in found:
         if old not in result and new not in taken:

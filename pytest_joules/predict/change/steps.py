@@ -106,6 +106,14 @@ class Code:
         return flat(self.steps)
 
 
+_MEMORIES = re.compile(r"\b(lru_cache|cache|cached|cached_property|memoize|memoized|memo)\b")
+
+
+def remembers(code: Code) -> bool:
+    """Its decorators say that it keeps its results."""
+    return any(_MEMORIES.search(text) for text in code.decorators)
+
+
 def flat(steps: Iterable[Step]) -> Iterator[Step]:
     """Steps, each before those inside it."""
     for step in steps:

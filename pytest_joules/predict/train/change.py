@@ -77,7 +77,8 @@ def _fitted(pairs: Sequence[Pair]) -> ChangeModel:
     trust, scales = _usual(features, truth, weights)
     errors = (truth - trust * features[:, COLUMN["physical"]]) / (sizes(features) @ scales)
     group = groups(features)
-    names = [pair.project if len({p.project for p in pairs}) > 3 else pair.change for pair in pairs]
+    by_project = len({pair.project for pair in pairs}) > 3
+    names = [pair.project if by_project else pair.change for pair in pairs]
     whole = _quantiles(errors, weights, names)
     found = []
     for number in range(len(GROUPS) + 1):

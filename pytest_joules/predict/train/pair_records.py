@@ -87,8 +87,8 @@ class PairedTest:
 
     @property
     def ratio(self) -> float:
-        """What it costs with the newer release by what it costs with the older: the median of the passes, else in instructions where
-        both were counted, else in seconds by their pace."""
+        """What it costs with the newer release by what it costs with the older: the median of the passes, else in instructions
+        where both were counted, else in seconds by their pace."""
         if both := list(zip(self.older.cpu_seconds, self.newer.cpu_seconds, strict=True)):
             return median(now / then for then, now in both)
         older, newer = self.older.instructions, self.newer.instructions

@@ -43,7 +43,7 @@ from startup import PROJECT, environment
 from pytest_joules.explore.drawing import Explorer
 from pytest_joules.explore.laboratory import Laboratory, Sources, Trial
 from pytest_joules.explore.rewriting import Variant
-from pytest_joules.predict.change.model import HIGH, LOW, MIDDLE, PLACES, WIDEST
+from pytest_joules.predict.change.model import HIGH, LOW, MIDDLE, PLACES, ChangeModel
 from pytest_joules.predict.change.modelling import effects
 from pytest_joules.predict.scoring.arrays import Array
 from pytest_joules.predict.train.change import RELEASED, Pair, shipped_pairs, train_change, write
@@ -175,7 +175,7 @@ def report(rows: Sequence[Row]) -> bool:
     """Print what was found; whether the bars are met."""
     ratios = held_out(rows)
     low, centre, high = (ratios[:, place] for place in (LOW, MIDDLE, HIGH))
-    known = np.array([row.known for row in rows]) & (high - low <= WIDEST)
+    known = np.array([row.known for row in rows]) & ChangeModel.says(np.array([row.features for row in rows]), ratios)
     flagged = (low > THRESHOLD) & known
     truth = np.array([row.truth for row in rows])
     neutral = np.array([row.neutral for row in rows])

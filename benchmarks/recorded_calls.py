@@ -176,9 +176,9 @@ def compare(suite: Suite) -> bool:
     middle = statistics.median(factors)
     low, _, high = statistics.quantiles(factors, n=4)
     met = 0.5 <= middle <= 2
-    calls = sum(total[0] for total in mine.values())
+    called = sum(total[0] for total in mine.values())
     print(
-        f"{suite.name:16}{len(mine)} callees, {calls:.0f} calls: factor of the sums {sums:.2f}, "
+        f"{suite.name:16}{len(mine)} callees, {called:.0f} calls: factor of the sums {sums:.2f}, "
         f"median {middle:.2f} ({low:.2f} to {high:.2f}) of {len(factors)} callees of {LEAST} ns and more; {size} bytes a test: "
         f"{'met' if met else 'MISSED'}",
         flush=True,

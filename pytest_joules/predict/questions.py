@@ -14,6 +14,7 @@ from pytest_joules.code import function_source
 from pytest_joules.code.graph import Graph
 from pytest_joules.code.hashing import file_digest
 from pytest_joules.model import PredictionRecord
+from pytest_joules.predict.chances import at_risk, chance
 from pytest_joules.predict.facts.new_functions import added
 from pytest_joules.predict.facts.of_test import facts_of
 from pytest_joules.predict.protocol import Answer, Before, Predictor, Question
@@ -355,24 +356,6 @@ def _unasked(test: Test, record: LatestRecord, around: Sequence[str], threshold:
     }
 
 
-def _cases(answer: Answer) -> list[float]:
-    """Joules, each as likely as the others; of an interval alone its ends, and what is expected in six of ten cases."""
-    if answer.quantiles or answer.joules is None or answer.interval is None:
-        return [float(value) for value in answer.quantiles]
-    low, high = map(float, answer.interval)
-    return [low] * 2 + [float(answer.joules)] * 6 + [high] * 2
-
-
-def _chance(answer: Answer, limit: float | None) -> float | None:
-    cases = _cases(answer)
-    return sum(case > limit for case in cases) / len(cases) if cases and limit is not None else None
-
-
-def _at_risk(answer: Answer, last: float | None) -> float | None:
-    cases = _cases(answer)
-    return math.fsum(max(case - last, 0.0) for case in cases) / len(cases) if cases and last is not None else None
-
-
 def _answered(
     name: str, test: Test, record: LatestRecord | None, keys: Sequence[str], answer: Answer, *, threshold: float
 ) -> PredictionRecord:
@@ -394,8 +377,8 @@ def _answered(
         "ratio": joules / last if last else None,
         "flagged": limit is not None and low > limit,
         "exposure": answer.exposure,
-        "chance": _chance(answer, limit),
-        "at_risk": _at_risk(answer, last),
+        "chance": chance(answer, limit),
+        "at_risk": at_risk(answer, last),
     }
     around = [key for key in keys if key in SURROUNDINGS]
     if around and not result["flagged"]:

@@ -18,7 +18,8 @@ _NOBODY_KNOWS, _FLAGGED, _CHANGED, _UNCHANGED = range(4)
 
 def key(prediction: PredictionRecord | None) -> tuple[int, float, float]:
     """Sorts tests, the likeliest to have become dearer first: those of which nobody can say, the flagged ones, the others by
-    the chance that they cost more than their limit and then by the joules at risk; unchanged ones last, as they stood."""
+    the chance that they cost more than their limit, for each joule that it takes to find out (so that a share of the joules finds
+    the most of them; ``benchmarks/predictor_pairs.py`` has other orders beside it); unchanged ones last, as they stood."""
     if prediction is None or (prediction["state"] != "unchanged" and prediction["chance"] is None):
         return _NOBODY_KNOWS, 0.0, 0.0
     if prediction["state"] == "unchanged":
@@ -26,7 +27,8 @@ def key(prediction: PredictionRecord | None) -> tuple[int, float, float]:
     if prediction["state"] == "unknown":
         return _NOBODY_KNOWS, 0.0, 0.0
     rank = _FLAGGED if prediction["flagged"] else _CHANGED
-    return rank, -(prediction["chance"] or 0.0), -(prediction["at_risk"] or 0.0)
+    chance, last = prediction["chance"] or 0.0, prediction["last"]
+    return rank, -chance / last if last else -math.inf, -(prediction["at_risk"] or 0.0)
 
 
 def ranked(predictions: Mapping[str, PredictionRecord]) -> list[str]:

@@ -17,17 +17,8 @@ from predictor_project import HISTORY, MODEL, refused, said, write
 
 from pytest_joules.predict.model import Model
 from pytest_joules.predict.model_file import load, save
-from pytest_joules.predict.train.change import shipped_pairs
 
 # Predicting
-
-
-def few_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of one project alone: each that is held out is another training."""
-    shipped = shipped_pairs()
-    few = [pair for pair in shipped if pair.project == shipped[0].project]
-    assert len(few) > 80
-    monkeypatch.setattr("pytest_joules.predict.train.change.shipped_pairs", lambda: few)
 
 
 def no_clock(project: Inner) -> None:
@@ -37,7 +28,6 @@ def no_clock(project: Inner) -> None:
 
 
 def test_predict_what_a_change_costs(project: Inner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    few_shipped(monkeypatch)
     write(project, factor=2)
     project.run("--energy-rounds=3").assert_outcomes(passed=31)
     no_clock(project)
@@ -114,7 +104,6 @@ def test_predict_with_a_model_of_another_machine(project: Inner, capsys: pytest.
 def test_predict_without_scikit_learn_and_where_a_source_does_not_parse(
     project: Inner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    few_shipped(monkeypatch)
     said(capsys, "train", "--target=joules", "--jobs=1")
     assert load(MODEL).name == "change"
     assert said(capsys, "predict").startswith("31 other tests of 31")

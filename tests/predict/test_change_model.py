@@ -12,7 +12,7 @@ import pytest
 
 from pytest_joules.files.checked import Bad
 from pytest_joules.predict.change.effect import FEATURES
-from pytest_joules.predict.change.model import HIGH, LOW, MIDDLE, ChangeModel
+from pytest_joules.predict.change.model import HIGH, LOW, ChangeModel, centres
 from pytest_joules.predict.facts.of_test import TestFacts
 from pytest_joules.predict.protocol import Before, Question
 
@@ -28,9 +28,9 @@ def row(**values):
     return features
 
 
-def pairs(count=400, *, trust=1.0, noise=0.01, projects=12, seed=0):
-    """Changes whose effect is ``trust`` times the physical estimate (log10); every other one does nothing. Half of each kind can
-    be looked into less, and is ten times as far off."""
+def pairs(count=400, *, noise=0.01, projects=12, seed=0):
+    """Changes whose effect is the physical estimate (log10); every other one does nothing. Half of each kind reaches further, and
+    is ten times as far off."""
     from pytest_joules.predict.train.change import RELEASED, Pair
 
     draw = np.random.default_rng(seed)
@@ -38,8 +38,8 @@ def pairs(count=400, *, trust=1.0, noise=0.01, projects=12, seed=0):
     for number in range(count):
         neutral, anew = number % 2 == 0, number % 4 > 1
         physical = 0.0 if neutral else draw.uniform(0.02, 1.0)
-        features = row(physical=physical, exposure=0.5, reach=0.5, unknown=0.8 if anew else 0.0, seconds=-4)
-        truth = trust * physical + draw.laplace(0, noise * (10 if anew else 1))
+        features = row(physical=physical, exposure=0.5, reach=1.0 if anew else 0.0, seconds=-4)
+        truth = physical + draw.laplace(0, noise * (10 if anew else 1))
         project = f"project{number % projects}"
         found.append(Pair(features, truth, project, f"change{number // 2}", RELEASED, neutral))
     return found
@@ -59,13 +59,30 @@ def model():
     return train_change(pairs())
 
 
-def test_how_much_of_the_estimate_is_to_be_believed():
-    from pytest_joules.predict.train.change import train_change
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"physical": 0.5}, 0.5),
+        ({"physical": 0.5, "down": 0.2}, 0.5),
+        ({"physical": 0.5, "down": 0.9, "up": 2.0}, 0.0),
+        ({"physical": 0.5, "down": 0.45}, 0.05),
+        ({"physical": -0.5, "up": 0.2}, -0.5),
+        ({"physical": -0.5, "up": 0.9}, 0.0),
+        ({"physical": 0.5, "unknown": 0.5}, 0.25),
+        ({}, 0.0),
+    ],
+)
+def test_what_is_guessed_counts_for_the_least_that_it_may_be(values, expected):
+    assert centres(np.array([row(**values)])) == pytest.approx([expected])
 
-    model = train_change(pairs(trust=0.6))
-    assert model.trust == pytest.approx(0.6, abs=0.05)
-    middle = model.ratios(np.array([row(physical=0.5, exposure=0.5, reach=0.5), row()]))[:, MIDDLE]
-    assert middle == pytest.approx([0.3, 0.0], abs=0.03)
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({}, True), ({"up": 0.1}, True), ({"up": 0.5}, False), ({"physical": 0.9, "up": 0.3}, True), ({"down": 3.0}, True)],
+)
+def test_what_may_be_much_dearer_is_not_answered(model, values, said):
+    features = np.array([row(**values)])
+    assert model.says(features, model.ratios(features)).tolist() == [said]
 
 
 def test_how_good_it_is_on_what_was_held_out(model):
@@ -81,15 +98,15 @@ def test_intervals_hold_what_they_promise_on_projects_that_were_not_seen(model):
     found = pairs(2000, seed=7)
     ratios, truth = model.ratios(np.array([pair.features for pair in found])), np.array([pair.ratio for pair in found])
     inside = (ratios[:, LOW] <= truth) & (truth <= ratios[:, HIGH])
-    anew = np.array([pair.features[FEATURES.index("unknown")] > 0 for pair in found])
+    anew = np.array([pair.features[FEATURES.index("reach")] > 0 for pair in found])
     for some in (anew, ~anew):
         assert 0.75 < inside[some].mean() < 1
     # As likely above each place as that says.
     assert np.mean(truth[:, None] < ratios, axis=0) == pytest.approx(np.arange(1, 20) / 20, abs=0.13)
 
 
-def test_what_is_not_known_has_a_wider_interval(model):
-    anew, same = model.ratios(np.array([row(exposure=0.5, reach=0.5, unknown=0.8), row(exposure=0.5, reach=0.5)]))
+def test_what_reaches_further_has_a_wider_interval(model):
+    anew, same = model.ratios(np.array([row(exposure=0.5, reach=1.0), row(exposure=0.5)]))
     assert anew[HIGH] - anew[LOW] > 4 * (same[HIGH] - same[LOW])
 
 
@@ -168,8 +185,6 @@ def test_the_same_from_a_file(model):
         lambda arrays: arrays.update(scales=arrays["scales"][1:]),
         lambda arrays: arrays.update(quantiles=arrays["quantiles"][::-1].copy()),
         lambda arrays: arrays.update(quantiles=np.full_like(arrays["quantiles"], np.nan)),
-        lambda arrays: arrays.update(trust=np.array(-1.0)),
-        lambda arrays: arrays.update(trust=np.array([1.0])),
     ],
 )
 def test_a_damaged_model_is_refused(model, damage):

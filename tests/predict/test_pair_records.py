@@ -54,13 +54,13 @@ def test_the_same_schema_on_both_ends():
 
 
 def test_what_is_there(read, tmp_path):
-    outside = {"thing.py::f": {"re.compile": [2, 1500]}}
+    outside = {"thing.py::f": {"re.compile": [2, 1500, 1]}}
     found = read(HEAD, *FUNCTIONS, test(newer={"instructions": 1500, "outside": outside}))
     assert (found.package, found.older, found.newer, found.changed_lines) == ("thing", "1.0", "2.0", 7)
     assert found.sources == {("thing.py::f", "a"): "def f(): ...\n", ("thing.py::f", "b"): "def f(): return 1\n"}
     (one,) = found.tests
     assert one.older.functions == {"thing.py::f": "a", "<python>": "c"} and one.older.counts == {"thing.py::f": [3, 1]}
-    assert one.newer.outside == {"thing.py::f": {"re.compile": reader.Calls(2, 1500)}} and one.older.outside is None
+    assert one.newer.outside == {"thing.py::f": {"re.compile": reader.Calls(2, 1500, 1)}} and one.older.outside is None
     assert one.ratio == 1.5
     assert reader.read_all(tmp_path) == [found]
 

@@ -65,9 +65,14 @@ def test_nobody_is_left_out_unseen(entries, share):
 
 
 def test_what_does_not_fit_makes_room():
-    predictions = {"a": entry(chance=0.9, last=6.0), "b": entry(chance=0.5, last=3.0), "c": entry(chance=0.1, last=1.0)}
+    predictions = {"a": entry(chance=0.9, last=6.0), "b": entry(chance=0.4, last=3.0), "c": entry(chance=0.1, last=1.0)}
     assert ranking.to_run(predictions, 0.4) == {"b", "c"}
     assert ranking.to_run(predictions, 0.6) == {"a"}
+
+
+def test_the_likelier_for_each_joule_comes_first():
+    predictions = {"dear": entry(chance=0.9, last=10.0), "cheap": entry(chance=0.5, last=1.0)}
+    assert ranking.ranked(predictions) == ["cheap", "dear"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1), st.integers(0, 3), st.booleans()), max_size=12))

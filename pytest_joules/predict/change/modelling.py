@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from pytest_joules.predict.change.alignment import Aligned, Alignment
-from pytest_joules.predict.change.calls import NOTHING, Calls, Measured, Price, as_seen, spent
+from pytest_joules.predict.change.calls import Calls, Measured, Price, as_seen
 from pytest_joules.predict.change.effect import Effect, Sum
 from pytest_joules.predict.change.flow import LIKELY, LITTLE, MUCH, Guess, Run, Work
 from pytest_joules.predict.change.matching import renamed
@@ -66,9 +66,7 @@ class _Test:
         self.counts = question.before.counts
         self.changed = [key for key in question.changed if "::" in key]
         self.functions = {key: self.before[key] for key in self.changed if "::<module>" not in key and key in self.before}
-        self.renamed: dict[str, str] = {}
-        """Names that functions have now, and those that they had."""
-        self.now = self.in_old_places(question.facts.sources, shared)
+        self.now, self.renamed = _in_old_places(question, self.functions, shared)
         self.sum = Sum()
         self.calls = Calls(question.before, shared.measured)
         called = {name.rpartition(".")[2] for key, text in self.functions.items() for name in _called(text)}
@@ -79,23 +77,6 @@ class _Test:
         """By name, and by guess: calls more than there were, and what these go through."""
         self.callers: dict[str, dict[str, float]] = {}
         """By name: calls more than there were, by who calls."""
-
-    def in_old_places(self, now: Mapping[str, str], shared: _Shared) -> Mapping[str, str]:
-        """The sources of now; what has another name or place stands where it was."""
-        gone = tuple(key for key in self.functions if key not in now)
-        if not gone:
-            return now
-        fresh = tuple(key for key in now if key not in self.before)
-        if (pairs := shared.pairs.get((gone, fresh))) is None:
-            some = {key: now[key] for key in fresh}
-            pairs = shared.pairs[gone, fresh] = paired({key: self.before[key] for key in gone}, some)
-        if not pairs:
-            return now
-        self.renamed = renamings(pairs)
-        touched = tuple(key for key in (*self.changed, *fresh) if key in now)
-        if (moved := shared.moved.get((gone, touched))) is None:
-            moved = shared.moved[gone, touched] = in_old_places({key: now[key] for key in touched}, pairs)
-        return {key: text for key, text in now.items() if key not in pairs.values()} | moved
 
     def effect(self) -> Effect:
         texts = dict(self.functions)
@@ -143,7 +124,7 @@ class _Test:
             looked = seen(old, counts)
             known = self._shared.counted[shared] = looked, _each_way(lambda guess: as_seen(old, looked, float(counts[0]), guess))
         looked, before = known
-        own = self.own(key, before[0])
+        own = self.calls.own(key, before[0])
         total.own += own
         total.reach += self.calls.cost(key).each * counts[0]
         if not looked.rates or new is None:
@@ -168,15 +149,6 @@ class _Test:
         self.take(key, before, -1)
         self.take(key, works, 1)
         total.add(key, *(now.ops - then.ops for now, then in zip(works, before, strict=True)))
-
-    def own(self, key: str, work: Work) -> float:
-        """Nanoseconds of all calls of a function, without what it calls in the project."""
-        if (out := self.calls.outside_spent(key)) is not None:
-            return work.ops + out
-        return spent(work, lambda name, _: self.calls.outside_price(name) if self.leaves(name) else NOTHING)[0]
-
-    def leaves(self, name: str) -> bool:
-        return name[0] not in "@?" and not self.calls.places(name)
 
     def take(self, key: str, works: Sequence[Work], sign: int) -> None:
         """Its calls are more (fewer) now."""
@@ -278,6 +250,27 @@ class _Test:
         if fresh and gone and max(gone) > 0 and max(fresh) > 0:
             grown = math.log10(max(fresh) / max(gone))
             self.sum.literal = grown if abs(grown) > abs(self.sum.literal) else self.sum.literal
+
+
+def _in_old_places(
+    question: Question, functions: Mapping[str, str], shared: _Shared
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The sources of now, with what has another name or place standing where it was; names that functions have now, and those
+    that they had. ``functions``: those that changed, as they were."""
+    assert question.before is not None
+    before, now = question.before.sources, question.facts.sources
+    gone = tuple(key for key in functions if key not in now)
+    fresh = tuple(key for key in now if key not in before) if gone else ()
+    if not fresh:
+        return now, {}
+    if (pairs := shared.pairs.get((gone, fresh))) is None:
+        pairs = shared.pairs[gone, fresh] = paired({key: before[key] for key in gone}, {key: now[key] for key in fresh})
+    if not pairs:
+        return now, {}
+    touched = tuple(key for key in (*question.changed, *fresh) if key in now)
+    if (moved := shared.moved.get((gone, touched))) is None:
+        moved = shared.moved[gone, touched] = in_old_places({key: now[key] for key in touched}, pairs)
+    return {key: text for key, text in now.items() if key not in pairs.values()} | moved, renamings(pairs)
 
 
 def _each_way(run: Callable[[Guess], Work]) -> tuple[Work, ...]:

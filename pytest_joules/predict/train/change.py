@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_joules.predict.change.effect import COLUMN, FEATURES
-from pytest_joules.predict.change.model import GROUPS, HIGH, LOW, MIDDLE, PLACES, WIDEST, ChangeModel, groups, sizes
+from pytest_joules.predict.change.effect import FEATURES
+from pytest_joules.predict.change.model import GROUPS, HIGH, LOW, MIDDLE, PLACES, ChangeModel, centres, groups, sizes, spreads
 from pytest_joules.predict.change.modelling import effects
 from pytest_joules.predict.facts.of_test import facts_of
 from pytest_joules.predict.protocol import Before, Question
@@ -68,14 +68,14 @@ def train_change(pairs: Sequence[Pair]) -> ChangeModel:
         ratios[folds == fold] = _fitted(inside).ratios(features[folds == fold])
     model = _fitted(pairs)
     held: dict[str, object] = {"split": "project" if len({pair.project for pair in pairs}) > 3 else "change"}
-    return ChangeModel(model.trust, model.scales, model.quantiles, held | score(pairs, ratios))
+    return ChangeModel(model.scales, model.quantiles, held | score(pairs, ratios))
 
 
 def _fitted(pairs: Sequence[Pair]) -> ChangeModel:
     features = np.array([pair.features for pair in pairs])
     truth, weights = np.array([pair.ratio for pair in pairs]), _weights(pairs)
-    trust, scales = _usual(features, truth, weights)
-    errors = (truth - trust * features[:, COLUMN["physical"]]) / (sizes(features) @ scales)
+    scales = _usual(features, truth, weights)
+    errors = (truth - centres(features)) / (sizes(features) @ scales + spreads(features))
     group = groups(features)
     by_project = len({pair.project for pair in pairs}) > 3
     names = [pair.project if by_project else pair.change for pair in pairs]
@@ -85,43 +85,39 @@ def _fitted(pairs: Sequence[Pair]) -> ChangeModel:
         own = group == number
         some = [name for name, inside in zip(names, own, strict=True) if inside]
         found.append(_quantiles(errors[own], weights[own], some) if len(set(some)) >= _FEWEST else whole)
-    return ChangeModel(trust, scales, np.array(found))
+    return ChangeModel(scales, np.array(found))
 
 
-def _usual(features: Array, truth: Array, weights: Array) -> tuple[float, Array]:
-    """How much of the modelled effect is to be believed, and what each part of its error is usually worth: the most likely ones
-    if errors fall off exponentially on both sides (Laplace), looked for one after the other."""
-    parts, physical = sizes(features), features[:, COLUMN["physical"]]
+def _usual(features: Array, truth: Array, weights: Array) -> Array:
+    """What each part of the error is usually worth: the most likely ones if errors fall off exponentially on both sides
+    (Laplace), looked for one after the other."""
+    parts, least, missed = sizes(features), spreads(features), np.abs(truth - centres(features))
     scales = np.full(parts.shape[1], 0.02)
     scales[0] = _NOISE
-    trust = 0.8
 
-    def unlikely(trust: float, scales: Array) -> float:
-        size = parts @ scales
-        return float(np.sum(weights * (np.log(size) + np.abs(truth - trust * physical) / size)))
+    def unlikely(scales: Array) -> float:
+        size = parts @ scales + least
+        return float(np.sum(weights * (np.log(size) + missed / size)))
 
-    best = unlikely(trust, scales)
+    best = unlikely(scales)
     for factor in (4.0, 2.0, 1.4, 1.15, 1.05):
         for _ in range(4):
             before = best
-            for value in (trust - 0.2 * (factor - 1), trust + 0.2 * (factor - 1)):
-                if 0 <= value <= 1.2 and (found := unlikely(value, scales)) < best:
-                    best, trust = found, value
             for number in range(len(scales)):
                 for value in (scales[number] / factor, scales[number] * factor, 0.0 if number else _NOISE):
                     trial = scales.copy()
                     trial[number] = max(value, _NOISE if number == 0 else 0.0)
-                    if (found := unlikely(trust, trial)) < best:
+                    if (found := unlikely(trial)) < best:
                         best, scales = found, trial
             # What was taken away may be worth something after all.
             for number in map(int, np.flatnonzero(scales == 0)):
                 trial = scales.copy()
                 trial[number] = 0.005 * factor
-                if (found := unlikely(trust, trial)) < best:
+                if (found := unlikely(trial)) < best:
                     best, scales = found, trial
             if best > before - 1e-6:
                 break
-    return trust, scales
+    return scales
 
 
 def _quantiles(errors: Array, weights: Array, names: Sequence[str]) -> Array:
@@ -146,7 +142,7 @@ def score(pairs: Sequence[Pair], ratios: Array) -> dict[str, float | None]:
     many are answered ``unknown``."""
     truth = np.array([pair.ratio for pair in pairs])
     low, high = ratios[:, LOW], ratios[:, HIGH]
-    said = high - low <= WIDEST
+    said = ChangeModel.says(np.array([pair.features for pair in pairs]), ratios)
     flagged = said & (low > SAME)
     dearer, same = truth >= DEARER, truth < SAME
     inside = ((low <= truth) & (truth <= high))[said]

@@ -155,7 +155,7 @@ def test_wider_fixtures_are_set_up_once(work):
     assert sorted((work.path / ".log").read_text().split()) == ["class", "module", "unittest", "world1", "world2"]
     order = ran(result)
     # What shares nothing stands where its chance says, in between the files.
-    assert order[:4] == ["d", "a", "a", "1"]
+    assert order[0] == "d" and sorted(order[1:4]) == ["1", "a", "a"]
     assert order.index("e") > order.index("c[1]")
 
 

@@ -40,6 +40,7 @@ import numpy as np
 
 from pytest_joules.code.graph import Graph
 from pytest_joules.code.project import Project
+from pytest_joules.collect.pair_reader import read
 from pytest_joules.predict.change.effect import COLUMN
 from pytest_joules.predict.change.model import HIGH, LOW, MIDDLE, ChangeModel
 from pytest_joules.predict.change.modelling import effects
@@ -47,7 +48,6 @@ from pytest_joules.predict.protocol import Question
 from pytest_joules.predict.questions import questions_on_disk
 from pytest_joules.predict.scoring.arrays import Array
 from pytest_joules.predict.train.change import DEARER, RELEASED, SAME, Pair, shipped_pairs, train_change, write
-from pytest_joules.predict.train.pair_records import read
 from pytest_joules.store import open_store
 
 SIDES = ("older", "newer")

@@ -26,8 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pytest_joules.collect import dataset
 from pytest_joules.predict.choices import TARGETS
-from pytest_joules.predict.train import dataset, level, parallel, splits
+from pytest_joules.predict.train import level, parallel, splits
 from pytest_joules.predict.train.fitting import Table
 from pytest_joules.predict.train.level import Errors, Row
 

@@ -60,10 +60,11 @@ def _seconds(text: str) -> float:
 
 def _train(given: argparse.Namespace) -> int:
     from pytest_joules import machine
+    from pytest_joules.collect import dataset
     from pytest_joules.predict.facts.features import REPRESENTATIONS
     from pytest_joules.predict.model import ModelError
     from pytest_joules.predict.model_file import save
-    from pytest_joules.predict.train import dataset, learning
+    from pytest_joules.predict.train import learning
     from pytest_joules.predict.train.fitting import TrainingError, need_scikit_learn
     from pytest_joules.predict.train.parallel import running
     from pytest_joules.store import StoreError

@@ -16,7 +16,7 @@ from pytest_joules.cli import main
 from pytest_joules.explore.explored import ExploringError, digests_of
 from pytest_joules.predict.change.effect import FEATURES
 from pytest_joules.predict.model_file import load
-from pytest_joules.predict.train.change import Pair
+from pytest_joules.predict.train.change import RELEASED, Pair
 from pytest_joules.store import open_store
 
 try:
@@ -163,7 +163,7 @@ def test_train_with_few_tests(inner: Inner, monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setenv("COLUMNS", "80")
     write(inner, count=3)
     inner.run("--energy-rounds=2")
-    shipped = [Pair(np.full(len(FEATURES), number / 50), number / 50, "other", str(number)) for number in range(50)]
+    shipped = [Pair(np.full(len(FEATURES), number / 50), number / 50, "other", str(number), RELEASED) for number in range(50)]
     monkeypatch.setattr("pytest_joules.predict.train.change.shipped_pairs", lambda: shipped)
     out = said(capsys, "train", "--jobs=1")
     assert all(len(line) <= 80 for line in out.splitlines() if not line.endswith("model.npz"))

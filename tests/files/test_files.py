@@ -17,12 +17,11 @@ from pytest_joules.baseline import BaselineError
 from pytest_joules.code import source_file
 from pytest_joules.code.hashing import file_digest
 from pytest_joules.code.project import Project
-from pytest_joules.collect import popularity, requirements
+from pytest_joules.collect import dataset, popularity, requirements
 from pytest_joules.companion.invocation import expanded
 from pytest_joules.files import atomic, reading
 from pytest_joules.predict import model_file
 from pytest_joules.predict.model import ModelError
-from pytest_joules.predict.train import dataset
 from pytest_joules.predict.train.fitting import TrainingError
 from pytest_joules.predict.trusted import load_trusted
 from pytest_joules.revision.worktree import Worktree, resolve

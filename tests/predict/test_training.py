@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from level_data import facts, projects, rows
 
-from pytest_joules.predict.train import dataset, learning, splits
+from pytest_joules.collect import dataset
+from pytest_joules.predict.train import learning, splits
 from pytest_joules.predict.train.fitting import Table, TrainingError, fit
 from pytest_joules.predict.train.level import errors_of, features, held_out, train_level, without_twins
 from pytest_joules.predict.train.parallel import running

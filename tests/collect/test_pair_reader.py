@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from pytest_joules.collect import pair_reader as reader
 from pytest_joules.collect import pair_records as writer
-from pytest_joules.predict.train import pair_records as reader
 
 HEAD = {
     "kind": "pair",

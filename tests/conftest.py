@@ -23,6 +23,16 @@ def _compiled():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_bytecode():
+    """A source that a test writes anew within a second, as long as before, would be taken for the one that is compiled already."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        yield
+    sys.dont_write_bytecode = before
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _interruptible():
     """A shell that starts this in the background lets it ignore Ctrl-C, and what these tests start would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -200,7 +200,7 @@ class TestGoingOn:
         before = (linked / "joules-data" / "records" / "a.jsonl").stat().st_mtime_ns
         (linked / "b" / "tests" / "test_thing.py").write_text(TESTS)
         code, out, _ = collect(capsys, "./a", "./b")
-        assert code == 0 and "2 of 2 packages are finished already" in out and "b: measures" not in out
+        assert code == 0 and "2 of 2 are finished already" in out and "b: measures" not in out
         code, out, _ = collect(capsys, "./a", "./b", "--retry")
         assert "b: measures" in out and "2 of 2 packages, 6 tests" in out and failures() == {}
         assert (linked / "joules-data" / "records" / "a.jsonl").stat().st_mtime_ns == before

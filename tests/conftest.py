@@ -24,7 +24,7 @@ def _compiled():
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_bytecode():
-    """A source that a test writes anew within a second, as long as before, would be taken for the one that is compiled already."""
+    """A source written anew within a second, as long as before, would be taken for the one that is compiled already."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONDONTWRITEBYTECODE", "1")

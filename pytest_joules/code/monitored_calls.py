@@ -75,9 +75,9 @@ class CallTimer:
                 return disable
             kind = type(function)
             if kind is MethodType:
-                function = function.__func__  # type: ignore[attr-defined]
+                function = function.__func__  # type: ignore[attr-defined]  # its type was asked above
                 kind = type(function)
-            if kind is not FunctionType or id(function.__code__) not in projects:  # type: ignore[attr-defined]
+            if kind is not FunctionType or id(function.__code__) not in projects:  # type: ignore[attr-defined]  # as above
                 waiting[thread()] = code, offset, site, clock()
             return None
 

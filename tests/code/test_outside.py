@@ -278,7 +278,7 @@ def test_only_what_is_written_as_a_call_has_a_name():
     )
     space: dict[str, object] = {}
     exec(compile(source, "s.py", "exec"), space)
-    code = space["f"].__code__  # type: ignore[attr-defined]
+    code = space["f"].__code__  # type: ignore[attr-defined]  # the text defines a function
     known = callees(source.encode())
     found = by_instruction(code, known)
     inner = [name for part in code.co_consts if hasattr(part, "co_code") for name, _ in by_instruction(part, known).values()]

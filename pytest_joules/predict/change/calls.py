@@ -3,7 +3,7 @@ the project's as it was measured in that run, and where it was not, by what is k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -30,15 +30,20 @@ class Price(NamedTuple):
     most: float
     element: float = 0.0
     """And for each element that it goes through."""
-    known: bool = True
 
     @classmethod
-    def about(cls, each: float, factor: float, element: float = 0.0, *, known: bool = True) -> Price:
-        return cls(each, each / factor, each * factor, element, known)
+    def about(cls, each: float, factor: float, element: float = 0.0) -> Price:
+        return cls(each, each / factor, each * factor, element)
+
+    @classmethod
+    def mean(cls, several: Sequence[Price], share: float = 1.0) -> Price:
+        """Of several that a call may be, of which only a ``share`` is."""
+        each, least, most = (share * sum(values) / len(several) for values in zip(*(one[:3] for one in several), strict=True))
+        return cls(each, least, most)
 
 
 #: What nothing is known of may be a look into a dictionary or compile a pattern.
-UNKNOWN = Price(300.0, 40.0, 20_000.0, known=False)
+UNKNOWN = Price(300.0, 40.0, 20_000.0)
 NOTHING = Price(0.0, 0.0, 0.0)
 
 
@@ -104,8 +109,7 @@ class Calls:
     def price(self, name: str) -> Price:
         """Of a call of ``name``."""
         if several := [self._asked(place) for place in self.places(name)]:
-            each, least, most = (sum(values) / len(several) for values in zip(*(one[:3] for one in several), strict=True))
-            return Price(each, least, most)
+            return Price.mean(several)
         return NOTHING if name.startswith("@") else self.outside_price(name)
 
     def _asked(self, place: str) -> Price:
@@ -172,11 +176,9 @@ class Calls:
         places = [other for other in self.places(name) if other != place]
         if not places:
             return NOTHING if name.startswith("@") else self.outside_price(name)
-        several = [self.cost(other) for other in places]
         # No more often than it was called at all: the rest of the calls of that name are of something else.
-        bound = min(1.0, sum(self.counts[other][0] for other in places) / times) / len(several)
-        each, least, most = (bound * sum(values) for values in zip(*(one[:3] for one in several), strict=True))
-        return Price(each, least, most)
+        bound = min(1.0, sum(self.counts[other][0] for other in places) / times)
+        return Price.mean([self.cost(other) for other in places], bound)
 
 
 def _timed(found: tuple[float, float]) -> float:

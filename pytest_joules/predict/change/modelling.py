@@ -34,9 +34,9 @@ _ORDINARY = Rates()
 _GUESSES = (LIKELY, LITTLE, MUCH)
 _NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 #: Of a call of what was handed over.
-_GIVEN = Price(60.0, 10.0, 3_000.0, known=False)
+_GIVEN = Price(60.0, 10.0, 3_000.0)
 #: Of a function that is new and remembers its results.
-_REMEMBERED = Price(80.0, 50.0, 3_000.0, known=False)
+_REMEMBERED = Price(80.0, 50.0, 3_000.0)
 
 
 def effects(questions: Sequence[Question]) -> list[Effect]:

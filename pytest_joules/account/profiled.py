@@ -38,7 +38,7 @@ class Profiled:
         self._kept: list[CodeType] = []
         """What ``_begins`` has identities of."""
         self._measured = False
-        self._begun = 0
+        self._begun = self._begun_cpu = self._dear = 0
         self._seconds = self._dearest = 0.0
         self._silent = 0
         """Nanoseconds that being told of what is no event had taken when the body began."""
@@ -62,7 +62,8 @@ class Profiled:
 
     def enter(self) -> None:
         self._noted.begin()
-        self._begun, self._silent = CLOCKS.wall(), self._noted.silent()
+        self._dear = 0
+        self._begun, self._begun_cpu, self._silent = CLOCKS.wall(), CLOCKS.cpu(), self._noted.silent()
         if _get_profile() is not None:
             self.trouble = "another profiler is active"
             return
@@ -147,9 +148,13 @@ class Profiled:
 
     def _look(self) -> None:
         self._noted.look()
-        taken = (CLOCKS.wall() - self._begun) / 1e9
+        # CPU time too: a body that had to wait for a busy machine is no dearer for it.
+        taken = min(CLOCKS.wall() - self._begun, CLOCKS.cpu() - self._begun_cpu) / 1e9
         # The one by what was measured of the recorder, the other by what was measured of the body.
         if self._times() > END or (taken > (1 + END) * self._seconds and self._times() > SAID):
+            self._dear += 1
+        # Once may be what else the machine did just then.
+        if self._dear > 1:
             self.trouble = self.trouble or "too many calls to trace them before Python 3.12"
             threading.setprofile(None)  # type: ignore[arg-type, unused-ignore]  # none from now on
             _set_profile(None)
@@ -168,7 +173,7 @@ class Profiled:
 
         def switch(on: bool) -> None:
             noted.begin()
-            self._begun = CLOCKS.wall()
+            self._begun, self._begun_cpu = CLOCKS.wall(), CLOCKS.cpu()
             _set_profile(self._see if on else None)
 
         self._seconds = 3600.0

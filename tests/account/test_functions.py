@@ -279,3 +279,23 @@ def test_what_recording_takes_is_nobodys():
         spent[found.parts[part].name] += int(end - begin)
     assert spent == {"a": 9_500, "b": 2_500, RECORDING: 500 + 1_500 + 300}
     assert found.busy.sum() == pytest.approx(14e-6)
+
+
+def test_too_many_calls_before_3_12(shop):
+    if sys.version_info >= (3, 12):
+        pytest.skip("C functions cost sys.monitoring nothing")
+    recorder = functions(lambda name: name)
+
+    def trouble(calls):
+        recorder.arm(1e-7)
+        recorder.enter()
+        for _ in range(calls):
+            len(())
+        recorder.leave()
+        recorder.disarm()
+        return recorder.trouble
+
+    # One look at it is no evidence: something else may have run just then.
+    assert [trouble(90) for _ in range(4)] == [None] * 4
+    assert trouble(4000) == "too many calls to trace them before Python 3.12"
+    assert trouble(90) is None

@@ -31,12 +31,11 @@ _MOST_PLACES = 5
 _FURTHEST = 6.0
 #: log10: an interval wider than that says nothing, and neither does one of a test that may be so much dearer by what is guessed,
 #: and by more than it surely is: of released changes a fifth of the tests, with half of those that became dearer.
-_WIDEST, _OPEN = 1.0, 0.2
+_WIDEST, _OPEN = 1.0, 0.15
 #: log10: so large an effect is one. Of the usual error, which an 80 % interval has 1.3 times on each side, what guesses leave
 #: open.
 _SURE, _GUESSED = 0.08, 0.38
 
-_UNKNOWN = "what changed in its path is no function that it was seen to call"
 _TOO_WIDE = "too much of what it does is written anew or cannot be priced"
 
 
@@ -149,7 +148,7 @@ class ChangeModel:
 def _answer(question: Question, effect: Effect, ratios: Array, said: bool) -> Answer:
     assert question.before is not None
     if not effect.known:
-        return Answer(None, None, why=_UNKNOWN)
+        return Answer(None, None, why=effect.why)
     if not said:
         return Answer(None, None, responsible(effect), _TOO_WIDE, exposure=effect.exposure)
     cases = tuple((question.before.joules * np.power(10.0, ratios)).tolist())

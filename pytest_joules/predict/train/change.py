@@ -211,7 +211,7 @@ def history_pairs(versions: Sequence[VersionRecord], sources: Mapping[tuple[str,
         if not any("::" in key for key in changed):
             continue
         old, new = facts_of(version["nodeid"], then["code"], sources), facts_of(version["nodeid"], version["code"], sources)
-        question = Question(new, Before(joules, seconds, old.sources, old.counts, then["created"]), changed)
+        question = Question(new, Before.of(old, joules, seconds, then["created"]), changed)
         result += pairs_of([question], [joules_now / joules], project="", change=f"{then['session']} {version['session']}")
     return result
 

@@ -44,6 +44,7 @@ from pytest_joules.collect.pair_reader import read
 from pytest_joules.predict.change.effect import COLUMN
 from pytest_joules.predict.change.model import HIGH, LOW, MIDDLE, ChangeModel
 from pytest_joules.predict.change.modelling import effects
+from pytest_joules.predict.change.pace import pace as pace_here
 from pytest_joules.predict.protocol import Question
 from pytest_joules.predict.questions import questions_on_disk
 from pytest_joules.predict.scoring.arrays import Array
@@ -127,13 +128,13 @@ def by_change(entries: Sequence[Asked]) -> Iterator[list[Asked]]:
     yield from groups.values()
 
 
-def rows(entries: Sequence[Asked]) -> tuple[list[Asked], list[Pair], list[bool]]:
+def rows(entries: Sequence[Asked], pace: float) -> tuple[list[Asked], list[Pair], list[bool]]:
     """The affected tests, each as a pair for training, and of which something could be said."""
     kept: list[Asked] = []
     pairs: list[Pair] = []
     known: list[bool] = []
     for group in by_change([entry for entry in entries if entry.question is not None]):
-        found = effects([entry.question for entry in group if entry.question is not None])
+        found = effects([entry.question for entry in group if entry.question is not None], pace)
         for entry, effect in zip(group, found, strict=True):
             kept.append(entry)
             pairs.append(Pair(effect.features, entry.ratio, entry.package, entry.change, RELEASED))
@@ -279,12 +280,13 @@ def main() -> int:
     parser.add_argument("--held", type=Path)
     parser.add_argument("--ship", type=Path)
     parser.add_argument("--questions", type=Path)
+    parser.add_argument("--pace", type=float, default=pace_here(), help="of the machine that measured (default: this one's)")
     given = parser.parse_args()
     known = given.questions
-    _, train, train_known = rows(gathered(given.out, known and known / "train"))
+    _, train, train_known = rows(gathered(given.out, known and known / "train"), given.pace)
     usable = [pair for pair, said in zip(train, train_known, strict=True) if said]
     entries = gathered(given.held, known and known / "held") if given.held else gathered(given.out, known and known / "train")
-    kept, pairs, known_ones = rows(entries)
+    kept, pairs, known_ones = rows(entries, given.pace)
     ratios, features = judged(usable, pairs), np.array([pair.features for pair in pairs])
     found = Judged(kept, pairs, ratios, np.array(known_ones) & ChangeModel.says(features, ratios))
     changes, packages = ({getattr(pair, name) for pair in usable} for name in ("change", "project"))

@@ -191,6 +191,7 @@ def test_what_was_explored_is_kept_and_not_tried_again(project, file, monkeypatc
 
 def test_what_is_measured_in_time_is_explored(project):
     (project / "test_zzz.py").write_text("import time\n\ndef test_slow():\n    time.sleep(1000)\n")
+    (project / "pytest.ini").write_text("[pytest]\naddopts = -p no:randomly\n")  # the slow one last
     for limit in (8, 40, 200):  # how long the others take depends on what else the machine does
         with Laboratory(project) as lab:
             begun = time.monotonic()

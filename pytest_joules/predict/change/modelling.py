@@ -34,6 +34,7 @@ from pytest_joules.predict.protocol import Question
 _ORDINARY = Rates()
 _GUESSES = (LIKELY, LITTLE, MUCH)
 _UNKNOWN = "what changed in its path is no function that it was seen to call"
+_NOT_KEPT = "the source of what changed was not kept: that run was stopped"
 _NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 #: A function priced at more than so many times what the whole test took was not priced.
 _PRICED = 0.2
@@ -45,9 +46,11 @@ _GIVEN = Price(60.0, 10.0, 3_000.0)
 _REMEMBERED = Price(80.0, 50.0, 3_000.0)
 
 
-def effects(questions: Sequence[Question]) -> list[Effect]:
-    """One for each question; all of them have a ``before``, and are about one change."""
-    shared = _Shared(Measured(question.before.outside for question in questions if question.before is not None))
+def effects(questions: Sequence[Question], pace: float = 1.0) -> list[Effect]:
+    """One for each question; all of them have a ``before``, and are about one change. ``pace``: how many times as long as
+    :mod:`pytest_joules.predict.change.costs` says Python takes where they were measured."""
+    outside = [question.before.outside for question in questions if question.before is not None]
+    shared = _Shared(Measured(outside, pace), pace)
     return [_Test(question, shared).effect() for question in questions]
 
 
@@ -56,6 +59,7 @@ class _Shared:
     """What tests have in common: many execute a changed function equally often."""
 
     measured: Measured
+    pace: float
     aligned: dict[object, Aligned] = field(default_factory=dict)
     counted: dict[object, tuple[Observed, tuple[Work, ...]]] = field(default_factory=dict)
     works: dict[object, tuple[Work, ...]] = field(default_factory=dict)
@@ -74,7 +78,7 @@ class _Test:
         self.functions = {key: self.before[key] for key in self.changed if "::<module>" not in key and key in self.before}
         self.now, self.renamed = _in_old_places(question, self.functions, shared)
         self.sum = Sum()
-        self.calls = Calls(question.before, shared.measured)
+        self.calls = Calls(question.before, shared.measured, shared.pace)
         called = {name.rpartition(".")[2] for key, text in self.functions.items() for name in _called(text)}
         self.alignment = Alignment(self.before, self.now, frozenset(called), shared.aligned)
         self._shared = shared
@@ -93,9 +97,10 @@ class _Test:
             self.function(key, text)
         self.called()
         self.statements(texts)
+        unknown = "" if self.counts and self.changed else _UNKNOWN
         if any("::<module>" not in key and key not in self.before and any(self.counts.get(key, ())) for key in self.changed):
-            return self.sum.effect(self.calls.seconds, unknown="the source of what changed was not kept: that run was stopped")
-        return self.sum.effect(self.calls.seconds, unknown="" if self.counts and self.changed else _UNKNOWN)
+            unknown = _NOT_KEPT
+        return self.sum.effect(self.calls.seconds, self._shared.pace, unknown)
 
     def naming(self, name: str, path: str) -> list[str]:
         """The functions in the path that name something of a module: in its file, and in those that import it, or that module."""

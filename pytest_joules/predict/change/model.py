@@ -62,7 +62,7 @@ def surely(features: Array) -> Array:
 def _looks_cheaper(features: Array) -> Array:
     """Whether a test costs less with all that is guessed taken for what makes it cost most, for each row.
 
-    Of released changes hardly one in ten came true: what is no longer done in one place is done in another.
+    Of such tests under released changes two in five cost the same: what is no longer done in one place is done in another.
     """
     column = features.T
     return np.asarray((column[COLUMN["physical"]] + column[COLUMN["up"]]) * (1 - column[COLUMN["unknown"]]) < -_SURE)

@@ -10,7 +10,7 @@ the passes, of the ratio of the least of many runs.
 
 No package is judged by a model that has seen it: with ``--held`` those in that folder are judged by a model of all others, else
 each by a model of the others. *Dearer*: 20 % or more, and at least 10 % in every pass; *the same*: less than 5 % dearer. Beside
-the model: what is flagged by the physical estimate alone (and, where each package is judged by the others, by a random forest), and
+the model: what is flagged by the physical estimate alone (and, where packages are judged by the others, by a random forest), and
 what has run of the dearer ones when 30 % of the affected joules are spent, in the model's order and in others.
 
 Bars (held-out packages): 80 % intervals hold 78 to 90 %, and no package under 65 %; at least 50 % of the dearer are flagged, at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from pytest_joules.predict.facts import sizes
 
@@ -92,7 +93,9 @@ def likely(node: ast.If | ast.While) -> float:
     return 0.3 if isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return | ast.Continue | ast.Break) else 0.5
 
 
+@lru_cache(maxsize=4096)
 def shown(node: ast.stmt) -> str:
+    """A statement's first line, shortened."""
     text = ast.unparse(node).partition("\n")[0]
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -90,7 +90,7 @@ def train(given: argparse.Namespace, explored: Callable[[], tuple[Sequence[Pair]
         network.check_device(given.device or "cpu")
         found = _history(given)
         rows = [*others.rows(found), *(dataset.rows(given.dataset) if given.dataset else ())]
-        tests = learning.Tests.of(rows, given.target or TARGETS, (given.representation or ["source"])[0], settings)
+        tests = learning.TestTexts.of(rows, given.target or TARGETS, (given.representation or ["source"])[0], settings)
         pairs, notes = explored()
         changes, more = others.learn(found, "change", targets=(), explored=pairs)
         where = learning.Where(given.device or "cpu", extra.threads_of(given.jobs), checkpoint.beside(out), inside)

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import time
+import warnings
 from typing import Any, NamedTuple
 
 from pytest_joules.predict.model import ModelError
@@ -42,6 +43,7 @@ def libraries() -> Libraries:
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     begun = time.process_time()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     try:
         torch, transformers, peft = (importlib.import_module(name) for name in _MODULES)
     except (ImportError, OSError) as error:

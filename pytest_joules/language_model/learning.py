@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -47,8 +48,10 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
+class TestTexts:
     """What is learned from, ready for a network."""
+
+    __test__: ClassVar[bool] = False
 
     rows: Sequence[Row]
     representation: str
@@ -62,8 +65,15 @@ class Tests:
 
     @classmethod
     def of(
-        cls, rows: Sequence[Row], targets: Sequence[str], representation: str, settings: Settings, *, ran: bool = False
-    ) -> Tests:
+        cls,
+        rows: Sequence[Row],
+        targets: Sequence[str],
+        representation: str,
+        settings: Settings,
+        *,
+        ran: bool = False,
+        folds: int = FOLDS,
+    ) -> TestTexts:
         """The tests without twins. ``ran``: with what their last run counted; otherwise as if they had never run.
 
         Raises:
@@ -89,14 +99,14 @@ class Tests:
             kept,
             np.array([[row.log10.get(name, np.nan) for name in kept] for row in rows]),
             groups,
-            splits.folds(groups, FOLDS, settings.seed),
+            splits.folds(groups, folds, settings.seed),
         )
 
 
 class Course:
     """Trains parts of the tests one after the other, each epoch kept."""
 
-    def __init__(self, tests: Tests, base: Base, settings: Settings, where: Where, told: Told) -> None:
+    def __init__(self, tests: TestTexts, base: Base, settings: Settings, where: Where, told: Told) -> None:
         self.tests, self._base, self._settings, self._where, self._told = tests, base, settings, where, told
         key = key_of(settings.as_record(), base.sha256, list(tests.texts), list(tests.targets), tests.truth, tests.fold)
         self._checkpoint = Checkpoint(where.checkpoint, key, where.inside)
@@ -151,7 +161,7 @@ class Course:
         )
 
 
-def learn(tests: Tests, base: Base, settings: Settings, where: Where, *, others: Model, told: Told) -> LanguageModel:
+def learn(tests: TestTexts, base: Base, settings: Settings, where: Where, *, others: Model, told: Told) -> LanguageModel:
     """The model of all tests, with its errors on projects that it had not seen. What is kept of an unfinished training stays:
     who has written the model removes it (:func:`pytest_joules.language_model.checkpoint.beside`).
 
@@ -188,7 +198,7 @@ def learn(tests: Tests, base: Base, settings: Settings, where: Where, *, others:
     )
 
 
-def held_out_errors(tests: Tests, predicted: Array) -> dict[str, Errors]:
+def held_out_errors(tests: TestTexts, predicted: Array) -> dict[str, Errors]:
     """By target, how far predictions of what was held out were off."""
     found = {}
     for at, target in enumerate(tests.targets):
@@ -208,7 +218,7 @@ def _record(truth: Array, said: Array, fold: Array, groups: Array, representatio
     }
 
 
-def _cost(network: Network, tests: Tests, base: Base, imports: float) -> dict[str, float]:
+def _cost(network: Network, tests: TestTexts, base: Base, imports: float) -> dict[str, float]:
     """CPU seconds of a prediction, its text included, and of loading what is needed: both as scoring does it, on a processor."""
     begun = time.process_time()
     fresh = Network(base, network.settings, len(tests.targets))

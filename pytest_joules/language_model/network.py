@@ -21,6 +21,9 @@ ADAPTED = ("query", "value")
 #: Texts at a time.
 BATCH = 32
 
+#: Numbers that are learned, at most: an unfinished training has three of each, and must go into a file that is read again.
+MOST_LEARNED = 2_000_000
+
 
 def names_of(settings: Settings) -> list[str]:
     """The arrays of an adapter: ``layer.3.query.A`` (rank x hidden) and ``layer.3.query.B`` (hidden x rank)."""
@@ -122,6 +125,8 @@ def check_size(base: Base, settings: Settings) -> None:
         raise ModelError(f"the base model has {base.layers} layers: --lora-layers={settings.layers} is too many")
     if settings.tokens > base.positions:
         raise ModelError(f"the base model reads {base.positions} tokens at most: --lora-tokens={settings.tokens} is too many")
+    if (many := len(names_of(settings)) * settings.rank * base.hidden) > MOST_LEARNED:
+        raise ModelError(f"{many} numbers would be learned, and {MOST_LEARNED} fit a file: lower --lora-rank={settings.rank}")
 
 
 def _encoder(transformers: Any, base: Base, layers: int) -> Any:  # noqa: ANN401 - modules without types

@@ -27,7 +27,7 @@ class LanguagePredictor:
     name = NAME
 
     def __init__(self, path: str | os.PathLike[str], told: Callable[[str], None]) -> None:
-        self._path, self._told = Path(path), told
+        self._path, self._told = Path(path).absolute(), told
         self.model = model.load(self._path)
         self._changes = ModelPredictor(self.model.others)
 

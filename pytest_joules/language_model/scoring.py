@@ -1,12 +1,13 @@
 """Asking a language model in a process of its own: the tests that are measured shall not run beside its libraries, threads and
 memory, and what it tells these (to fetch nothing) holds for nobody else.
 
-Run as ``python -m pytest_joules.language_model.scoring FILE``: texts as a JSON list on the standard input, what the network says
-of each (a list of numbers in the order of the targets) on the standard output, or ``{"error": sentence}``.
+It has texts as a JSON list on its standard input, and prints as JSON what the network says of each (a list of numbers
+in the order of the targets), or ``{"error": sentence}``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -21,6 +22,15 @@ from pytest_joules.language_model.network import Network
 from pytest_joules.predict.model import ModelError
 from pytest_joules.predict.scoring.arrays import Array
 
+#: Nothing of the folder that pytest runs in is taken for a library.
+_PROGRAM = """
+import sys
+if sys.path[:1] == [""]:
+    del sys.path[0]
+from pytest_joules.language_model.scoring import main
+sys.exit(main(sys.argv[1]))
+"""
+
 #: Seconds to load all that is needed, and for each text, before an answer is not waited for any longer.
 _PATIENCE, _EACH = 120.0, 2.0
 
@@ -31,7 +41,7 @@ def asked(path: Path, texts: Sequence[str]) -> Array:
     Raises:
         ModelError: it could not be asked.
     """
-    command = [sys.executable, "-m", "pytest_joules.language_model.scoring", str(path)]
+    command = [sys.executable, "-c", _PROGRAM, str(path)]
     try:
         done = subprocess.run(
             command,
@@ -67,16 +77,13 @@ def said_of(found: LanguageModel, texts: Sequence[str]) -> Array:
     return network.score(network.tokens(texts))
 
 
-def main() -> int:
+def main(path: str) -> int:
     """Answer. Exit code 1 where that is not possible."""
     texts = json.load(sys.stdin)
     try:
-        answer: object = said_of(model.load(Path(sys.argv[1])), texts).tolist()
+        with contextlib.redirect_stdout(sys.stderr):  # whatever a library has to say
+            answer: object = said_of(model.load(Path(path)), texts).tolist()
     except ModelError as error:
         answer = {"error": str(error)}
     json.dump(answer, sys.stdout)
     return int(isinstance(answer, dict))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -26,9 +26,9 @@ class Settings:
 
     rank: int = 8
     """Of the matrices that adapt the attention."""
-    layers: int = 6
+    layers: int = 3
     """Of the base model, the first ones; those above are left out."""
-    tokens: int = 128
+    tokens: int = 96
     """Of a test's text, at most."""
     epochs: int = 3
     seed: int = 0

@@ -205,8 +205,7 @@ class Predicting:
         """Says what a predictor has to say at once; a worker, which has no terminal, leaves it to the controller."""
         if self._saying is None:
             return notices.append
-        quiet = self.config.option.verbose < 0
-        return lambda text: None if quiet else say(self.config, [f"energy: {text}"])
+        return lambda text: say(self.config, [f"energy: {text}"])
 
     def _tracking(self) -> Tracking:
         if self._measuring is not None:

@@ -34,6 +34,7 @@ def with_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     base_folder(tmp_path / "base")
+    base_folder(tmp_path / "large", num_hidden_layers=24, hidden_size=1024, max_position_embeddings=512)
     data_set(tmp_path / "data", rows("abcde", 6))
     return tmp_path
 
@@ -77,6 +78,7 @@ def test_train_without_the_extra(here: Path, capsys: pytest.CaptureFixture[str])
         (["--base-model=nowhere"], "there is no base model in"),
         (["--base-model=base", "--lora-layers=3"], "the base model has 2 layers: --lora-layers=3 is too many"),
         (["--base-model=base", "--lora-layers=2", "--lora-tokens=65"], "reads 64 tokens at most: --lora-tokens=65 is too many"),
+        (["--base-model=large", "--lora-layers=24", "--lora-rank=64"], "lower --lora-rank=64"),
         (["--base-model=base", "--lora-layers=2", "--lora-tokens=64"], "Run pytest --energy first"),
         (["--base-model=base", "--lora-layers=2", "--lora-tokens=64", "--dataset=nowhere"], "there is no data set in nowhere"),
     ],

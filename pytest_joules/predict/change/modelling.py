@@ -21,8 +21,8 @@ from pytest_joules.predict.change.effect import Effect, Sum
 from pytest_joules.predict.change.flow import LIKELY, LITTLE, MUCH, Guess, Run, Work
 from pytest_joules.predict.change.matching import renamed
 from pytest_joules.predict.change.memory import calls_without_memory
-from pytest_joules.predict.change.module_changes import touched
-from pytest_joules.predict.change.module_names import constant, meant, module_name, used, words
+from pytest_joules.predict.change.module_changes import Readers, renumbered, touched
+from pytest_joules.predict.change.module_names import meant, used
 from pytest_joules.predict.change.observed import Observed, Rates, seen
 from pytest_joules.predict.change.pairing import in_old_places, paired, renamings
 from pytest_joules.predict.change.reading import code_of
@@ -82,7 +82,7 @@ class _Test:
         called = {name.rpartition(".")[2] for key, text in self.functions.items() for name in _called(text)}
         self.alignment = Alignment(self.before, self.now, frozenset(called), shared.aligned)
         self._shared = shared
-        self._naming: dict[str, dict[str, list[str]]] | None = None
+        self.readers = Readers(self.before, self.now, self.counts)
         self.net: dict[str, list[list[float]]] = {}
         """By name, and by guess: calls more than there were, and what these go through."""
         self.callers: dict[str, dict[str, float]] = {}
@@ -90,8 +90,8 @@ class _Test:
 
     def effect(self) -> Effect:
         texts = dict(self.functions)
-        for name, path in self.renumbered():
-            for key in self.naming(name, path):
+        for name, path in renumbered(self.changed, self.before, self.now):
+            for key in self.readers.of(name, path):
                 texts.setdefault(key, self.before[key])
         for key, text in texts.items():
             self.function(key, text)
@@ -101,33 +101,6 @@ class _Test:
         if any("::<module>" not in key and key not in self.before and any(self.counts.get(key, ())) for key in self.changed):
             unknown = _NOT_KEPT
         return self.sum.effect(self.calls.seconds, self._shared.pace, unknown)
-
-    def naming(self, name: str, path: str) -> list[str]:
-        """The functions in the path that name something of a module: in its file, and in those that import it, or that module."""
-        if self._naming is None:
-            self._naming = {}
-            for key, text in self.before.items():
-                if "::<module>" not in key and key in self.now and (counts := self.counts.get(key)) and counts[0] > 0:
-                    for word in words(text):
-                        self._naming.setdefault(word, {}).setdefault(key.partition("::")[0], []).append(key)
-        module = module_name(path)
-        return [
-            key
-            for file, keys in self._naming.get(name, {}).items()
-            if file == path or any(f"{file}::<module> {named}" in self.before for named in (name, module))
-            for key in keys
-        ]
-
-    def renumbered(self) -> list[tuple[str, str]]:
-        """Names of modules' constants that are another number now, and their files."""
-        found = []
-        for key in self.changed:
-            path, separator, name = key.partition("::<module> ")
-            if separator and key in self.now and key in self.before:
-                old, new = constant(name, self.before[key]), constant(name, self.now[key])
-                if old is not None and new is not None and old != new:
-                    found.append((name, path))
-        return found
 
     def function(self, key: str, text: str) -> None:
         total, counts = self.sum, self.counts.get(key)
@@ -265,7 +238,7 @@ class _Test:
                 continue
             old, new = self.before.get(key, ""), self.now.get(key, "")
             self.literals(_numbers(old), _numbers(new))
-            places = {place for called in touched(name, old, new) for place in self.naming(called, path)}
+            places = {place for called in touched(name, old, new) for place in self.readers.of(called, path)}
             for place in places - texts.keys() - counted:
                 self.sum.unknown += self.calls.cost(place).each * self.counts[place][0]
             counted |= places

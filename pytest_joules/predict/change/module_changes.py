@@ -1,9 +1,48 @@
-"""What a changed statement of a module leaves changed: itself, or some attributes of the class that it is."""
+"""What a changed statement of a module leaves changed: itself, or some attributes of the class that it is; and who reads that."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+
+from pytest_joules.predict.change.module_names import constant, module_name, words
+
+
+class Readers:
+    """The functions in a test's path, by the names in them. ``before``, ``now``: its sources; ``counts``: what was called."""
+
+    def __init__(self, before: Mapping[str, str], now: Mapping[str, str], counts: Mapping[str, Sequence[float]]) -> None:
+        self._before, self._now, self._counts = before, now, counts
+        self._found: dict[str, dict[str, list[str]]] | None = None
+
+    def of(self, name: str, path: str) -> list[str]:
+        """Those that name something of a module: in its file, and in those that import it, or that module."""
+        if self._found is None:
+            self._found = {}
+            for key, text in self._before.items():
+                if "::<module>" not in key and key in self._now and (counts := self._counts.get(key)) and counts[0] > 0:
+                    for word in words(text):
+                        self._found.setdefault(word, {}).setdefault(key.partition("::")[0], []).append(key)
+        module = module_name(path)
+        return [
+            key
+            for file, keys in self._found.get(name, {}).items()
+            if file == path or any(f"{file}::<module> {named}" in self._before for named in (name, module))
+            for key in keys
+        ]
+
+
+def renumbered(changed: Iterable[str], before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Names of modules' constants that are another number now, and their files."""
+    found = []
+    for key in changed:
+        path, separator, name = key.partition("::<module> ")
+        if separator and key in now and key in before:
+            old, new = constant(name, before[key]), constant(name, now[key])
+            if old is not None and new is not None and old != new:
+                found.append((name, path))
+    return found
 
 
 @lru_cache(maxsize=8192)

@@ -168,9 +168,9 @@ def _table(found: FrontRecord, points: Sequence[PointRecord]) -> None:
     from pytest_joules.report.table import Column
 
     def spread(one: PointRecord) -> str:
-        return "" if one["half_width"] is None else quantity.plus_minus(one["half_width"])
+        return "" if one["half_width"] is None else quantity.plus_minus(one["half_width"]).removeprefix("±").removesuffix(" %")
 
-    columns = [Column("", [f"{one['number']:>2} {one['label']}" for one in points]), Column("front", list(map(_mark, points)))]
+    columns = [Column("", [f"{one['number']:>2} {one['label']}" for one in points]), Column("", list(map(_mark, points)))]
     columns.append(Column("off by", [f"{10 ** one['error']['median']:.2f}×" for one in points], "right"))
     columns.append(Column("between", [_factors(one["error"]) for one in points], "right", drop=1))
     if "bytes" in found["targets"]:
@@ -179,7 +179,7 @@ def _table(found: FrontRecord, points: Sequence[PointRecord]) -> None:
         columns.append(Column("CPU", [quantity.seconds(_median(one["seconds"])) for one in points], "right", drop=4))
     if "joules" in found["targets"]:
         columns.append(Column("joules", [quantity.joules(_median(one["joules"])) for one in points], "right"))
-        columns.append(Column("", list(map(spread, points)), "right", drop=2))
+        columns.append(Column("±%", list(map(spread, points)), "right", drop=2))
     print_table(*columns)
 
 

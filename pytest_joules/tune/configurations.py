@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pytest_joules.files.checked import Bad, count, list_of, one_of, optional, required
 from pytest_joules.predict.level.regressors import KINDS, Additive, Boosted, Constant, Linear, Words
-from pytest_joules.predict.train.fitting import Growth
 from pytest_joules.predict.train.level import MEASURED
+
+
+class Growth(NamedTuple):
+    """Of boosted trees."""
+
+    trees: int
+    depth: int
+
 
 #: What models look at that know nothing of a run, and of one counted run.
 _STATIC = (("text",), ("source",), ("ast",), ("ast", "bytecode"))
@@ -51,12 +59,16 @@ class Configuration:
         """The same, short, for a table."""
         if self.kind == Constant.kind:
             return "constant"
-        given = self.given
-        size = f" {given['trees']}x{given['depth']}" if self.kind == Boosted.kind and given.keys() >= {"trees", "depth"} else ""
-        if not size and given:
-            size = " " + "x".join(str(value) for value in given.values())
-        taught = "taught " if self.teacher is not None else ""
-        return f"{taught}{self.kind}{size} {self.looks}{' ran' if self.ran else ''}{f' +{MEASURED}' if self.adapted else ''}"
+        size = "x".join(str(value) for _, value in sorted(self.options, reverse=True))
+        words = [
+            "taught" if self.teacher is not None else "",
+            "trees" if self.kind == Boosted.kind else self.kind,
+            size,
+            self.looks,
+        ]
+        # What is counted was counted in a run.
+        words += ["ran" if self.ran and not {"calls", "counts"} & {*self.representations} else ""]
+        return " ".join(filter(None, (*words, f"+{MEASURED}" if self.adapted else "")))
 
     @property
     def looks(self) -> str:
@@ -71,7 +83,7 @@ class Configuration:
     @property
     def growth(self) -> Growth:
         """Of its trees."""
-        return Growth(**self.given) if self.kind == Boosted.kind else Growth()
+        return Growth(**self.given) if self.kind == Boosted.kind else _LARGE
 
     @property
     def unit(self) -> Configuration:

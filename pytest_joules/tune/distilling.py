@@ -11,13 +11,16 @@ import numpy as np
 
 from pytest_joules.predict.facts.of_test import TestFacts
 from pytest_joules.predict.level.model import features_of
-from pytest_joules.predict.level.regressors import Linear, Regressor
+from pytest_joules.predict.level.regressors import Additive, Linear, Regressor
 from pytest_joules.predict.scoring.arrays import Array
-from pytest_joules.predict.train.fitting import Growth, Table, fit
-from pytest_joules.tune.configurations import Configuration, boosted
+from pytest_joules.predict.train.fitting import Table, fit
+from pytest_joules.tune.configurations import Configuration, Growth, boosted
 from pytest_joules.tune.levels import LevelFold, Levels, held_out
 from pytest_joules.tune.problem import Problem
 
+#: What teachers said in this process, the oldest first, and how much of that is kept.
+_SAID: dict[int, Array] = {}
+_LESSONS = 24
 #: Parts of tests that are made, at most.
 _PARTS = 1500
 #: A student's share of its teacher's joules, at most, and of its gain over the constant, at least, for it to have been worth it.
@@ -25,9 +28,10 @@ MOST_JOULES, LEAST_GAIN = 0.05, 0.90
 
 
 def students(teacher: Configuration) -> list[Configuration]:
-    """What may be taught: a straight line, and few shallow trees, on what costs next to nothing to look at."""
+    """What may be taught: a straight line, costs that add up, few shallow trees, on what costs next to nothing to look at."""
     looks = ("counts",) if teacher.ran else ("text",)
-    taught = Configuration(Linear.kind, looks, teacher.ran), boosted(looks, Growth(20, 3), ran=teacher.ran)
+    first = Configuration(Additive.kind if teacher.ran else Linear.kind, looks, teacher.ran)
+    taught = first, boosted(looks, Growth(60, 4) if teacher.ran else Growth(20, 3), ran=teacher.ran)
     return [dataclasses.replace(one, teacher=teacher.unit) for one in taught]
 
 
@@ -104,8 +108,18 @@ class TaughtFold(LevelFold):
         """The student."""
         extra = np.arange(len(self.truth), len(self.groups))
         extra = extra[~np.isin(self.groups[extra], self.groups[out])]
-        truth = self.truth[inside]
-        teacher = fit(self.teacher.kind, self.large.part(inside), truth, self.seed, self.teacher.growth)
-        said = held_out(teacher, self.large.part(extra), truth)
         both = np.concatenate((inside, extra))
-        return fit(self.unit.kind, self.table.part(both), np.concatenate((truth, said)), self.seed, self.unit.growth)
+        truth = np.concatenate((self.truth[inside], self._said(inside, extra)))
+        return fit(self.unit.kind, self.table.part(both), truth, self.seed, self.unit.growth)
+
+    def _said(self, inside: Array, extra: Array) -> Array:
+        """What the teacher says of the code without a cost; asked by several students, it learns once in a process."""
+        arrays = inside, extra, self.truth, self.large.matrix.data
+        key = hash((self.teacher, self.seed, *(array.tobytes() for array in arrays)))
+        if key not in _SAID:
+            truth = self.truth[inside]
+            teacher = fit(self.teacher.kind, self.large.part(inside), truth, self.seed, self.teacher.growth)
+            _SAID[key] = held_out(teacher, self.large.part(extra), truth)
+            while len(_SAID) > _LESSONS:
+                del _SAID[next(iter(_SAID))]
+        return _SAID[key]

@@ -20,8 +20,9 @@ from pytest_joules.tune.state import State
 
 #: Blocks of each finalist, and at most; half the width of the 95 % interval that is wanted, relative.
 LEAST, MOST, WANTED = 10, 40, 0.05
-#: A block is longer than the meter asks for by this factor: the first pass, which tells how many fit, may have been a slow one.
-_LONGER = 1.3
+#: Seconds of a block at least, so that what others do for some milliseconds is no part of the scatter; and by what factor it is
+#: longer than it must be: the first pass, which tells how many fit, may have been a slow one.
+_SHORTEST, _LONGER = 0.2, 1.3
 #: Seconds for which the idle power is measured, as in a run with --energy-idle=measure.
 _IDLE = 2.0
 
@@ -118,7 +119,7 @@ class _Turn:
         begun = self._meter.clocks.wall()
         self._pass()
         spent = max(self._meter.clocks.wall() - begun, 1) / 1e9
-        self._passes = max(1, math.ceil(_LONGER * self._meter.block_seconds / spent))
+        self._passes = max(1, math.ceil(_LONGER * max(self._meter.block_seconds, _SHORTEST) / spent))
 
     def _pass(self) -> None:
         for forget in self._caches:

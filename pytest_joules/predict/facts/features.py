@@ -45,7 +45,6 @@ REPRESENTATIONS: Mapping[str, Callable[[TestFacts], dict[str, float]]] = {
     "source": of_source,
     "ast": of_ast,
     "bytecode": executed,
-    # Of what is there, nothing is parsed: these cost a thousandth of the others.
     "calls": lambda facts: sums.calls(facts.counts),
     "counts": lambda facts: sums.counted(facts.counts),
     "text": lambda facts: sums.text(facts.sources, facts.test),

@@ -39,9 +39,6 @@ MEASURED = 20
 #: Rows below which several processes cost more than they save.
 _FEW = 2000
 
-#: Seconds that a scheduler has to answer.
-PATIENCE = 10
-
 #: Pairs of tests of one project that covariances are estimated from, at most.
 _MOST_PAIRS = 4000
 

@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 from pytest_joules.predict.train.fitting import TrainingError
-from pytest_joules.predict.train.level import PATIENCE
+
+#: Seconds that a scheduler has to answer.
+PATIENCE = 10
 
 
 @contextlib.contextmanager

@@ -18,14 +18,14 @@ _HASHES = 2048
 def calls(counts: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """``total:calls`` of the project's functions in one run; ``counts``: by place, calls and then how often each statement ran.
     Empty for a test that never ran."""
-    return {"total:calls": float(sum(own[0] for place, own in counts.items() if place != OTHER))} if counts else {}
+    return {"total:calls": float(sum(own[0] for place, own in counts.items() if own and place != OTHER))} if counts else {}
 
 
 def counted(counts: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """The same with ``total:other calls`` of Python functions that are not the project's (where counted), ``total:statements``
     and ``total:functions`` that ran, and the most calls of one function, runs of one statement, and statements of one
     function."""
-    own = [numbers for place, numbers in counts.items() if place != OTHER]
+    own = [numbers for place, numbers in counts.items() if numbers and place != OTHER]
     if not counts:
         return {}
     statements = [sum(numbers[1:]) for numbers in own]

@@ -4,7 +4,7 @@ that nobody measured (Hinton, Vinyals and Dean, 2015; here for regression)."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,9 +35,10 @@ def students(teacher: Configuration) -> list[Configuration]:
     return [dataclasses.replace(one, teacher=teacher.unit) for one in taught]
 
 
-def teachers(best: Mapping[bool, Configuration]) -> list[Configuration]:
-    """Of the most exact configurations (by whether they look at a run), those that are large."""
-    return [one.unit for one in best.values() if one.teacher is None and {"ast", "bytecode", "source"} & {*one.representations}]
+def teachers(units: Sequence[Configuration], error: Callable[[Configuration], float]) -> list[Configuration]:
+    """Of those that parse code, the most exact that looks at a run and the most exact that does not."""
+    large = sorted((one for one in units if {"ast", "bytecode", "source"} & {*one.representations}), key=error)
+    return [next(one for one in large if one.ran == ran) for ran in {one.ran: None for one in large}]
 
 
 def parts(given: Problem) -> list[tuple[str, TestFacts]]:

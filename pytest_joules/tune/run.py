@@ -174,15 +174,10 @@ class _Run:
         return Search(self.problem, self.state, self._family_of.__getitem__, lambda: self.over(share), self.say)
 
     def teach(self, survivors: Survivors, unlabelled: Sequence[tuple[str, TestFacts]]) -> _Lessons:
-        """The students of the most exact large configurations."""
+        """The students of the most exact of those that are large."""
         search = self.search(_TEACHING)
-        best: dict[bool, Configuration] = {}
-        for unit in survivors.units:
-            if unit not in (CONSTANT, CALLS) and (
-                unit.ran not in best or search.error(unit, survivors.folds) < search.error(best[unit.ran], survivors.folds)
-            ):
-                best[unit.ran] = unit
-        wanted = [student for teacher in teachers(best) for student in students(teacher)]
+        large = teachers(survivors.units, lambda unit: search.error(unit, survivors.folds))
+        wanted = [student for teacher in large for student in students(teacher)]
         if not wanted:
             return _Lessons((), None)
         family = Taught(self.problem, unlabelled, wanted)

@@ -7,9 +7,6 @@ from collections.abc import Iterator
 
 from pytest_joules.predict.train.fitting import TrainingError
 
-#: Seconds that a scheduler has to answer.
-PATIENCE = 10
-
 
 @contextlib.contextmanager
 def running(backend: str, jobs: int) -> Iterator[None]:
@@ -46,7 +43,8 @@ def _cluster(address: str, jobs: int) -> Iterator[None]:
             here = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=40)  # type: ignore[no-untyped-call]  # dask's own
             stack.enter_context(here)
         try:
-            stack.enter_context(Client(address or here, timeout=PATIENCE))  # type: ignore[no-untyped-call]  # dask's own
+            # Within ten seconds it has to answer.
+            stack.enter_context(Client(address or here, timeout=10))  # type: ignore[no-untyped-call]  # dask's own
         except (OSError, ValueError, TypeError) as error:
             raise TrainingError(f"no dask scheduler answers at {address} ({error}): name one that runs") from None
         yield

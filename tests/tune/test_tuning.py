@@ -1,0 +1,186 @@
+"""Tuning from end to end, on tests whose costs are known and on a machine whose power is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import pytest
+from simulated import Machine
+from tuned import PARSED, family_on, metering, seconds, write
+
+from pytest_joules.predict.train.fitting import TrainingError
+from pytest_joules.predict.train.parallel import running
+from pytest_joules.tune.configurations import CALLS, CONSTANT
+from pytest_joules.tune.problem import problem, sample
+from pytest_joules.tune.run import TuneError, TuneSettings, tune
+
+try:
+    import distributed
+except ImportError:
+    distributed = None
+
+TARGETS = ("error", "bytes", "seconds", "joules")
+
+
+def tuning(data: Path, state: Path, machine: Machine | None = None, told=lambda spent, what: None, **changed):
+    machine = machine or Machine()
+    settings = TuneSettings(data, 1e6, TARGETS, state, families=(family_on(machine),))
+    estimated = changed.pop("estimated", False)
+    return tune(dataclasses.replace(settings, **changed), lambda: metering(machine, estimated=estimated), told)
+
+
+def what_counts(front) -> object:
+    """All that must be the same whenever and wherever the same search is run."""
+    return {key: value for key, value in front.items() if key not in ("created", "spent", "budget")}
+
+
+def points_of(front) -> dict:
+    return {point["label"]: point for point in front["points"]}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def front(data: Path, tmp_path_factory):
+    return tuning(data, tmp_path_factory.mktemp("state") / "state")
+
+
+def test_the_front_of_tests_that_cost_what_they_call(front):
+    points = points_of(front)
+    assert front["complete"] and front["folds"] == front["held_out"] == 7 and front["provenance"] == "measured"
+    assert front["points"][0]["label"] == "constant" and points["constant"]["verdict"] == "front"
+    calls = points["linear calls"]
+    assert calls["verdict"] == "front" and calls["error"]["median"] < 0.03 and points["constant"]["error"]["median"] > 0.3
+    # Words of the test alone say nothing of its calls: dearer, larger and worse than the calls themselves.
+    words = points["linear text"]
+    assert words["verdict"] == "dominated" and calls["number"] in words["by"]
+    assert front["knee"]["number"] == calls["number"] or calls["number"] in front["knee"]["tied"]
+    assert points["trees 3x2 ast+bytecode ran"]["verdict"] != "front"
+
+
+def test_moved_by_measured_tests_the_package_is_known(front):
+    points = points_of(front)
+    assert points["linear calls +20"]["error"]["median"] < 0.5 * points["linear calls"]["error"]["median"]
+
+
+def test_joules_are_those_of_the_machine(front):
+    """10 W idle and 20 W more while it works: 30 W for the time that each takes."""
+    by_text = {point["configuration"]["text"]: point for point in front["points"]}
+    for configuration in (CONSTANT, CALLS, PARSED, dataclasses.replace(PARSED, adapted=True)):
+        point = by_text[configuration.text]
+        took = seconds(configuration)
+        assert point["joules"]["median"] == pytest.approx(30 * took, rel=0.01)
+        assert point["net_joules"] == pytest.approx(20 * took, rel=0.02)
+        assert point["seconds"]["median"] == pytest.approx(took, rel=0.01)
+        assert point["blocks"] >= 10 and point["half_width"] <= 0.05
+
+
+def test_a_student_is_held_against_its_teacher(front):
+    numbers = {point["number"]: point["label"] for point in front["points"]}
+    (lesson,) = front["distilled"]
+    assert numbers[lesson["student"]].startswith("taught") and numbers[lesson["teacher"]] == "trees 3x2 ast+bytecode ran"
+    assert lesson["joules"] == pytest.approx(4e-4 / 2e-2, rel=0.05)
+    # Three small trees know little of what the counts say plainly.
+    assert lesson["gain"] > 0.9 and lesson["met"]
+
+
+def test_an_estimate_says_so(data: Path, tmp_path: Path):
+    found = tuning(data, tmp_path / "state", estimated=True)
+    assert found["provenance"] == "estimated"
+    assert any("estimated by a model" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize("when", ["fold 2", "fold 5", "teaching", "moving", "block 4"])
+def test_who_stops_it_goes_on_where_it_stopped(when: str, front, data: Path, tmp_path: Path):
+    def stop(spent: float, what: str) -> None:
+        if when in what:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tuning(data, tmp_path / "state", told=stop)
+    heard: list[str] = []
+    found = tuning(data, tmp_path / "state", told=lambda spent, what: heard.append(what))
+    assert what_counts(found) == what_counts(front)
+    if when == "block 4":
+        assert not any("fold" in what or "teaching" in what for what in heard)
+        assert next(what for what in heard if "block" in what).startswith("block 4")
+
+
+def ticking(step: float):
+    """A clock that goes on by so many seconds each time somebody looks."""
+    times = itertools.count()
+    return lambda: round(next(times) * step * 1e9)
+
+
+def test_the_budget_ends_it_with_the_best_so_far(front, data: Path, tmp_path: Path):
+    state = tmp_path / "state"
+    found = tuning(data, state, budget=60.0, clock=ticking(2.0))
+    assert not found["complete"] and found["folds"] < 7 and {"constant", "linear calls"} <= points_of(found).keys()
+    assert any("the budget ended the search" in note for note in found["notes"])
+    # What was spent is spent: more of it goes on, to the same front.
+    longer = tuning(data, state, budget=1e6, clock=ticking(2.0))
+    assert longer["complete"] and longer["spent"] > found["spent"]
+    same = [{key: point[key] for key in ("label", "error", "bytes", "verdict")} for point in longer["points"]]
+    assert same == [{key: point[key] for key in ("label", "error", "bytes", "verdict")} for point in front["points"]]
+
+
+def test_a_budget_too_short_for_anything(data: Path, tmp_path: Path):
+    with pytest.raises(TuneError, match="budget of 3 s ended before one configuration was tried on 98 tests"):
+        tuning(data, tmp_path / "state", budget=3.0, clock=ticking(2.0))
+
+
+def test_a_state_of_something_else_is_said(front, data: Path, tmp_path: Path):
+    state = tmp_path / "state"
+    tuning(data, state, seed=1)
+    found = tuning(data, state)
+    assert "of another data set, seed or version" in found["notes"][0]
+    assert [point["error"] for point in found["points"]] == [point["error"] for point in front["points"]]
+    state.write_bytes(state.read_bytes()[:-40])
+    assert "cannot be read" in tuning(data, state)["notes"][0]
+
+
+def test_another_seed_has_the_same_knee_or_a_tie(front, data: Path, tmp_path: Path):
+    other = tuning(data, tmp_path / "state", seed=5)
+    assert taken(front) & taken(other)
+
+
+def taken(front) -> set[str]:
+    """The knee and what cannot be told from it."""
+    labels = {point["number"]: point["label"] for point in front["points"]}
+    return {labels[number] for number in (front["knee"]["number"], *front["knee"]["tied"])}
+
+
+@pytest.mark.slow
+def test_dask_and_loky_find_the_same(front, data: Path, tmp_path: Path):
+    if distributed is None:
+        pytest.skip("dask's distributed is not installed: pip install 'pytest-joules[dask]'")
+    for name in ("dask", "loky"):
+        with running(name, 2):
+            assert what_counts(tuning(data, tmp_path / name)) == what_counts(front)
+
+
+def test_without_counts_there_is_nothing_that_ran(tmp_path: Path):
+    # Without counts a record is no row: too few are left.
+    with pytest.raises(TrainingError, match="0 tests of 0 packages are too few"):
+        tuning(write(tmp_path / "data", counts=False), tmp_path / "state")
+
+
+def test_too_few_packages(tmp_path: Path):
+    with pytest.raises(TrainingError, match="56 tests of 4 packages are too few to hold packages out"):
+        tuning(write(tmp_path / "data", "abcd"), tmp_path / "state")
+
+
+def test_nobody_is_judged_by_measured_tests(data: Path):
+    from pytest_joules.collect import dataset
+
+    given = problem(list(dataset.rows(data)), 3)
+    assert given.measured.sum() == 7 * 7
+    assert not given.measured[given.judged(given.folds)].any() and len(given.judged(given.folds)) == 7 * 7
+    for batch in sample(given):
+        assert {one.nodeid for one in batch.asked}.isdisjoint(one.nodeid for one, _ in batch.measured)
+        assert not any(one.counts for one in batch.static().asked)

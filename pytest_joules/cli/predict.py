@@ -78,9 +78,11 @@ def _predictor(given: argparse.Namespace, store: Store) -> tuple[Predictor, str 
         ModelError: it cannot be used.
     """
     from pytest_joules import machine
+    from pytest_joules.language_model import SCHEMA
     from pytest_joules.predict import model_file
     from pytest_joules.predict.model import ModelError
     from pytest_joules.predict.model_predictor import ModelPredictor
+    from pytest_joules.predict.scoring.number_file import schema_of
     from pytest_joules.predict.train import learning
     from pytest_joules.predict.train.fitting import TrainingError
     from pytest_joules.predict.trusted import load_trusted
@@ -89,7 +91,12 @@ def _predictor(given: argparse.Namespace, store: Store) -> tuple[Predictor, str 
     if given.model is None and not path.exists():
         raise ModelError("there is no model yet: joules train makes one from the history")
     if model_file.is_numbers(path):
-        model = model_file.load(path)
+        if schema_of(path) == SCHEMA:
+            from pytest_joules.language_model.model import load
+
+            model = load(path).others  # whatever was measured is a question of changes: its network is not asked
+        else:
+            model = model_file.load(path)
         machine_id, source = model.summary.get("machine"), model.summary.get("source")
         if isinstance(machine_id, str) and isinstance(source, str):
             return ModelPredictor(model), machine_id, source

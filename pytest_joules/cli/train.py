@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_joules.cli import like
-from pytest_joules.cli.output import print_json, print_table, refuse, say
+from pytest_joules.cli import like, train_language
+from pytest_joules.cli.level_errors import say_errors
+from pytest_joules.cli.output import print_json, refuse, say
 from pytest_joules.cli.parsing import Commands, jobs
-from pytest_joules.cli.predictor import NoHistoryError, add_options, figure, many, model_beside, opened, percent, root_of
+from pytest_joules.cli.predictor import NoHistoryError, add_options, figure, many, model_beside, opened, root_of
 from pytest_joules.cli.progress import Waiting
-from pytest_joules.predict.choices import EXPLORED_FILE, MODELS, TARGETS
+from pytest_joules.predict.choices import EXPLORED_FILE, LANGUAGE_MODEL, MODELS, TARGETS
 
 if TYPE_CHECKING:
-    from pytest_joules.predict.model import ErrorRecord, Model
+    from pytest_joules.predict.model import Model
     from pytest_joules.predict.train.change import Pair
 
 
@@ -31,7 +32,7 @@ def add_command(commands: Commands) -> None:
         metavar="SECONDS",
         help="rewrite functions in a copy and time their tests, for so long (default 300), from where it stopped the last time",
     )
-    parser.add_argument("--model", choices=MODELS, default="change", help="what learns (default %(default)s)")
+    parser.add_argument("--model", choices=(*MODELS, LANGUAGE_MODEL), default="change", help="what learns (default %(default)s)")
     parser.add_argument(
         "--target", choices=TARGETS, action="append", help="what new tests cost in; can be repeated (default: joules)"
     )
@@ -46,6 +47,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("--jobs", type=jobs, metavar="N", default=-1, help="processor cores to use (default: all)")
     parser.set_defaults(command=_train)
     add_options(parser)
+    train_language.add_options(parser)
 
 
 def _seconds(text: str) -> float:
@@ -71,9 +73,13 @@ def _train(given: argparse.Namespace) -> int:
     from pytest_joules.predict.train.parallel import running
     from pytest_joules.store import StoreError
 
+    if (wrong := train_language.meaningless(given)) is not None:
+        return refuse(wrong, 2)
     for name in given.representation or ():
         if name not in REPRESENTATIONS:
             return refuse(f"--representation {name}: there are {', '.join(REPRESENTATIONS)}", 2)
+    if given.model == LANGUAGE_MODEL:
+        return train_language.train(given, lambda: _explored(given))
     try:
         need_scikit_learn()
         with opened(given) as store:
@@ -151,7 +157,7 @@ def _say_trained(model: Model, notes: Sequence[str]) -> None:
             f"and from {many(sum(pairs.values()), 'pair')} of versions: " + ", ".join(f"{pairs[k]} {v}" for k, v in kinds.items())
         )
     for key in [key for key in model.level if key.endswith("-static")]:
-        _say_errors(key.partition("-")[0], model.error[key], model.error.get(key.replace("-static", "-ran")))
+        say_errors(key.partition("-")[0], model.error[key], model.error.get(key.replace("-static", "-ran")))
     change = model.error.get("change")
     if change:
         say("")
@@ -159,27 +165,3 @@ def _say_trained(model: Model, notes: Sequence[str]) -> None:
     say("")
     for note in notes:
         say(note)
-
-
-def _say_errors(target: str, static: ErrorRecord, ran: ErrorRecord | None) -> None:
-    """The table of one target: every model on tests whose function, or project, it had not seen."""
-    from pytest_joules.report.table import Column
-
-    say(f"\n{target} of a test never measured, cross-validated by {static['split']} (log10)")
-    found = [(name, one, "") for name, one in static["models"].items()]
-    if ran is not None:
-        found += [(name, one, " *") for name, one in ran["models"].items() if name not in ("constant", "last")]
-    print_table(
-        Column("model", [("> " if _is_chosen(name, mark, static, ran) else "  ") + name + mark for name, _, mark in found]),
-        Column("R²", [figure(one["r2"]) for _, one, _ in found], "right"),
-        Column("rank", [figure(one["spearman"]) for _, one, _ in found], "right"),
-        Column("off by", [f"{10 ** one['median_error']:.2f}×" for _, one, _ in found], "right"),
-        Column("in 80 %", [percent(one["coverage"]) for _, one, _ in found], "right", drop=2),
-        Column("tests", [str(one["tests"]) for _, one, _ in found], "right", drop=1),
-    )
-    if ran is not None:
-        say("* with what ran the last time; >: kept")
-
-
-def _is_chosen(name: str, mark: str, static: ErrorRecord, ran: ErrorRecord | None) -> bool:
-    return bool(name == (ran if mark and ran is not None else static)["chosen"])

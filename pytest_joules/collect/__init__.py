@@ -7,3 +7,6 @@ One direction: ``fetching`` brings a source distribution, ``archive`` unpacks it
 Pairs of releases go the same way: ``pair_trees`` makes two trees that differ in the package's source, ``pair_side`` runs pytest
 in one of them, ``pair`` is the course of one pair, ``pair_records`` makes its lines.
 """
+
+#: Of a data set.
+SCHEMA = "pytest-joules-dataset/1"

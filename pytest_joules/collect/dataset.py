@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias, TypeVar
 
-from pytest_joules.collect.state import SCHEMA
+from pytest_joules.collect import SCHEMA
 from pytest_joules.files import reading
 from pytest_joules.files.checked import Bad, decode, list_of, required, shown
 from pytest_joules.model import OTHER, Code
@@ -128,9 +128,10 @@ def _tests(lines: Iterator[_Line]) -> Iterator[tuple[_Line, dict[int, tuple[str,
     sources: dict[tuple[str, str], str] = {}
     for line in lines:
         kind = required(line, "kind", str)
-        if kind == "package" and line.get("schema", SCHEMA) != SCHEMA:
-            raise Bad(f"has the schema {shown(line['schema'])}, and this version reads {SCHEMA}")
-        if kind == "function":
+        if kind == "package":
+            if line.get("schema") != SCHEMA:
+                raise Bad(f"has the schema {shown(line.get('schema'))}, and this version reads {SCHEMA}")
+        elif kind == "function":
             functions[required(line, "id", int)] = key = (required(line, "place", str), required(line, "hash", str))
             if line["source"] is not None:
                 sources[key] = required(line, "source", str)

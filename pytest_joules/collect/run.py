@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from packaging.utils import canonicalize_name
 
 from pytest_joules import machine
+from pytest_joules.collect import SCHEMA
 from pytest_joules.collect.environment import Own, check, make_template
 from pytest_joules.collect.failure import Failed, Stopped
 from pytest_joules.collect.fetching import PairRequest, Request
@@ -26,7 +27,7 @@ from pytest_joules.collect.pair_records import SCHEMA as PAIRS_SCHEMA
 from pytest_joules.collect.pair_side import PairBounds
 from pytest_joules.collect.records import Lines, Representation, write_lines
 from pytest_joules.collect.sandbox import Sandbox
-from pytest_joules.collect.state import SCHEMA, State
+from pytest_joules.collect.state import State
 
 #: Seconds to build pytest-joules and install it once.
 _TEMPLATE = 900.0

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TextIO
 
+from pytest_joules.collect import SCHEMA
 from pytest_joules.collect.package import Outcome
 from pytest_joules.files import atomic, reading
-
-SCHEMA = "pytest-joules-dataset/1"
 
 
 class State:

@@ -7,5 +7,7 @@ MODEL_FILE = "model.npz"
 EXPLORED_FILE = "explored.npz"
 #: What tests cost in: joules, seconds, ticks of the time stamp counter.
 TARGETS = ("joules", "seconds", "tsc")
+#: The model that needs the extra ``lora``, and its file: none that is looked for where nobody names it.
+LANGUAGE_MODEL, LANGUAGE_MODEL_FILE = "lora", "lora.npz"
 #: By what a model may predict.
 MODELS = ("change", "last", "constant", "linear", "bow", "boosted", "additive")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from pytest_joules.session.forecast import Forecast, Foretold
 from pytest_joules.session.likeliest_first import likeliest_first
 from pytest_joules.session.predictor import Chosen, NoPredictor, choose
 from pytest_joules.session.quick_imports import quick_imports
+from pytest_joules.session.terminal import say
 from pytest_joules.settings.markers import budget_of
 from pytest_joules.settings.options import Settings, read_settings
 
@@ -190,7 +191,7 @@ class Predicting:
                 tests,
                 latest,
                 known.texts,
-                chosen.make,
+                lambda: chosen.make(self._tells(notices)),
                 changes,
                 threshold=self.settings.threshold,
                 new=never_measured(tracking.graph),
@@ -199,6 +200,12 @@ class Predicting:
             )
             asking.end()
             return predictions, latest
+
+    def _tells(self, notices: list[str]) -> Callable[[str], None]:
+        """Says what a predictor has to say at once; a worker, which has no terminal, leaves it to the controller."""
+        if self._saying is None:
+            return notices.append
+        return lambda text: say(self.config, [f"energy: {text}"])
 
     def _tracking(self) -> Tracking:
         if self._measuring is not None:

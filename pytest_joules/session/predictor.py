@@ -30,8 +30,8 @@ class NoPredictor(Exception):
 class Chosen:
     """A predictor that is read when there is something to ask."""
 
-    make: Callable[[], Predictor]
-    """Raises :class:`NoPredictor`."""
+    make: Callable[[Callable[[str], None]], Predictor]
+    """Given what tells the user something before tests run. Raises :class:`NoPredictor`."""
 
 
 def choose(config: pytest.Config, settings: Settings) -> Chosen:
@@ -50,13 +50,13 @@ def choose(config: pytest.Config, settings: Settings) -> Chosen:
             raise NoPredictor(f"there is no model: {error}") from None
         if not path.exists():
             raise NoPredictor("there is no model yet: joules train makes one from the history")
-        return Chosen(lambda: _from_file(path, None))
+        return Chosen(lambda told: _from_file(path, None, told))
     offered = _offered(config)
     if (predictor := offered.get(text)) is not None:
-        return Chosen(lambda: predictor)
+        return Chosen(lambda told: predictor)
     path = config.invocation_params.dir / text
     if path.is_file() and path.suffix != ".py":
-        return Chosen(lambda: _from_file(path, settings.trust_model))
+        return Chosen(lambda told: _from_file(path, settings.trust_model, told))
     known = f" and no predictor that a plugin offers ({', '.join(sorted(offered))})" if offered else ""
     remedy = ""
     if path.exists() or "::" in text:
@@ -76,12 +76,18 @@ def _offered(config: pytest.Config) -> dict[str, Predictor]:
         raise pytest.UsageError(f"--energy-predict: a pytest_joules_predictors hook failed: {error}") from None
 
 
-def _from_file(path: Path, trusted: str | None) -> Predictor:
+def _from_file(path: Path, trusted: str | None, told: Callable[[str], None]) -> Predictor:
+    from pytest_joules.language_model import SCHEMA
     from pytest_joules.predict import model_file
     from pytest_joules.predict.model_predictor import ModelPredictor
+    from pytest_joules.predict.scoring.number_file import schema_of
     from pytest_joules.predict.trusted import load_trusted
 
     try:
+        if schema_of(path) == SCHEMA:
+            from pytest_joules.language_model.predictor import LanguagePredictor
+
+            return LanguagePredictor(path, told)
         if model_file.is_numbers(path):
             return ModelPredictor(model_file.load(path))
         return load_trusted(path, trusted)

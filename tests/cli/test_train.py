@@ -13,6 +13,7 @@ from level_data import projects
 from predictor_project import HISTORY, MODEL, refused, said, write
 
 from pytest_joules.cli import main
+from pytest_joules.collect import SCHEMA
 from pytest_joules.explore.explored import ExploringError, digests_of
 from pytest_joules.predict.change.effect import FEATURES
 from pytest_joules.predict.model_file import load
@@ -124,7 +125,7 @@ def test_train_on_a_data_set(project: Inner, capsys: pytest.CaptureFixture[str])
     records = project.path / "data" / "records"
     records.mkdir(parents=True)
     for package in "abcdef":
-        lines = [{"kind": "package"}]
+        lines = [{"kind": "package", "schema": SCHEMA}]
         for number, row in enumerate(projects([package], 8)):
             keys = {key: 10 * number + place for place, key in enumerate(row.facts.sources)}
             for key, identity in keys.items():

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from level_data import facts, projects, rows
 
-from pytest_joules.collect import dataset
+from pytest_joules.collect import SCHEMA, dataset
 from pytest_joules.predict.train import learning, splits
 from pytest_joules.predict.train.fitting import Table, TrainingError, fit
 from pytest_joules.predict.train.level import errors_of, features, held_out, train_level, without_twins
@@ -218,9 +218,12 @@ FUNCTIONS = [
 ]
 
 
+OLDER = json.dumps({"kind": "package", "schema": "pytest-joules-dataset/0"})
+
+
 def test_rows_of_a_data_set(tmp_path: Path):
     (tmp_path / "records").mkdir()
-    lines = [json.dumps({"kind": "package"}), *FUNCTIONS, line(), line(outcome="failed"), line(counts={})]
+    lines = [json.dumps({"kind": "package", "schema": SCHEMA}), *FUNCTIONS, line(), line(outcome="failed"), line(counts={})]
     (tmp_path / "records" / "one.jsonl").write_text("\n".join(lines) + "\n")
     (row,) = dataset.rows(tmp_path)
     assert (row.project, row.facts.nodeid, row.facts.test) == ("one", "a.py::test_a", "a.py::test_a")
@@ -230,7 +233,9 @@ def test_rows_of_a_data_set(tmp_path: Path):
     assert row.log10 == pytest.approx({"joules": math.log10(3), "seconds": -1})
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "nothing", '{"kind": 7}', '{"kind": "test"}', line(functions=[[0, 9]]), "\x00"])
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", "nothing", '{"kind": 7}', '{"kind": "test"}', line(functions=[[0, 9]]), "\x00", OLDER]
+)
 def test_what_is_no_data_set(text: str, tmp_path: Path):
     with pytest.raises(TrainingError, match=r"there is no data set in .*: make one with joules collect"):
         list(dataset.rows(tmp_path))

@@ -74,6 +74,18 @@ def hash_of(manifest: Mapping[str, object], arrays: Mapping[str, Array]) -> str:
     return found.hexdigest()
 
 
+def schema_of(path: str | os.PathLike[str]) -> str | None:
+    """What a file says that it is; ``None`` where it says nothing that can be read, which :func:`read` will say."""
+    try:
+        if reading.head(path, 4) != b"PK\x03\x04":
+            return None
+        with zipfile.ZipFile(path) as archive, archive.open(_MANIFEST) as member:
+            found = checked.decode(member.read(_MOST_MANIFEST).decode()).get("schema")
+    except Exception:  # as in read()
+        return None
+    return found if isinstance(found, str) else None
+
+
 def read(path: Path, schema: str, what: str) -> tuple[Mapping[str, object], dict[str, Array]]:
     """The manifest, whose ``schema`` is that, and the arrays. ``what`` the file should be, for the message.
 

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_joules.cli import locate
+from pytest_joules.cli import locate, train_language
 from pytest_joules.cli.output import print_json, refuse, say
 from pytest_joules.cli.predictor import figure, many, model_beside, opened
 from pytest_joules.cli.progress import Waiting
+from pytest_joules.predict.choices import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
     from pytest_joules.predict.model import LearnedFrom
@@ -37,6 +38,8 @@ def train(given: argparse.Namespace) -> int:
     try:
         point = _point(given.like)
         folder = given.dataset or point.dataset
+        if point.configuration.kind == LANGUAGE_MODEL:
+            return _language(given, point, folder)
         rows, summary = list(dataset.rows(folder)), _measured_by(folder)
         own, of_history = _history(given)
         unlabelled = list(dataset.unlabelled(folder)) if point.configuration.teacher is not None else []
@@ -71,6 +74,16 @@ def train(given: argparse.Namespace) -> int:
     named = "" if given.out is None else f"={out}"
     say(f"written: {out}\nnext: pytest --energy-predict{named}")
     return 0
+
+
+def _language(given: argparse.Namespace, point: Chosen, folder: Path) -> int:
+    """As ``joules train --model=lora`` with the point's sizes."""
+    for name, value in point.configuration.given.items():
+        setattr(given, "epochs" if name == "epochs" else f"lora_{name}", value)
+    given.model, given.dataset, given.seed = LANGUAGE_MODEL, folder, point.seed
+    given.representation = list(point.configuration.representations)
+    refuse(f"training like point {point.number} of {given.like.partition('#')[0]}: {point.label}")
+    return train_language.train(given, lambda: ((), []))
 
 
 def _point(text: str) -> Chosen:

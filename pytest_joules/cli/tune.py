@@ -16,6 +16,7 @@ from pytest_joules.cli.progress import Waiting
 from pytest_joules.settings.values import POWERCAP
 
 if TYPE_CHECKING:
+    from pytest_joules.tune.family import MakesFamily
     from pytest_joules.tune.front_file import FrontRecord, PointRecord, Quantity
     from pytest_joules.tune.run import Metering
 
@@ -49,6 +50,9 @@ def add_command(commands: Commands) -> None:
         help="the front, for joules train --like (default %(default)s)",
     )
     tune.add_argument("--svg", type=Path, metavar="FILE", help="a picture of it")
+    tune.add_argument(
+        "--with", dest="families", choices=("lora",), action="append", help="search the language model too: it takes hours"
+    )
     tune.add_argument("--seed", type=whole(0), metavar="N", default=0, help="of folds and draws (default 0)")
     tune.add_argument("--backend", metavar="NAME", default="loky", help="loky, threading, dask or dask=SCHEDULER")
     tune.add_argument("--jobs", type=jobs, metavar="N", default=-1, help="processor cores to use (default: all)")
@@ -79,14 +83,21 @@ def _targets(text: str) -> tuple[str, ...]:
 
 def _tune(given: argparse.Namespace) -> int:
     from pytest_joules.files import atomic
+    from pytest_joules.predict.model import ModelError
     from pytest_joules.predict.train.fitting import TrainingError
     from pytest_joules.predict.train.parallel import running
     from pytest_joules.sources.base import Unavailable
     from pytest_joules.tune import front_file, picture
+    from pytest_joules.tune.levels import Levels
     from pytest_joules.tune.run import TuneError, TuneSettings, tune
 
     state = given.json.with_name(f"{given.json.name}.state")
-    settings = TuneSettings(given.dataset, given.budget, given.targets, state, given.seed)
+    families: list[MakesFamily] = [Levels]
+    if given.families:
+        from pytest_joules.tune.language import Language
+
+        families.append(Language)
+    settings = TuneSettings(given.dataset, given.budget, given.targets, state, given.seed, families)
     try:
         atomic.check(given.json, "--json")
         if given.svg is not None:
@@ -96,7 +107,7 @@ def _tune(given: argparse.Namespace) -> int:
         front_file.write(given.json, found)
         if given.svg is not None:
             picture.write(given.svg, found)
-    except (TrainingError, TuneError, Unavailable) as error:
+    except (TrainingError, TuneError, ModelError, Unavailable) as error:
         return refuse(str(error))
     except atomic.ReportPathError as error:
         return refuse(str(error), 2)

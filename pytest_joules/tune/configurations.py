@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pytest_joules.files.checked import Bad, count, list_of, one_of, optional, required
+from pytest_joules.predict.choices import LANGUAGE_MODEL
 from pytest_joules.predict.level.regressors import KINDS, Additive, Boosted, Constant, Linear, Words
 from pytest_joules.predict.train.level import MEASURED
 
@@ -128,7 +129,7 @@ class Configuration:
         if taught and teacher is not None:
             raise Bad("a teacher has a teacher")
         found = cls(
-            one_of(record, "kind", *KINDS, "lora"),
+            one_of(record, "kind", *KINDS, LANGUAGE_MODEL),
             representations,
             required(record, "ran", bool),
             required(record, "adapted", bool),

@@ -113,8 +113,10 @@ def knee(points: Sequence[Point], targets: Sequence[str], seed: int) -> Knee | N
     middle = {place: float(np.nanmedian(values)) for place, values in scores.items()}
     if not all(map(math.isfinite, middle.values())):
         return Knee(best, [], "the most exact is no dearer than the constant")
-    highest = max(alive, key=lambda place: middle[place])
-    level = [place for place in alive if np.nanquantile(scores[place] - scores[highest], 0.975) >= 0]
+    # The constant is where the line begins.
+    others = [place for place in alive if place != start]
+    highest = max(others, key=lambda place: middle[place])
+    level = [place for place in others if np.nanquantile(scores[place] - scores[highest], 0.975) >= 0]
     level.sort(key=lambda place: float(np.median(costs[place])))
     taken, *tied = level
     share = 100 * (points[start].error.median - points[taken].error.median)

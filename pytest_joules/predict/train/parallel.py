@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 from pytest_joules.predict.train.fitting import TrainingError
 
+#: Seconds that a scheduler has to answer.
+PATIENCE = 10
+
 
 @contextlib.contextmanager
 def running(backend: str, jobs: int) -> Iterator[None]:
@@ -21,11 +24,11 @@ def running(backend: str, jobs: int) -> Iterator[None]:
     name, _, address = backend.partition("=")
     if name not in ("loky", "threading", "dask") or (address and name != "dask"):
         raise TrainingError(f"there is no backend {backend!r}: name loky, threading, dask or dask=SCHEDULER")
-    with contextlib.ExitStack() as stack:
-        if name == "dask":
-            stack.enter_context(_cluster(address, jobs))
-        # A cluster that is there already is used whole.
-        stack.enter_context(joblib.parallel_config(backend=name, n_jobs=-1 if name == "dask" else jobs))
+    cores = -1 if name == "dask" else jobs  # a cluster that is there already is used whole
+    with (
+        _cluster(address, jobs) if name == "dask" else contextlib.nullcontext(),
+        joblib.parallel_config(backend=name, n_jobs=cores),
+    ):
         yield
 
 
@@ -43,8 +46,7 @@ def _cluster(address: str, jobs: int) -> Iterator[None]:
             here = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=40)  # type: ignore[no-untyped-call]  # dask's own
             stack.enter_context(here)
         try:
-            # Within ten seconds it has to answer.
-            stack.enter_context(Client(address or here, timeout=10))  # type: ignore[no-untyped-call]  # dask's own
+            stack.enter_context(Client(address or here, timeout=PATIENCE))  # type: ignore[no-untyped-call]  # dask's own
         except (OSError, ValueError, TypeError) as error:
             raise TrainingError(f"no dask scheduler answers at {address} ({error}): name one that runs") from None
         yield

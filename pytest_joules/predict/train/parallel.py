@@ -25,10 +25,8 @@ def running(backend: str, jobs: int) -> Iterator[None]:
     if name not in ("loky", "threading", "dask") or (address and name != "dask"):
         raise TrainingError(f"there is no backend {backend!r}: name loky, threading, dask or dask=SCHEDULER")
     cores = -1 if name == "dask" else jobs  # a cluster that is there already is used whole
-    with (
-        _cluster(address, jobs) if name == "dask" else contextlib.nullcontext(),
-        joblib.parallel_config(backend=name, n_jobs=cores),
-    ):
+    cluster = _cluster(address, jobs) if name == "dask" else contextlib.nullcontext()
+    with cluster, joblib.parallel_config(backend=name, n_jobs=cores):
         yield
 
 

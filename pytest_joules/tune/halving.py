@@ -69,9 +69,10 @@ class Search:
                 some = todo[begin : begin + step]
                 found = joblib.Parallel()(joblib.delayed(one_fold)(fold_of, self.problem.fold, fold) for fold in some)
                 self.state.folds |= {(unit.text, fold): values for fold, values in zip(some, found, strict=True)}
-                if self.over():
+                done = self.over()
+                self.state.save()
+                if done:
                     break
-            self.state.save()
         return [unit for unit in units if all((unit.text, fold) in self.state.folds for fold in range(folds))]
 
     def predicted(self, unit: Configuration, folds: int) -> tuple[Array, Array]:

@@ -102,8 +102,12 @@ def _tune(given: argparse.Namespace) -> int:
         atomic.check(given.json, "--json")
         if given.svg is not None:
             atomic.check(given.svg, "--svg")
-        with running(given.backend, given.jobs), Waiting("tuning", round(given.budget), " s", every=30.0) as waiting:
-            found = tune(settings, lambda: _metering(given.powercap), waiting.step)
+        with running(given.backend, given.jobs), Waiting("tuning", every=30.0) as waiting:
+
+            def told(spent: float, what: str) -> None:
+                waiting.step(spent, f"{spent:.0f} of {given.budget:.0f} s: {what}")
+
+            found = tune(settings, lambda: _metering(given.powercap), told)
         front_file.write(given.json, found)
         if given.svg is not None:
             picture.write(given.svg, found)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from pytest_joules.files.checked import Bad, count, list_of, one_of, optional, required
+from pytest_joules.files.checked import Bad, count, list_of, one_of, optional, required, shown
+from pytest_joules.language_model.settings import BOUNDS
 from pytest_joules.predict.choices import LANGUAGE_MODEL
 from pytest_joules.predict.level.regressors import KINDS, Additive, Boosted, Constant, Linear, Words
 from pytest_joules.predict.train.level import MEASURED
@@ -27,8 +28,9 @@ _SMALL, _MIDDLE, _LARGE = Growth(20, 3), Growth(60, 4), Growth(150, 6)
 #: By what is looked at, the growths that are tried: of thousands of words, a large one takes minutes and gains nothing.
 _GROWTHS = {"counts": (_SMALL, _MIDDLE, _LARGE), "text": (_SMALL,), "source": (_SMALL,)}
 _WORDS = ("text", "source")
-#: Options that a configuration may have, and their largest value that makes sense.
-_OPTIONS = {"trees": 2000, "depth": 20, "rank": 256, "layers": 100, "tokens": 8192, "epochs": 100}
+#: Options that a configuration may have, by kind, with the least and the most of each that makes sense.
+_LANGUAGE = {name: bounds for name, bounds in BOUNDS.items() if name != "seed"}
+_OPTIONS = {Boosted.kind: {"trees": (1, 2000), "depth": (1, 20)}, LANGUAGE_MODEL: _LANGUAGE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,25 +122,24 @@ class Configuration:
         representations = tuple(list_of(record, "representations", str))
         for name in representations:
             one_of({"representations": name}, "representations", *REPRESENTATIONS)
-        options = optional(record, "options", dict, {})
-        for name in options:
-            one_of({"options": name}, "options", *_OPTIONS)
-            if count(options, name, 1) > _OPTIONS[name]:
-                raise Bad(f"{name!r} is {options[name]}, and {_OPTIONS[name]} at most makes sense")
+        kind, options = one_of(record, "kind", *KINDS, LANGUAGE_MODEL), optional(record, "options", dict, {})
+        bounds = _OPTIONS.get(kind, {})
+        if set(options) != set(bounds) or not representations:
+            raise Bad(f"a {kind} model cannot have the options {sorted(options)} and look at {shown(representations)}")
+        for name, (least, most) in bounds.items():
+            if count(options, name, least) > most:
+                raise Bad(f"{name!r} is {options[name]}, and {most} at most makes sense")
         teacher = optional(record, "teacher", dict)
         if taught and teacher is not None:
             raise Bad("a teacher has a teacher")
         found = cls(
-            one_of(record, "kind", *KINDS, LANGUAGE_MODEL),
+            kind,
             representations,
             required(record, "ran", bool),
             required(record, "adapted", bool),
             tuple(sorted(options.items())),
             cls.from_record(teacher, taught=True) if teacher is not None else None,
         )
-        needed = {"depth", "trees"} if found.kind == Boosted.kind else set()
-        if found.kind in KINDS and (set(options) != needed or not representations):
-            raise Bad(f"a {found.kind} model cannot have the options {sorted(options)} and look at {found.looks or 'nothing'}")
         if required(record, "text", str) != found.text:
             raise Bad(f"'text' is not what the other keys say: {found.text}")
         return found

@@ -26,6 +26,8 @@ ALL = [
     for adapted in (False, True)
 ]
 
+TREES = next(one for one in ALL if one.kind == "boosted")
+
 
 def front(**changed) -> dict:
     quantity = {"median": 0.4, "ci95": [0.3, 0.5]}
@@ -45,7 +47,7 @@ def front(**changed) -> dict:
             "verdict": "front" if number < 3 else "dominated",
             "by": [] if number < 3 else [1],
         }
-        for number, one in enumerate((CALLS, ALL[4], ALL[-1]), 1)
+        for number, one in enumerate((CALLS, TREES, ALL[-1]), 1)
     ]
     given = {"schema": SCHEMA, "dataset": {"path": "data"}, "seed": 7, "points": points, "provenance": "measured"}
     return given | {"knee": {"number": 2, "tied": [], "why": "it is"}} | changed
@@ -82,8 +84,12 @@ EDITS = {
     "text": (lambda data: data["points"][0]["configuration"].update(text="linear"), "'text' is not what the other keys say"),
     "adapted": (lambda data: data["points"][0]["configuration"].update(adapted=True), "'text' is not what"),
     "looks": (lambda data: data["points"][0]["configuration"].update(representations=["pictures"]), "is 'pictures'"),
+    "looks at nothing": (lambda data: data["points"][0]["configuration"].update(representations=[]), "and look at ()"),
     "options": (lambda data: data["points"][0]["configuration"].update(options={"trees": 3}), "cannot have the options"),
-    "million": (lambda data: data["points"][1]["configuration"].update(options={"trees": 10**6}), "at most makes sense"),
+    "million": (
+        lambda data: data["points"][1]["configuration"].update(options={"trees": 10**6, "depth": 3}),
+        "at most makes sense",
+    ),
     "label": (lambda data: data["points"][0].update(label="magic"), "'label' is not what"),
     "verdict": (lambda data: data["points"][0].update(verdict="best"), "'verdict' is 'best'"),
     "error": (lambda data: data["points"][0]["error"].update(median=-1), "no such quantity"),

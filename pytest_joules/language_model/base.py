@@ -94,6 +94,8 @@ def _of_folder(folder: Path, package: str | None, version: str | None) -> Base:
     missing = [name for name in _NEEDED if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"there is no base model in {folder}: it has no {', '.join(missing)} (weights as safetensors)")
+    if (folder / "adapter_config.json").exists():  # transformers would load what it names
+        raise ModelError(f"{folder} holds an adapter of another base model: name a model that is whole with --base-model")
     config = _config(folder)
     architecture = config.get("model_type")
     if architecture not in ARCHITECTURES:

@@ -26,9 +26,9 @@ class Settings:
 
     rank: int = 8
     """Of the matrices that adapt the attention."""
-    layers: int = 3
+    layers: int = 2
     """Of the base model, the first ones; those above are left out."""
-    tokens: int = 96
+    tokens: int = 64
     """Of a test's text, at most."""
     epochs: int = 3
     seed: int = 0

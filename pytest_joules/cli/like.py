@@ -27,6 +27,7 @@ def train(given: argparse.Namespace) -> int:
     from pytest_joules.predict.model import ModelError
     from pytest_joules.predict.model_file import save
     from pytest_joules.predict.train.fitting import TrainingError
+    from pytest_joules.predict.train.level import MEASURED
     from pytest_joules.predict.train.parallel import running
     from pytest_joules.store import StoreError
     from pytest_joules.tune.front_file import FrontError
@@ -64,11 +65,10 @@ def train(given: argparse.Namespace) -> int:
     say(f"trained like point {point.number} of {given.like.partition('#')[0]}: {point.label}")
     tests, projects = model.summary["tests"], model.summary["projects"]
     say(f"learned from {many(tests, 'test')} in {many(projects, 'project')} ({folder}{', and this history' if own else ''})")
-    scored = model.error[key]["models"][model.name]
-    say(
-        f"as it is, projects held out: R² {figure(scored['r2'])}, rank {figure(scored['spearman'])}, off by "
-        f"{10 ** scored['median_error']:.2f}×"
-    )
+    for name, scored in model.error[key]["models"].items():
+        how = "as it is" if name == model.name else f"moved by {MEASURED} measured tests"
+        figures = f"R² {figure(scored['r2'])}, rank {figure(scored['spearman'])}, off by {10 ** scored['median_error']:.2f}×"
+        say(f"{how}, projects held out: {figures}")
     if point.configuration.ran:
         say("it needs the counts of a run: a test that never ran is answered unknown")
     named = "" if given.out is None else f"={out}"

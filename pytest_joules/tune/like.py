@@ -9,7 +9,7 @@ import numpy as np
 from pytest_joules.predict.facts.of_test import TestFacts
 from pytest_joules.predict.model import LearnedFrom, Model, level_key
 from pytest_joules.predict.train.fitting import TrainingError, need_scikit_learn
-from pytest_joules.predict.train.level import Row, errors_of
+from pytest_joules.predict.train.level import MEASURED, Row, errors_of
 from pytest_joules.tune.configurations import Configuration
 from pytest_joules.tune.distilling import Taught, parts
 from pytest_joules.tune.halving import one_fold
@@ -45,16 +45,15 @@ def train_like(
     for fold, values in zip(folds, found, strict=True):
         predicted[given.fold == fold] = values
     everything = np.arange(len(given.rows))
-    if configuration.adapted and family.corrected(unit, predicted, everything) is None:
-        raise TrainingError(f"{configuration.label}: nothing is left to look at in these tests: train it on others")
+    scored = {unit.kind: errors_of(predicted, given.truth, given.fold, given.groups).as_record()}
+    if configuration.adapted:
+        moved = family.corrected(unit, predicted, everything)
+        if moved is None:
+            raise TrainingError(f"{configuration.label}: nothing is left to look at in these tests: train it on others")
+        judged = ~given.measured
+        scored[f"{unit.kind}+{MEASURED}"] = errors_of(moved[judged], given.truth[judged]).as_record()
     model = family.whole(configuration, predicted, everything).model
     key = level_key(TARGET, ran=unit.ran)
-    scored = errors_of(predicted, given.truth, given.fold, given.groups).as_record()
-    error = {
-        "split": "project",
-        "chosen": unit.kind,
-        "representations": list(unit.representations),
-        "models": {unit.kind: scored},
-    }
+    error = {"split": "project", "chosen": unit.kind, "representations": list(unit.representations), "models": scored}
     own: LearnedFrom = {**summary, "tests": len(given.rows), "projects": len(given.packages), "pairs": {}}
     return Model(unit.kind, {key: model}, summary=own, error={key: error})

@@ -97,11 +97,12 @@ def test_train_like_trains_the_same_configuration(tuning: str, data: Path, capsy
         assert key == ("joules-ran" if configuration.ran else "joules-static")
         assert (level.regressor.kind, level.representations) == (configuration.kind, configuration.representations)
         assert (level.adaptation is not None) == configuration.adapted
-        # What the search found on the same folds.
+        # What the search found on the same folds, moved or not.
         error = json.loads(Path("front.json").read_text())["points"][number - 1]["error"]
-        if not configuration.adapted:
-            low, high = error["ci95"]
-            assert low <= model.error[key]["models"][configuration.kind]["median_error"] <= high
+        name = configuration.kind + ("+20" if configuration.adapted else "")
+        low, high = error["ci95"]
+        assert low <= model.error[key]["models"][name]["median_error"] <= high
+        assert ("moved by 20 measured tests, projects held out" in out) == configuration.adapted
 
 
 def test_train_like_the_knee_as_json_on_another_data_set(tuning: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

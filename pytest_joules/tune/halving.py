@@ -75,17 +75,14 @@ class Search:
                     break
         return [unit for unit in units if all((unit.text, fold) in self.state.folds for fold in range(folds))]
 
-    def predicted(self, unit: Configuration, folds: int) -> tuple[Array, Array]:
-        """Held-out predictions of all tests (not a number: none), and the places of those of the first ``folds``."""
-        places = [np.flatnonzero(self.problem.fold == fold) for fold in range(self.problem.folds)]
-        values, _ = self.state.predicted(unit.text, places)
-        return values, np.flatnonzero(self.problem.fold < folds)
+    def predicted(self, unit: Configuration) -> Array:
+        """Held-out predictions of all tests; not a number where its fold was not tried."""
+        return self.state.predicted(unit.text, self.problem.fold)
 
     def error(self, unit: Configuration, folds: int) -> float:
         """The median error on the first ``folds``."""
         judged = self.problem.judged(folds)
-        values, _ = self.predicted(unit, folds)
-        return float(np.median(np.abs(self.problem.truth[judged] - values[judged])))
+        return float(np.median(np.abs(self.problem.truth[judged] - self.predicted(unit)[judged])))
 
     def _better(self, units: Sequence[Configuration], folds: int) -> list[Configuration]:
         """The better half of each sort; what all others are compared with stays."""

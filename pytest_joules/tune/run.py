@@ -191,7 +191,7 @@ class _Run:
         known = np.flatnonzero(self.problem.fold < survivors.folds)
         best = _best(survivors.units, lambda unit: search.error(unit, survivors.folds))
         for unit in [*best, *taught]:
-            values[unit], _ = search.predicted(unit, survivors.folds)
+            values[unit] = search.predicted(unit)
             off[unit] = self.problem.truth[judged] - values[unit][judged]
             if self.over(_MOVING):
                 self.ended.append("moving by measured tests")

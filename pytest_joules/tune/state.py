@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,17 +70,10 @@ class State:
         """Raises :class:`pytest_joules.files.atomic.ReportPathError` where it could not be written."""
         atomic.check(self.path, "the search's state")
 
-    def remove(self) -> None:
-        """The search is done."""
-        self.path.unlink(missing_ok=True)
-
-    def predicted(self, unit: str, folds: Sequence[Array]) -> tuple[Array, Array]:
-        """Of each test, what was predicted (not a number: nothing yet) and the places of those that have it.
-
-        ``folds``: by number, the places of its tests.
-        """
-        values = np.full(sum(map(len, folds)), np.nan)
-        for number_, places in enumerate(folds):
-            if (unit, number_) in self.folds:
-                values[places] = self.folds[unit, number_]
-        return values, np.flatnonzero(~np.isnan(values))
+    def predicted(self, unit: str, fold: Array) -> Array:
+        """Of each test, what was predicted; not a number: nothing yet. ``fold``: of each test."""
+        values = np.full(len(fold), np.nan)
+        for (text, place), own in self.folds.items():
+            if text == unit:
+                values[fold == place] = own
+        return values

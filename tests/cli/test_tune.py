@@ -16,12 +16,14 @@ import pytest
 import sklearn.ensemble
 import sklearn.linear_model
 import tuned
+from level_data import facts
 from predictor_project import refused, said
 from simulated import Machine
 
 from pytest_joules.cli import main
 from pytest_joules.cli import tune as command
 from pytest_joules.predict.model_file import load
+from pytest_joules.predict.model_predictor import ModelPredictor
 from pytest_joules.tune.configurations import CALLS
 from pytest_joules.tune.front_file import load as load_front
 from pytest_joules.tune.run import TuneSettings
@@ -97,6 +99,9 @@ def test_train_like_trains_the_same_configuration(tuning: str, data: Path, capsy
         assert key == ("joules-ran" if configuration.ran else "joules-static")
         assert (level.regressor.kind, level.representations) == (configuration.kind, configuration.representations)
         assert (level.adaptation is not None) == configuration.adapted
+        if label == "linear calls":
+            (answer,) = ModelPredictor(model).levels([facts("a.py::test_a", "    return helper()\n", calls=100)])
+            assert answer.joules == pytest.approx(tuned.EACH * 101, rel=0.15)
         # What the search found on the same folds, moved or not.
         error = json.loads(Path("front.json").read_text())["points"][number - 1]["error"]
         name = configuration.kind + ("+20" if configuration.adapted else "")

@@ -15,8 +15,6 @@ from pytest_joules.tune.configurations import CONSTANT, Configuration
 from pytest_joules.tune.errors import DRAWS, Error
 from pytest_joules.tune.measuring import Taken
 
-#: What points are held against each other by, the least of each being the best.
-TARGETS = ("error", "bytes", "seconds", "joules")
 Verdict = Literal["front", "dominated", "tied"]
 
 

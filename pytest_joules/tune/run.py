@@ -220,6 +220,9 @@ class _Run:
         self.say(f"measuring {len(points)} finalists")
         with metering() as given:
             before = given.load.look() if given.load is not None else None
+            measures = " ".join((machine.identity() or "", *(one.name for one in given.sources)))
+            if self.state.sources != measures:  # what another one measured is another thing
+                self.state.sources, self.state.blocks = measures, {}
             fitted = [self._fitted[point.configuration] for point in points]
             over = lambda: self.over(1.0)  # noqa: E731
             found = measure(fitted, sample(self.problem), given.meter, self.state, over=over, told=self.say)

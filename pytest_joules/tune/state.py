@@ -26,7 +26,10 @@ class State:
     folds: dict[tuple[str, int], Array] = field(default_factory=dict)
     """By a unit's text and the fold: log10 of each test in the fold, predicted without it."""
     blocks: dict[str, Array] = field(default_factory=dict)
-    """By a configuration's text: joules and CPU seconds a prediction, block by block (blocks x 2); not a number: unknown."""
+    """By a configuration's text, what a prediction took, a row a block, as :class:`~pytest_joules.tune.measuring.Taken` has
+    them; not a number: unknown."""
+    sources: str = ""
+    """What measured these blocks, and where."""
 
     @classmethod
     def load(cls, path: Path, key: str) -> tuple[State, str]:
@@ -40,9 +43,9 @@ class State:
             for place, text in enumerate(list_of(manifest, "folds", str)):
                 unit, _, fold = text.rpartition(" #")
                 fresh.folds[unit, int(fold)] = floats(arrays, f"fold{place}", 1)
-            fresh.blocks = {
-                text: np.asarray(arrays[f"blocks{place}"]) for place, text in enumerate(list_of(manifest, "blocks", str))
-            }
+            fresh.sources = required(manifest, "sources", str)
+            for place, text in enumerate(list_of(manifest, "blocks", str)):
+                fresh.blocks[text] = np.asarray(arrays[f"blocks{place}"], float).reshape(-1, 3)
         except FileNotFoundError:
             return fresh, ""
         except (Bad, OSError, KeyError, ValueError) as error:
@@ -61,6 +64,7 @@ class State:
             "spent": self.spent,
             "folds": [f"{unit} #{fold}" for unit, fold in self.folds],
             "blocks": list(self.blocks),
+            "sources": self.sources,
         }
         arrays = {f"fold{place}": values for place, values in enumerate(self.folds.values())}
         arrays |= {f"blocks{place}": values for place, values in enumerate(self.blocks.values())}

@@ -101,8 +101,10 @@ def test_a_student_is_held_against_its_teacher(front):
 
 def test_an_estimate_says_so(front, data: Path, kept: Path, tmp_path: Path):
     state = Path(shutil.copy(kept, tmp_path))
-    found = tuning(data, state, estimated=True)
-    assert found["provenance"] == "estimated"
+    heard: list[str] = []
+    found = tuning(data, state, estimated=True, told=lambda spent, what: heard.append(what))
+    # What a counter measured before is no part of it.
+    assert found["provenance"] == "estimated" and any(what.startswith("block 1,") for what in heard)
     assert any("estimated by a model" in note for note in found["notes"])
 
 

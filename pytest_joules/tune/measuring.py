@@ -42,13 +42,13 @@ class Taken:
 
     @property
     def half_width(self) -> float:
-        """Of the joules' 95 % interval, relative; infinite where it is not known."""
-        return stats.relative_half_width(_known(self.blocks[:, 0]))
+        """Of the 95 % interval of the joules (of the CPU seconds, where there are none), relative; infinite: not known."""
+        return _half_width(self.blocks)
 
     @property
     def reached(self) -> bool:
         """Whether it is known as well as wanted."""
-        return len(_known(self.blocks[:, 0])) >= LEAST and self.half_width <= WANTED
+        return len(self.blocks) >= LEAST and self.half_width <= WANTED
 
 
 def measure(
@@ -160,8 +160,7 @@ def _known(values: Array) -> list[float]:
     return [float(value) for value in values if math.isfinite(value)]
 
 
-def _half_width(blocks: Sequence[Array]) -> float:
-    """Of the joules; where there are none, of the seconds."""
+def _half_width(blocks: Sequence[Array] | Array) -> float:
     values = _known(np.array(blocks)[:, 0]) or _known(np.array(blocks)[:, 1])
     return stats.relative_half_width(values)
 

@@ -127,4 +127,6 @@ def test_without_joules_there_are_seconds(tmp_path: Path):
     meter = Meter((), machine.tsc, machine.clocks)
     meter.calibrate()
     (taken,) = measure([Worker(CALLS, machine, 0.1, [])], BATCHES, meter, State(tmp_path / "state", ""))
-    assert taken.joules is None and taken.net is None and taken.seconds["median"] == pytest.approx(0.1, rel=0.01)
+    assert (
+        taken.joules is None and taken.net is None and taken.reached and taken.seconds["median"] == pytest.approx(0.1, rel=0.01)
+    )

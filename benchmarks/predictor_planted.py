@@ -45,6 +45,7 @@ from pytest_joules.explore.laboratory import Laboratory, Sources, Trial
 from pytest_joules.explore.rewriting import Variant
 from pytest_joules.predict.change.model import HIGH, LOW, MIDDLE, PLACES, ChangeModel
 from pytest_joules.predict.change.modelling import effects
+from pytest_joules.predict.change.pace import pace as pace_here
 from pytest_joules.predict.scoring.arrays import Array
 from pytest_joules.predict.train.change import RELEASED, Pair, shipped_pairs, train_change, write
 from pytest_joules.store.entries import LatestRecord
@@ -130,7 +131,7 @@ def _keep(file: Path, records: Records, sources: Sources, trials: Sequence[Trial
         pickle.dump((dict(records), dict(sources), [asdict(trial) for trial in trials]), opened)
 
 
-def load(out: Path) -> list[Row]:
+def load(out: Path, pace: float) -> list[Row]:
     """All rows, with the features as they are computed now."""
     rows: list[Row] = []
     for file in sorted(out.glob("*.trials")):
@@ -140,7 +141,7 @@ def load(out: Path) -> list[Row]:
         for number, trial in enumerate(trials):
             questions = [trial.question(records[nodeid], sources) for nodeid in trial.seconds]
             size = _diff(trial, sources, records)
-            for (nodeid, (before, after)), effect in zip(trial.seconds.items(), effects(questions), strict=True):
+            for (nodeid, (before, after)), effect in zip(trial.seconds.items(), effects(questions, pace), strict=True):
                 change = f"{file.stem} {number} {trial.place} {trial.variant.kind}"
                 truth = math.log10(after / before)
                 rows.append(Row(file.name.partition(".")[0], trial, change, nodeid, effect.features, effect.known, truth, size))
@@ -181,7 +182,7 @@ def report(rows: Sequence[Row]) -> bool:
     neutral = np.array([row.neutral for row in rows])
     dearer = ~neutral & (truth >= DEARER)
     changes = np.array([f"{row.package} {row.change}" for row in rows])
-    cover = np.mean((low <= truth) & (truth <= high))
+    cover = np.mean(((low <= truth) & (truth <= high))[known])
     counts = [len(set(changes[some])) for some in (~neutral, neutral)]
     packages = len({row.package for row in rows})
     print(f"\n{counts[0]} dearer and {counts[1]} neutral changes in {packages} packages, {len(rows)} tests under them")
@@ -244,6 +245,7 @@ def main() -> int:
     parser.add_argument("--score", action="store_true", help="measure nothing")
     parser.add_argument("--pairs", type=Path, metavar="FILE", help="write them and the released ones as numbers (.npz)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pace", type=float, default=pace_here(), help="of the machine that measured (default: this one's)")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if not given.score:
@@ -252,7 +254,7 @@ def main() -> int:
             for name in given.only:
                 measure(name, given, python)
     random.seed(given.seed)
-    rows = load(given.out)
+    rows = load(given.out, given.pace)
     if given.pairs:
         released = [pair for pair in shipped_pairs() if pair.kind == RELEASED]
         arrays: dict[str, Any] = dict(write([*released, *(row.pair() for row in rows if row.known)]))

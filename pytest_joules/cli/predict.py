@@ -40,11 +40,13 @@ def _predict(given: argparse.Namespace) -> int:
     from pytest_joules.code.project import Project
     from pytest_joules.predict import questions
     from pytest_joules.predict.model import ModelError
+    from pytest_joules.predict.widening import SESSIONS, stretches_of, widened, widening
     from pytest_joules.store import StoreError
 
     try:
         with opened(given) as store:
             predictor, machine, source = _predictor(given, store)
+            held = widening(stretches_of(store.predictings(SESSIONS), predictor.name))
             latest = store.latest(machine, source) if machine is not None else {}
             wanted = {nodeid: one for nodeid, one in latest.items() if given.nodeid is None or given.nodeid in nodeid}
             if not wanted:
@@ -55,7 +57,7 @@ def _predict(given: argparse.Namespace) -> int:
             )
             asked = questions.questions_on_disk(wanted, texts, Graph(Project(root_of(given))))
             ticks = _ticks(store, machine, source) if given.target == "tsc" else {}
-        answers = questions.answers(predictor, asked)
+        answers = [widened(answer, held.factor) for answer in questions.answers(predictor, asked)]
     except (NoHistoryError, StoreError, ModelError, questions.PredictorError) as error:
         return refuse(str(error))
     entries = [
@@ -63,10 +65,20 @@ def _predict(given: argparse.Namespace) -> int:
     ]
     entries.sort(key=lambda entry: -(entry["ratio"] or 0))
     if given.json:
-        print_json({"model": predictor.name, "target": given.target, "measured": len(wanted), "tests": entries})
+        print_json(
+            {
+                "model": predictor.name,
+                "target": given.target,
+                "measured": len(wanted),
+                "widened": held.factor,
+                "tests": entries,
+            }
+        )
         return 0
     _say_predicted(entries, given.target)
     say(f"{many(len(wanted) - len(entries), 'other test')} of {len(wanted)}: the code in the path is as it was measured")
+    if (sentence := held.sentence()) is not None:
+        say(sentence)
     say("not seen here: other parameters, fixtures, options, installed packages")
     return 0
 

@@ -8,8 +8,8 @@ from collections.abc import Container, Iterable
 from pytest_joules.code.hashing import file_digest
 from pytest_joules.code.project import Project
 
-#: Characters; longer ones (tables written as Python) are not kept.
-MOST_SOURCE = 20_000
+#: Characters of a statement (tables written as Python) and of a function (a page of documentation in it): more are not kept.
+MOST_STATEMENT, MOST_FUNCTION = 20_000, 100_000
 
 
 def source(project: Project, key: str) -> str | None:
@@ -21,7 +21,7 @@ def source(project: Project, key: str) -> str | None:
         return None
     function = not name.startswith("<module>")
     text = file.text(name if function else name.removeprefix("<module>").strip(), function=function)
-    return text if text is not None and len(text) <= MOST_SOURCE else None
+    return text if text is not None and len(text) <= (MOST_FUNCTION if function else MOST_STATEMENT) else None
 
 
 def unchanged_since(project: Project, paths: Iterable[str], before: float) -> set[str]:

@@ -82,7 +82,7 @@ class Trial:
         facts = facts_of(record["nodeid"], record["code"], sources)
         seconds, _ = self.seconds[record["nodeid"]]
         now = {key: text for key, text in {**facts.sources, **self.now}.items() if text is not None}
-        before = Before(record["joules"], seconds, facts.sources, facts.counts, record["created"])
+        before = Before.of(facts, record["joules"], seconds, record["created"])
         return Question(replace(facts, sources=now), before, tuple(self.changed[record["nodeid"]]))
 
 

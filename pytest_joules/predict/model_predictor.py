@@ -70,9 +70,9 @@ class ModelPredictor:
             if level is None and ran:
                 # What never runs in training cannot be told apart: what is known of the last run is not looked at.
                 level = self.model.level.get(level_key(target, ran=False))
-                asked = [dataclasses.replace(one, counts={}) for one in asked]
+                asked = [one.without_run() for one in asked]
             if level is not self.model.level.get(level_key(target, ran=True)):
-                known = [(dataclasses.replace(one, counts={}), cost) for one, cost in known]
+                known = [(one.without_run(), cost) for one, cost in known]
             answers |= dict(zip(places, self._answers(level, asked, known), strict=True))
         return [answers[place] for place in range(len(facts))]
 

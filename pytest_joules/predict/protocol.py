@@ -27,6 +27,11 @@ class Before:
     outside: Outside = field(default_factory=dict)
     """What calls out of the project cost in that run."""
 
+    @classmethod
+    def of(cls, facts: TestFacts, joules: float, seconds: float, created: str) -> Before:
+        """``facts``: as they were then."""
+        return cls(joules, seconds, facts.sources, facts.counts, created, facts.outside)
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

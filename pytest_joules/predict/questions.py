@@ -160,7 +160,7 @@ class Changes:
             if text is not None:
                 now[place] = text
         now |= self._new(tuple(leading), now)
-        before = Before(record["joules"], record["seconds"] or 0.0, facts.sources, facts.counts, record["created"], facts.outside)
+        before = Before.of(facts, record["joules"], record["seconds"] or 0.0, record["created"])
         return Question(replace(facts, sources=now), before, tuple(changed))
 
 

@@ -75,6 +75,22 @@ def test_predict_in_another_unit(target: str, project: Inner, capsys: pytest.Cap
     assert "expected" in said(capsys, "predict", "--target", target)
 
 
+def test_intervals_that_did_not_hold_are_wider_here_too(project: Inner, capsys: pytest.CaptureFixture[str]):
+    said(capsys, "train", "--model", "last", "--jobs", "1")
+    write(project, factor=3)
+    before = json.loads(said(capsys, "predict", "test_a_0", "--json"))
+    with contextlib.closing(sqlite3.connect(project.path / HISTORY)) as history, history:
+        account = json.dumps({"model": before["model"], "stretches": [3.0] * 30})
+        history.execute("UPDATE sessions SET predicting = ? WHERE id = (SELECT max(id) FROM sessions)", (account,))
+    found = json.loads(said(capsys, "predict", "test_a_0", "--json"))
+    assert before["widened"] == 1 and found["widened"] == 3
+    ((one,), (wide,)) = before["tests"], found["tests"]
+    assert wide["expected"] == one["expected"]
+    for then, now in zip(one["interval"], wide["interval"], strict=True):
+        assert now / one["expected"] == pytest.approx((then / one["expected"]) ** 3)
+    assert "intervals held 0 % of 30: widened 3 times from now on" in said(capsys, "predict")
+
+
 def test_predict_from_another_folder(project: Inner, tmp_path_factory: pytest.TempPathFactory, monkeypatch, capsys):
     said(capsys, "train", "--model", "last", "--jobs", "1")
     write(project, factor=3)

@@ -10,12 +10,14 @@ import pytest
 from level_data import facts
 
 from pytest_joules.files.checked import Bad
+from pytest_joules.predict.facts.of_test import TestFacts
 from pytest_joules.predict.level.adaptation import POWERS, Adaptation, Kernels
 from pytest_joules.predict.level.model import LevelModel, Seen, features_of
 from pytest_joules.predict.level.regressors import KINDS, Additive, Boosted, Constant, Linear, Words, entries, logarithm
 from pytest_joules.predict.scoring.arrays import pack
 from pytest_joules.predict.scoring.conformal import Conformal
 from pytest_joules.predict.train.fitting import Table, fit
+from pytest_joules.predict.train.level import Row, features
 
 CHANCE = np.random.default_rng(5)
 
@@ -217,3 +219,11 @@ def test_without_a_source_nothing_is_known():
 def test_boosted_kinds_have_the_names_they_look_at():
     model = fit("boosted", Table.of(FEATURES), TRUTH)
     assert isinstance(model, Boosted) and set(model.names) <= {name for row in FEATURES for name in row}
+
+
+def test_without_a_run_nothing_of_one_is_seen():
+    source, counts = {"a.py::f": "def f():\n    return g()"}, {"a.py::f": (3, 3)}
+    one = TestFacts("t.py::t", source, counts, None, "", {"a.py::f": {"g": (3, 900, 0)}})
+    ran, blank = (features([Row(one, "p", {})], ("bytecode",), ran=ran)[0] for ran in (True, False))
+    assert ran["total:calls out"] == 3 and ran["total:time out"] == 900
+    assert blank == features([Row(TestFacts("t.py::t", source, {}, None, ""), "p", {})], ("bytecode",), ran=True)[0]

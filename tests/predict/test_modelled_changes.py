@@ -413,3 +413,34 @@ def test():
     assert ratio > 2.5
     assert 10**found.physical - 1 == pytest.approx(ratio - 1, rel=0.6)
     assert found.why == "calls middle 2 more times"
+
+
+def test_the_source_of_what_changed_was_not_kept():
+    before = {f"{FILE}::g": "def g():\n    return 1"}
+    counts = {f"{FILE}::f": (3, 3), f"{FILE}::g": (3, 3)}
+    facts = TestFacts("t.py::t", {**before, f"{FILE}::f": "def f():\n    return g()"}, counts, None, "")
+    found = effects([Question(facts, Before(1.0, 1e-5, before, counts, ""), (f"{FILE}::f",))])[0]
+    assert not found.known
+    assert found.why == "the source of what changed was not kept: that run was stopped"
+
+
+def test_what_is_priced_at_more_than_the_whole_test_hides_nothing():
+    # Somebody has replaced the function that sleeps: the test took 20 microseconds.
+    wait = "def wait(self):\n    time.sleep(5)\n    {}return self.other()"
+    key, counts = f"{FILE}::Shop.wait", {f"{FILE}::Shop.wait": (1, 1, 1), f"{FILE}::f": (1, 1)}
+    before = {key: wait.format(""), f"{FILE}::f": "def f():\n    return [number for number in range(100)]"}
+    now = {key: wait.format("self.more()\n    "), f"{FILE}::f": "def f():\n    return [number for number in range(900)]"}
+    facts = TestFacts("t.py::t", now, counts, None, "")
+    found = effects([Question(facts, Before(1.0, 2e-5, before, counts, ""), (key, f"{FILE}::f"))])[0]
+    assert value(found, "unknown") > 0.9
+    # The other change is not made smaller by it.
+    assert found.physical > 0.2
+
+
+def test_an_element_may_cost_more_than_a_number():
+    before = {f"{FILE}::f": "def f(rows):\n    kept = rows"}
+    now = {f"{FILE}::f": "def f(rows):\n    kept = sorted(rows.items())"}
+    counts = {f"{FILE}::f": (1, 1)}
+    facts = TestFacts("t.py::t", now, counts, None, "")
+    found = effects([Question(facts, Before(1.0, 7e-6, before, counts, ""), (f"{FILE}::f",))])[0]
+    assert value(found, "up") > 0.15

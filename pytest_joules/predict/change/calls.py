@@ -48,16 +48,16 @@ NOTHING = Price(0.0, 0.0, 0.0)
 
 
 class Measured:
-    """What calls out of the project took, by name."""
+    """What calls out of the project took, by name; nanoseconds at the pace of :mod:`pytest_joules.predict.change.costs`."""
 
-    def __init__(self, runs: Iterable[Outside]) -> None:
+    def __init__(self, runs: Iterable[Outside], pace: float = 1.0) -> None:
         self._found: dict[str, list[float]] = {}
         for outside in runs:
             for callees in outside.values():
                 for name, (calls, nanoseconds, *_) in callees.items():
                     one = self._found.setdefault(name, [0.0, 0.0])
                     one[0] += calls
-                    one[1] += nanoseconds
+                    one[1] += nanoseconds / pace
 
     def of(self, name: str) -> tuple[float, float] | None:
         """How many calls were timed, and the mean of their nanoseconds. What is called on a name of the module may have been
@@ -67,12 +67,12 @@ class Measured:
 
 
 class Calls:
-    """Of one test. ``everywhere``: what was measured in all tests."""
+    """Of one test. ``everywhere``: what was measured in all tests. ``pace``: how many times as long as here all that took."""
 
-    def __init__(self, before: Before, everywhere: Measured) -> None:
+    def __init__(self, before: Before, everywhere: Measured, pace: float = 1.0) -> None:
         self.before, self.counts, self.outside = before.sources, before.counts, before.outside
-        self.seconds = max(before.seconds, 1e-9)
-        self._own, self._everywhere = Measured([before.outside]), everywhere
+        self.seconds = max(before.seconds / pace, 1e-9)
+        self._own, self._everywhere = Measured([before.outside], pace), everywhere
         self._by_name: dict[str, list[str]] | None = None
         self._costs: dict[str, Price] = {}
         self._above: set[str] = set()

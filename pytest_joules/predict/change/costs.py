@@ -52,5 +52,3 @@ KNOWN: Mapping[str, tuple[float, float]] = {
 }  # fmt: skip
 #: ``x in a_list``, as a name that is called.
 MEMBERSHIP = "in a list"
-#: Seconds asleep are seconds.
-SLEEP = 0.05e9

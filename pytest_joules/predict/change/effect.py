@@ -79,8 +79,9 @@ class Sum:
         self.most += max(each, least, most)
         self.places[place] = self.places.get(place, 0.0) + each
 
-    def effect(self, seconds: float, known: bool) -> Effect:
-        """In a test that took so many ``seconds``."""
+    def effect(self, seconds: float, pace: float = 1.0, unknown: str = "") -> Effect:
+        """In a test that took so many ``seconds``, and ``pace`` times as many where it was measured; ``unknown``: why nothing can
+        be said of it."""
         total, measured = self, seconds * 1e9
         # The model may take what was there for dearer than all of the test was.
         scale = min(1.0, measured / total.own) if total.own > 0 else 1.0
@@ -98,11 +99,11 @@ class Sum:
             "reach": reach,
             "unknown": min(total.unknown * share, 1.0),
             "memory": total.memory,
-            "seconds": math.log10(seconds),
+            "seconds": math.log10(seconds * pace),
         }
         places = sorted(((key, value * share) for key, value in total.places.items()), key=lambda entry: -abs(entry[1]))
         why = max(total.whys, key=lambda entry: entry[0])[1] if total.whys else ""
-        return Effect(np.array([values[name] for name in FEATURES]), places, why, known)
+        return Effect(np.array([values[name] for name in FEATURES]), places, unknown or why, not unknown)
 
 
 def _ratio(value: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Mapping
 
-from pytest_joules.predict.change.costs import CALL, COMPREHENSION, ITEM, KNOWN, MEMBERSHIP, NODES, SLEEP
+from pytest_joules.predict.change.costs import CALL, COMPREHENSION, ITEM, KNOWN, MEMBERSHIP, NODES
 from pytest_joules.predict.change.steps import Inner, Part
 from pytest_joules.predict.facts import sizes
 from pytest_joules.predict.facts.expressions import argument, over
@@ -96,9 +96,8 @@ class ExpressionCosts:
         known = KNOWN.get(bare)
         part.ops += weight * ((CALL if known is None else CALL / 3) + 5 * len(node.keywords))
         self.called_for_each(node, bare)
-        if bare == "sleep":
-            seconds = sizes.number(node.args[0], self.numbers) if node.args else None
-            part.ops += weight * (seconds * 1e9 if seconds is not None else SLEEP)
+        if bare == "sleep" and node.args and (seconds := sizes.number(node.args[0], self.numbers)) is not None:
+            part.ops += weight * seconds * 1e9
             return
         part.call(name, weight)
         if known is None or name.startswith("self."):

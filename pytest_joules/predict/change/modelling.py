@@ -21,7 +21,8 @@ from pytest_joules.predict.change.effect import Effect, Sum
 from pytest_joules.predict.change.flow import LIKELY, LITTLE, MUCH, Guess, Run, Work
 from pytest_joules.predict.change.matching import renamed
 from pytest_joules.predict.change.memory import calls_without_memory
-from pytest_joules.predict.change.module_names import constant, meant, used, words
+from pytest_joules.predict.change.module_changes import touched
+from pytest_joules.predict.change.module_names import constant, meant, module_name, used, words
 from pytest_joules.predict.change.observed import Observed, Rates, seen
 from pytest_joules.predict.change.pairing import in_old_places, paired, renamings
 from pytest_joules.predict.change.reading import code_of
@@ -32,16 +33,24 @@ from pytest_joules.predict.protocol import Question
 #: Of a step whose counterpart was not counted.
 _ORDINARY = Rates()
 _GUESSES = (LIKELY, LITTLE, MUCH)
+_UNKNOWN = "what changed in its path is no function that it was seen to call"
+_NOT_KEPT = "the source of what changed was not kept: that run was stopped"
 _NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
+#: A function priced at more than so many times what the whole test took was not priced.
+_PRICED = 0.2
+#: Of what an element costs a builtin, what it may be: comparing two tuples is not comparing two numbers.
+_ELEMENTS = (1.0, 0.5, 3.0)
 #: Of a call of what was handed over.
 _GIVEN = Price(60.0, 10.0, 3_000.0)
 #: Of a function that is new and remembers its results.
 _REMEMBERED = Price(80.0, 50.0, 3_000.0)
 
 
-def effects(questions: Sequence[Question]) -> list[Effect]:
-    """One for each question; all of them have a ``before``, and are about one change."""
-    shared = _Shared(Measured(question.before.outside for question in questions if question.before is not None))
+def effects(questions: Sequence[Question], pace: float = 1.0) -> list[Effect]:
+    """One for each question; all of them have a ``before``, and are about one change. ``pace``: how many times as long as
+    :mod:`pytest_joules.predict.change.costs` says Python takes where they were measured."""
+    outside = [question.before.outside for question in questions if question.before is not None]
+    shared = _Shared(Measured(outside, pace), pace)
     return [_Test(question, shared).effect() for question in questions]
 
 
@@ -50,6 +59,7 @@ class _Shared:
     """What tests have in common: many execute a changed function equally often."""
 
     measured: Measured
+    pace: float
     aligned: dict[object, Aligned] = field(default_factory=dict)
     counted: dict[object, tuple[Observed, tuple[Work, ...]]] = field(default_factory=dict)
     works: dict[object, tuple[Work, ...]] = field(default_factory=dict)
@@ -68,11 +78,11 @@ class _Test:
         self.functions = {key: self.before[key] for key in self.changed if "::<module>" not in key and key in self.before}
         self.now, self.renamed = _in_old_places(question, self.functions, shared)
         self.sum = Sum()
-        self.calls = Calls(question.before, shared.measured)
+        self.calls = Calls(question.before, shared.measured, shared.pace)
         called = {name.rpartition(".")[2] for key, text in self.functions.items() for name in _called(text)}
         self.alignment = Alignment(self.before, self.now, frozenset(called), shared.aligned)
         self._shared = shared
-        self._naming: dict[tuple[str, str], list[str]] | None = None
+        self._naming: dict[str, dict[str, list[str]]] | None = None
         self.net: dict[str, list[list[float]]] = {}
         """By name, and by guess: calls more than there were, and what these go through."""
         self.callers: dict[str, dict[str, float]] = {}
@@ -87,17 +97,26 @@ class _Test:
             self.function(key, text)
         self.called()
         self.statements(texts)
-        return self.sum.effect(self.calls.seconds, bool(self.counts) and bool(self.changed))
+        unknown = "" if self.counts and self.changed else _UNKNOWN
+        if any("::<module>" not in key and key not in self.before and any(self.counts.get(key, ())) for key in self.changed):
+            unknown = _NOT_KEPT
+        return self.sum.effect(self.calls.seconds, self._shared.pace, unknown)
 
     def naming(self, name: str, path: str) -> list[str]:
-        """The functions of a file in the path that name something of its module."""
+        """The functions in the path that name something of a module: in its file, and in those that import it, or that module."""
         if self._naming is None:
             self._naming = {}
             for key, text in self.before.items():
                 if "::<module>" not in key and key in self.now and (counts := self.counts.get(key)) and counts[0] > 0:
                     for word in words(text):
-                        self._naming.setdefault((key.partition("::")[0], word), []).append(key)
-        return self._naming.get((path, name), [])
+                        self._naming.setdefault(word, {}).setdefault(key.partition("::")[0], []).append(key)
+        module = module_name(path)
+        return [
+            key
+            for file, keys in self._naming.get(name, {}).items()
+            if file == path or any(f"{file}::<module> {named}" in self.before for named in (name, module))
+            for key in keys
+        ]
 
     def renumbered(self) -> list[tuple[str, str]]:
         """Names of modules' constants that are another number now, and their files."""
@@ -124,16 +143,19 @@ class _Test:
             looked = seen(old, counts)
             known = self._shared.counted[shared] = looked, _each_way(lambda guess: as_seen(old, looked, float(counts[0]), guess))
         looked, before = known
-        own = self.calls.own(key, before[0])
+        own, most = self.calls.own(key, before[0]), self.calls.seconds * 1e9
+        # All of the test took no longer: far more is no price of what it does.
+        scale = min(1.0, most / own) if own > 0 else 1.0
+        own *= scale
         total.own += own
         total.reach += self.calls.cost(key).each * counts[0]
-        if not looked.rates or new is None:
+        if not looked.rates or new is None or scale < _PRICED:
             total.unknown += own
         if new is None:
             self.take(key, before, -1)
             total.churn += own
             # Something else does now what it did, as likely as not.
-            total.add(key, -before[0].ops, -before[0].ops, 0.0)
+            total.add(key, -scale * before[0].ops, -scale * before[0].ops, 0.0)
             return
         times = float(counts[0])
         if remembers(old) and not remembers(new):
@@ -145,10 +167,10 @@ class _Test:
         if works is None:
             works = self._shared.works[run] = _each_way(lambda guess: self.run(new, times, looked, old, guess))
         both = self.alignment.of(old, new)
-        self.note(works[0], before[0], both)
+        self.note(works[0], before[0], both, scale)
         self.take(key, before, -1)
         self.take(key, works, 1)
-        total.add(key, *(now.ops - then.ops for now, then in zip(works, before, strict=True)))
+        total.add(key, *(scale * (now.ops - then.ops) for now, then in zip(works, before, strict=True)))
 
     def take(self, key: str, works: Sequence[Work], sign: int) -> None:
         """Its calls are more (fewer) now."""
@@ -195,16 +217,16 @@ class _Test:
         run.block(code.steps, times)
         return run.work
 
-    def note(self, work: Work, before: Work, both: Aligned) -> None:
+    def note(self, work: Work, before: Work, both: Aligned, scale: float) -> None:
         """What can be seen of a change, and how much is new and gone."""
         total = self.sum
-        total.churn += sum(before.steps.get(step, 0.0) for step in both.lost)
+        total.churn += scale * sum(before.steps.get(step, 0.0) for step in both.lost)
         self.literals(_given(both.lost), _given(both.unmatched))
         for step in both.unmatched:
-            spent = work.steps.get(step, 0.0)
+            spent = scale * work.steps.get(step, 0.0)
             total.churn += spent
             if step in both.new_loops:
-                spent += sum(work.steps.get(inner, 0.0) for inner in step.inside())
+                spent += scale * sum(work.steps.get(inner, 0.0) for inner in step.inside())
                 total.whys.append((spent, f"a loop is new: {step.text.rstrip(':')}"))
             elif spent > 0:
                 # Most of what is written otherwise was there.
@@ -218,7 +240,8 @@ class _Test:
             if self.alignment.helper(name) is not None or all(abs(times) < 1e-6 for times, _ in net):
                 continue
             price = self.price(name)
-            ways = [times * each + more * price.element for times, more in net for each in price[:3]]
+            prices = zip(price[:3], _ELEMENTS, strict=True)
+            ways = [times * each + more * price.element * of for each, of in prices for times, more in net]
             each, callers = ways[0], self.callers[name]
             self.sum.add(max(callers, key=lambda key: abs(callers[key])), each, min(ways), max(ways))
             self.sum.churn += abs(each)
@@ -235,14 +258,17 @@ class _Test:
 
     def statements(self, texts: Mapping[str, str]) -> None:
         """What changed of modules: the functions that name it may do something else."""
+        counted: set[str] = set()
         for key in self.changed:
             path, separator, name = key.partition("::<module> ")
             if not separator:
                 continue
-            self.literals(_numbers(self.before.get(key, "")), _numbers(self.now.get(key, "")))
-            for place in self.naming(name, path):
-                if place not in texts:
-                    self.sum.unknown += self.calls.cost(place).each * self.counts[place][0]
+            old, new = self.before.get(key, ""), self.now.get(key, "")
+            self.literals(_numbers(old), _numbers(new))
+            places = {place for called in touched(name, old, new) for place in self.naming(called, path)}
+            for place in places - texts.keys() - counted:
+                self.sum.unknown += self.calls.cost(place).each * self.counts[place][0]
+            counted |= places
 
     def literals(self, old: Sequence[float], new: Sequence[float]) -> None:
         """The largest number that is new against the largest that is gone: what it is for is not known."""

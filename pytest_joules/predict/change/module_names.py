@@ -25,6 +25,12 @@ def constant(name: str, text: str) -> int | float | str | None:
     return node.value.value if isinstance(node.value.value, int | float | str) else None
 
 
+def module_name(path: str) -> str:
+    """What a file is called where it is imported."""
+    parts = path.removesuffix(".py").removesuffix("/__init__").split("/")
+    return parts[-1]
+
+
 def meant(name: str, key: str, sources: Mapping[str, str]) -> str:
     """What a function (``key``) calls by a name that its module gives it: ``f`` for ``g`` of ``import f as g``."""
     if not name.isidentifier():

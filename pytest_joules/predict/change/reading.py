@@ -14,7 +14,7 @@ from pytest_joules.predict.change.expression_costs import ExpressionCosts
 from pytest_joules.predict.change.shapes import Shapes
 from pytest_joules.predict.change.steps import Code, Part, Step, flat
 from pytest_joules.predict.facts import sizes
-from pytest_joules.predict.facts.expressions import aliases, containers, header, likely, over, shown
+from pytest_joules.predict.facts.expressions import aliases, containers, header, likely, over, own
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -51,23 +51,27 @@ class _Reader:
         listed = statements(node)
         self.places = {id(entry): number for number, entry in enumerate(listed)}
         self.arguments = tuple(entry.arg for entry in arguments_of(node.args))
-        stored = {entry.id for entry in ast.walk(node) if isinstance(entry, ast.Name) and not isinstance(entry.ctx, ast.Load)}
-        self.locals = stored.union(self.arguments) - {
-            name for entry in ast.walk(node) if isinstance(entry, ast.Global) for name in entry.names
-        }
+        stored, shared = set(), set()
+        for entry in ast.walk(node):
+            if isinstance(entry, ast.Name) and not isinstance(entry.ctx, ast.Load):
+                stored.add(entry.id)
+            elif isinstance(entry, ast.Global):
+                shared.update(entry.names)
+        self.locals = stored.union(self.arguments) - shared
         constants = {name: value for name, value in constants.items() if name not in self.locals}
         numbers = {name: float(value) for name, value in constants.items() if isinstance(value, int | float)}
         self.numbers = (
             numbers | {name: value for name, value in given.items() if name not in stored} | sizes.local_constants(node)
         )
         self.shapes = Shapes(self.locals, constants)
-        self.costs = ExpressionCosts(self.locals, self.numbers, containers(node))
+        self.inside = own(node)
+        self.costs = ExpressionCosts(self.locals, self.numbers, containers(self.inside))
 
     def code(self) -> Code:
         node = self.node
         decorators = tuple(ast.unparse(entry) for entry in node.decorator_list)
         steps = self.block(next((inside for _, _, inside in blocks(node)), ()))
-        return Code(steps, len(self.places), decorators, self.arguments, sum(1 for _ in flat(steps)), aliases(node))
+        return Code(steps, len(self.places), decorators, self.arguments, sum(1 for _ in flat(steps)), aliases(self.inside))
 
     def block(self, block: Iterable[ast.stmt]) -> list[Step]:
         return [self.step(node) for node in block]
@@ -78,7 +82,7 @@ class _Reader:
         parts = list(header(node))
         for expression in parts:
             self.costs.add(expression, part if not isinstance(node, ast.While) else turn, 1.0, node.lineno)
-        step = Step(kind, "", False, part, turn, self.places.get(id(node), -1))
+        step = Step(node, kind, "", False, part, turn, self.places.get(id(node), -1))
         step.names = tuple(
             entry.id
             for expression in parts
@@ -105,7 +109,6 @@ class _Reader:
             turn.ops += 2
             step.over, step.size = ast.unparse(node.test), self.limit(node)
         step.leaves = {"Return": "return", "Raise": "return", "Continue": "continue", "Break": "break"}.get(kind, "")
-        step.text = shown(node)
         step.spread = any(getattr(part, "end_lineno", node.lineno) != node.lineno for part in parts)
         if not isinstance(node, _SCOPES):
             for name, owner, inside in blocks(node):

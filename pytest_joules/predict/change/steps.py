@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from pytest_joules.predict.facts.expressions import shown
+
 
 @dataclass(slots=True)
 class Part:
@@ -47,6 +49,7 @@ class Inner:
 class Step:
     """A statement without those inside it."""
 
+    node: ast.stmt
     kind: str
     key: str
     turned: bool
@@ -68,9 +71,12 @@ class Step:
     """Of local variables, in order."""
     likely: float = 0.5
     """How often a test is taken to hold of which nothing is known."""
-    text: str = ""
     spread: bool = False
     """It begins on one line and goes on on others, so that its count may be that of its lines."""
+
+    @property
+    def text(self) -> str:
+        return shown(self.node)
 
     @property
     def inflated(self) -> bool:

@@ -81,7 +81,8 @@ def _row(source: str) -> _Row:
 def executed(facts: TestFacts) -> dict[str, float]:
     """Of all functions of the project in a test's path: ``op:GROUP``, operations by group; ``called:NAME``, calls by the last
     part of the name, and ``argument:NAME``, the sum of the numbers among their arguments; ``total:calls`` of the project's
-    functions, ``total:other calls`` of Python functions that are not the project's (where counted), ``total:statements``,
+    functions, ``total:other calls`` of Python functions that are not the project's (where counted), ``total:calls out`` and
+    ``total:time out``, the calls that left the project and the nanoseconds that they took (where timed), ``total:statements``,
     ``total:functions``, ``total:ops``, ``total:trips of a loop``: the most that one loop ran once entered; ``kind:KIND``,
     functions and module statements by kind. All as often as counted the last time.
 
@@ -112,6 +113,10 @@ def executed(facts: TestFacts) -> dict[str, float]:
     found.update((f"kind:{kind}", count) for kind, count in kinds.items())
     if library := facts.counts.get(OTHER):
         found["total:other calls"] = float(library[0])
+    for callees in facts.outside.values():
+        for calls, nanoseconds, *_ in callees.values():
+            found["total:calls out"] = found.get("total:calls out", 0.0) + calls
+            found["total:time out"] = found.get("total:time out", 0.0) + nanoseconds
     found["total:functions"] = float(len(amounts))
     found["total:trips of a loop"] = most
     return found

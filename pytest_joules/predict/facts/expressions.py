@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from pytest_joules.predict.facts import sizes
 
@@ -39,11 +40,12 @@ def over(node: ast.expr) -> str:
             return ast.unparse(node)
 
 
-def own(node: ast.AST) -> Iterator[ast.AST]:
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, _SCOPES):
-            yield child
-            yield from own(child)
+def own(node: ast.AST) -> list[ast.AST]:
+    """What is in a function, without what is in functions and classes inside it."""
+    found = [child for child in ast.iter_child_nodes(node) if not isinstance(child, _SCOPES)]
+    for entry in found:  # grows meanwhile
+        found.extend(child for child in ast.iter_child_nodes(entry) if not isinstance(child, _SCOPES))
+    return found
 
 
 def header(node: ast.stmt) -> Iterator[ast.AST]:
@@ -64,10 +66,10 @@ def header(node: ast.stmt) -> Iterator[ast.AST]:
                 yield entry.context_expr
 
 
-def containers(node: ast.AST) -> dict[str, str]:
-    """Local names that are only ever bound to a new list."""
+def containers(inside: Iterable[ast.AST]) -> dict[str, str]:
+    """Local names that are only ever bound to a new list. ``inside``: as :func:`own` gives it."""
     kinds: dict[str, str] = {}
-    for entry in own(node):
+    for entry in inside:
         if isinstance(entry, ast.Assign):
             made = isinstance(entry.value, ast.List | ast.ListComp) or (
                 isinstance(entry.value, ast.Call)
@@ -91,16 +93,18 @@ def likely(node: ast.If | ast.While) -> float:
     return 0.3 if isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return | ast.Continue | ast.Break) else 0.5
 
 
+@lru_cache(maxsize=4096)
 def shown(node: ast.stmt) -> str:
+    """A statement's first line, shortened."""
     text = ast.unparse(node).partition("\n")[0]
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def aliases(node: ast.AST) -> dict[str, ast.expr]:
-    """Local names that are bound once, and to what."""
+def aliases(inside: Iterable[ast.AST]) -> dict[str, ast.expr]:
+    """Local names that are bound once, and to what. ``inside``: as :func:`own` gives it."""
     found: dict[str, ast.expr] = {}
     bound: dict[str, int] = {}
-    for entry in own(node):
+    for entry in inside:
         if isinstance(entry, ast.Name) and not isinstance(entry.ctx, ast.Load):
             bound[entry.id] = bound.get(entry.id, 0) + 1
         elif isinstance(entry, ast.Assign) and len(entry.targets) == 1 and isinstance(entry.targets[0], ast.Name):

@@ -19,7 +19,7 @@ from pytest_joules.predict.facts.syntax import parameter_sizes, syntax
 from pytest_joules.predict.facts.tokens import parameter_words, tokens
 
 #: Of the names and what their values mean: a model learnt on others cannot be used.
-SCHEMA = "pytest-joules-features/2"
+SCHEMA = "pytest-joules-features/3"
 
 _Sparse = tuple[NDArray[np.intp], NDArray[np.float64]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from pytest_joules.model import Code, Outside
@@ -32,6 +32,10 @@ class TestFacts:
     """What stands in the brackets of the node id."""
     outside: Outside = field(default_factory=dict)
     """What calls out of the project cost in its last run."""
+
+    def without_run(self) -> TestFacts:
+        """As if it had never run."""
+        return replace(self, counts={}, outside={})
 
 
 def test_place(nodeid: str) -> str:

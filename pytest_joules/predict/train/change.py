@@ -14,6 +14,7 @@ import numpy as np
 from pytest_joules.predict.change.effect import FEATURES
 from pytest_joules.predict.change.model import GROUPS, HIGH, LOW, MIDDLE, PLACES, ChangeModel, centres, groups, sizes, spreads
 from pytest_joules.predict.change.modelling import effects
+from pytest_joules.predict.change.pace import pace
 from pytest_joules.predict.facts.of_test import facts_of
 from pytest_joules.predict.protocol import Before, Question
 from pytest_joules.predict.scoring.arrays import Array, floats, pack, unpack
@@ -187,7 +188,7 @@ def pairs_of(
     """From questions that have been measured since: ``ratios`` is what each costs in parts of what it did before."""
     return [
         Pair(effect.features, math.log10(ratio), project, change, kind, neutral)
-        for effect, ratio in zip(effects(questions), ratios, strict=True)
+        for effect, ratio in zip(effects(questions, pace()), ratios, strict=True)
         if effect.known and ratio > 0
     ]
 
@@ -211,7 +212,7 @@ def history_pairs(versions: Sequence[VersionRecord], sources: Mapping[tuple[str,
         if not any("::" in key for key in changed):
             continue
         old, new = facts_of(version["nodeid"], then["code"], sources), facts_of(version["nodeid"], version["code"], sources)
-        question = Question(new, Before(joules, seconds, old.sources, old.counts, then["created"]), changed)
+        question = Question(new, Before.of(old, joules, seconds, then["created"]), changed)
         result += pairs_of([question], [joules_now / joules], project="", change=f"{then['session']} {version['session']}")
     return result
 

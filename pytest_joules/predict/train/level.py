@@ -131,7 +131,7 @@ def errors_of(
 
 def features(rows: Sequence[Row], representations: Sequence[str], *, ran: bool) -> list[dict[str, float]]:
     """The features of each test; without ``ran``, as if it had never run."""
-    return [features_of(row.facts if ran else dataclasses.replace(row.facts, counts={}), representations) for row in rows]
+    return [features_of(row.facts if ran else row.facts.without_run(), representations) for row in rows]
 
 
 def train_level(

@@ -57,7 +57,9 @@ def add_commands(commands: Commands) -> None:
     )
     collect.add_argument("--python", metavar="PATH", default=sys.executable, help="the interpreter (default: this one)")
     collect.add_argument("--popularity", type=Path, metavar="FILE", help="CSV or JSON: package and number")
-    collect.add_argument("--representations", metavar="NAMES", help="features in every record: source,ast,bytecode or all")
+    collect.add_argument(
+        "--representations", metavar="NAMES", help="features in every record: source,ast,bytecode,calls,counts,text or all"
+    )
     collect.add_argument(
         "--rewrite",
         action="store_true",

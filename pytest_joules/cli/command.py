@@ -21,6 +21,7 @@ from pytest_joules.cli import (
     predict,
     report,
     train,
+    tune,
     variants,
 )
 from pytest_joules.cli.output import print_json, say, width
@@ -34,7 +35,7 @@ EXITS = {
     2: "a command line that is not understood, a baseline or a file that cannot be read or written, or commits or a test that "
     "cannot be bisected",
     3: "joules bisect cannot tell",
-    130: "stopped with Ctrl-C; what joules collect has finished and joules bisect has judged is kept",
+    130: "stopped with Ctrl-C; what joules collect has finished, joules tune has tried and joules bisect has judged is kept",
 }
 
 
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     comment.add_command(commands)
     collect.add_commands(commands)
     train.add_command(commands)
+    tune.add_command(commands)
     predict.add_command(commands)
     evaluate.add_command(commands)
     variants.add_command(commands)

@@ -22,6 +22,13 @@ def whole(least: int) -> Callable[[str], int]:
     return read
 
 
+def jobs(text: str) -> int:
+    """Reads a number of processor cores."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of cores")
+    return int(text)
+
+
 def threshold(text: str) -> float:
     """Reads a share: ``5%`` or ``0.05``."""
     from pytest_joules.settings import values

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_joules.cli import train_language
+from pytest_joules.cli import like, train_language
 from pytest_joules.cli.level_errors import say_errors
 from pytest_joules.cli.output import print_json, refuse, say
-from pytest_joules.cli.parsing import Commands
+from pytest_joules.cli.parsing import Commands, jobs
 from pytest_joules.cli.predictor import NoHistoryError, add_options, figure, many, model_beside, opened, root_of
 from pytest_joules.cli.progress import Waiting
 from pytest_joules.predict.choices import EXPLORED_FILE, LANGUAGE_MODEL, MODELS, TARGETS
@@ -37,18 +37,17 @@ def add_command(commands: Commands) -> None:
         "--target", choices=TARGETS, action="append", help="what new tests cost in; can be repeated (default: joules)"
     )
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="of joules collect: other projects, for what new tests cost")
+    parser.add_argument(
+        "--like",
+        metavar="FRONT.json#N",
+        help="with the configuration of this point of joules tune (without #N: its knee), on its own data set or on --dataset",
+    )
     parser.add_argument("--representation", metavar="NAME", action="append", help="what level models look at; can be repeated")
     parser.add_argument("--backend", metavar="NAME", default="loky", help="loky, threading, dask or dask=SCHEDULER")
-    parser.add_argument("--jobs", type=_jobs, metavar="N", default=-1, help="processor cores to use (default: all)")
+    parser.add_argument("--jobs", type=jobs, metavar="N", default=-1, help="processor cores to use (default: all)")
     parser.set_defaults(command=_train)
     add_options(parser)
     train_language.add_options(parser)
-
-
-def _jobs(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of cores")
-    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -62,6 +61,8 @@ def _seconds(text: str) -> float:
 
 
 def _train(given: argparse.Namespace) -> int:
+    if given.like is not None:
+        return like.train(given)
     from pytest_joules import machine
     from pytest_joules.collect import dataset
     from pytest_joules.predict.facts.features import REPRESENTATIONS

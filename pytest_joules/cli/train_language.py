@@ -65,6 +65,11 @@ def meaningless(given: argparse.Namespace) -> str | None:
         return f"--backend={given.backend}: a language model is trained in one process, with --jobs threads; leave it out"
     if len(given.representation or ()) > 1:
         return f"--representation: a language model reads one text of a test, and {len(given.representation)} are named"
+    from pytest_joules.language_model.texts import REPRESENTATIONS
+
+    for name in given.representation or ():
+        if name not in REPRESENTATIONS:
+            return f"--representation={name}: a language model reads one of {', '.join(REPRESENTATIONS)}"
     return None
 
 

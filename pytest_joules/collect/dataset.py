@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from pytest_joules.collect import SCHEMA
 from pytest_joules.files import reading
 from pytest_joules.files.checked import Bad, decode, list_of, required, shown
 from pytest_joules.model import OTHER, Code
-from pytest_joules.predict.facts.of_test import facts_of
+from pytest_joules.predict.facts.of_test import TestFacts, facts_of
 from pytest_joules.predict.train.fitting import TrainingError
 from pytest_joules.predict.train.level import Row
 
@@ -25,6 +26,7 @@ _LONGEST = 16 * 2**20
 
 #: A line, as the file has it: whatever is asked of it may not be there, or of another kind.
 _Line: TypeAlias = "Mapping[str, Any]"
+_Found = TypeVar("_Found")
 
 #: Repetitions that a test has at least.
 FEWEST = 5
@@ -37,16 +39,56 @@ def rows(folder: Path) -> Iterator[Row]:
     Raises:
         TrainingError: this is no data set.
     """
+    for file in _files(folder):
+        yield from _of_file(file, _measured)
+
+
+def unlabelled(folder: Path) -> Iterator[tuple[str, TestFacts]]:
+    """With their package, the tests that :func:`rows` leaves out and whose code is known: what they cost, nobody knows.
+
+    Raises:
+        TrainingError: this is no data set.
+    """
+    for file in _files(folder):
+        yield from _of_file(file, _unlabelled)
+
+
+def digest(folder: Path) -> str:
+    """A hash of all records.
+
+    Raises:
+        TrainingError: this is no data set.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    file = folder
+    try:
+        for file in _files(folder):
+            found.update(f"{file.name} {hashlib.blake2b(reading.read_bytes(file, _MOST_BYTES)).hexdigest()}\n".encode())
+    except OSError as error:
+        raise TrainingError(f"{file} cannot be read ({error.strerror or error})") from None
+    return found.hexdigest()
+
+
+def machine_of(folder: Path) -> tuple[str | None, str]:
+    """The machine that measured the data set (the latest run's, ``None``: not known), and what it measured joules with."""
+    try:
+        manifest = decode(reading.read_text(folder / "manifest.json", _LONGEST))
+        package: _Line = _decoded(next(reading.lines(_files(folder)[0], _MOST_BYTES, _LONGEST)))
+        return str(required(manifest, "machine", dict)["id"]), "+".join(source["name"] for source in package["sources"])
+    except (Bad, OSError, LookupError, TypeError, StopIteration):
+        return None, ""
+
+
+def _files(folder: Path) -> list[Path]:
     files = sorted((folder / "records").glob("*.jsonl"))
     if not files:
         raise TrainingError(f"there is no data set in {folder}: make one with joules collect")
-    for file in files:
-        yield from _of_file(file)
+    return files
 
 
-def _of_file(file: Path) -> list[Row]:
+def _of_file(file: Path, of_package: Callable[[Iterator[_Line]], Iterator[_Found]]) -> list[_Found]:
     try:
-        return list(_of_package(map(_decoded, reading.lines(file, _MOST_BYTES, _LONGEST))))
+        return list(of_package(map(_decoded, reading.lines(file, _MOST_BYTES, _LONGEST))))
     except (Bad, OSError, LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         what = f"is no file of joules collect ({type(error).__name__})"
         if isinstance(error, Bad | OSError):
@@ -60,7 +102,28 @@ def _decoded(line: str) -> _Line:
     return decode(line)
 
 
-def _of_package(lines: Iterator[_Line]) -> Iterator[Row]:
+def _measured(lines: Iterator[_Line]) -> Iterator[Row]:
+    for line, functions, sources in _tests(lines):
+        if _watched(line):
+            row = _row(line, functions, sources)
+            if row.log10:
+                yield row
+
+
+def _unlabelled(lines: Iterator[_Line]) -> Iterator[tuple[str, TestFacts]]:
+    for line, functions, sources in _tests(lines):
+        row = _row({**line, "counts": line["counts"] or {}}, functions, sources)
+        if not (_watched(line) and row.log10) and row.facts.sources:
+            yield row.project, row.facts
+
+
+def _watched(line: _Line) -> bool:
+    """It passed, and its run was watched whole."""
+    return line["outcome"] == "passed" and bool(line["counts"]) and not line.get("unknown")
+
+
+def _tests(lines: Iterator[_Line]) -> Iterator[tuple[_Line, dict[int, tuple[str, str]], dict[tuple[str, str], str]]]:
+    """Each test, with the functions by number and the sources by place and hash that its package had up to there."""
     functions: dict[int, tuple[str, str]] = {}
     sources: dict[tuple[str, str], str] = {}
     for line in lines:
@@ -72,10 +135,8 @@ def _of_package(lines: Iterator[_Line]) -> Iterator[Row]:
             functions[required(line, "id", int)] = key = (required(line, "place", str), required(line, "hash", str))
             if line["source"] is not None:
                 sources[key] = required(line, "source", str)
-        elif kind == "test" and line["outcome"] == "passed" and line["counts"] and not line.get("unknown"):
-            row = _row(line, functions, sources)
-            if row.log10:
-                yield row
+        elif kind == "test":
+            yield line, functions, sources
 
 
 def _row(line: _Line, functions: Mapping[int, tuple[str, str]], sources: Mapping[tuple[str, str], str]) -> Row:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:  # whoever asks for a ModelError need not wait for numpy
     from pytest_joules.predict.level.model import LevelModel
     from pytest_joules.predict.scoring.conformal import Conformal
 
-
 #: How far a part of a model was off, as its file has it: a version's own figures.
 ErrorRecord: TypeAlias = "Mapping[str, Any]"
 

@@ -19,7 +19,6 @@ _WORDS: Mapping[tuple[bool, bool], PredictionOutcome] = {
     (False, False): "right",
 }
 
-
 #: Standard normal quantiles: of 95 % two-sided, and of what an unchanged test's noise floor is passed by (judge/evidence.py).
 _95, _FLOOR = 1.96, 3.195
 

@@ -52,7 +52,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--device=cpu"], "--device says how"),
         (["--model=lora", "--backend=threading"], "--backend=threading: a language model is trained in one process"),
         (["--model=lora", "--representation=ast", "--representation=source"], "reads one text of a test, and 2 are named"),
-        (["--model=lora", "--representation=pixels"], "there are source, ast, bytecode"),
+        (["--model=lora", "--representation=pixels"], "reads one of source, ast, bytecode"),
+        (["--model=lora", "--representation=counts"], "reads one of source, ast, bytecode"),
     ],
 )
 def test_options_that_mean_nothing(arguments: list[str], words: str, here: Path, capsys: pytest.CaptureFixture[str]):

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_joules.code import sums
 from pytest_joules.predict.facts.executed import executed
 from pytest_joules.predict.facts.feature_names import NAMES
 from pytest_joules.predict.facts.of_test import TestFacts
@@ -44,6 +45,9 @@ REPRESENTATIONS: Mapping[str, Callable[[TestFacts], dict[str, float]]] = {
     "source": of_source,
     "ast": of_ast,
     "bytecode": executed,
+    "calls": lambda facts: sums.calls(facts.counts),
+    "counts": lambda facts: sums.counted(facts.counts),
+    "text": lambda facts: sums.text(facts.sources, facts.test),
 }
 
 

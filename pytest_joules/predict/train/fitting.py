@@ -21,7 +21,6 @@ _COLUMNS = {Linear.kind: (400, 0.01), Words.kind: (20_000, 0.0), Boosted.kind: (
 #: Names of what has a cost of its own and is in nothing else that has.
 _PARTS = ("op:", "called:", "total:calls", "total:other calls", "total:statements")
 
-
 #: Decades beyond which an error counts no more than linearly, and how much costs are drawn to what they have in common.
 _HUBER = 0.7
 _DRAWN = 0.1
@@ -80,8 +79,8 @@ class Table:
         return Entries(part.row, part.col, part.data, part.shape)
 
 
-def fit(kind: str, table: Table, truth: Array, seed: int = 0) -> Regressor:
-    """A level model of this kind for tests with these features and these log10 costs.
+def fit(kind: str, table: Table, truth: Array, seed: int = 0, growth: tuple[int, int] = (150, 6)) -> Regressor:
+    """A level model of this kind for tests with these features and these log10 costs; ``growth``: trees, and their depth.
 
     Raises:
         TrainingError: scikit-learn is missing, or grows trees in a way that is not known here.
@@ -106,7 +105,7 @@ def fit(kind: str, table: Table, truth: Array, seed: int = 0) -> Regressor:
             return _additive(names, matrix.toarray(), truth)
         if kind == Linear.kind:
             return _linear(names, matrix.toarray(), truth)
-        return _words(names, matrix, truth) if kind == Words.kind else _boosted(names, matrix.toarray(), truth, seed)
+        return _words(names, matrix, truth) if kind == Words.kind else _boosted(names, matrix.toarray(), truth, seed, growth)
 
 
 def _linear(names: Sequence[str], dense: Array, truth: Array) -> Linear:
@@ -153,15 +152,15 @@ def _words(names: Sequence[str], matrix: _Matrix, truth: Array) -> Words:
     return Words(names, weigher.idf_, model.coef_, float(model.intercept_))
 
 
-def _boosted(names: Sequence[str], dense: Array, truth: Array, seed: int) -> Boosted:
+def _boosted(names: Sequence[str], dense: Array, truth: Array, seed: int, growth: tuple[int, int]) -> Boosted:
     from sklearn import __version__
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     model = HistGradientBoostingRegressor(
         learning_rate=0.06,
-        max_iter=150,
+        max_iter=growth[0],
         max_leaf_nodes=15,
-        max_depth=6,
+        max_depth=growth[1],
         min_samples_leaf=int(np.clip(len(truth) // 20, 2, 20)),
         l2_regularization=1.0,
         early_stopping=False,

@@ -39,9 +39,6 @@ MEASURED = 20
 #: Rows below which several processes cost more than they save.
 _FEW = 2000
 
-#: Seconds that a scheduler has to answer.
-PATIENCE = 10
-
 #: Pairs of tests of one project that covariances are estimated from, at most.
 _MOST_PAIRS = 4000
 
@@ -174,11 +171,11 @@ def train_level(
     if apart and len(regressor.names):
         files = [f"{row.project}/{file_of(row.facts)}" for row in rows]
         own = table.entries(regressor.names)
-        adaptation, adapted = _adaptation(own, files, truth, found[best], Apart(groups, fold))
+        adaptation, adapted = adaptation_of(own, files, truth, found[best], Apart(groups, fold))
         errors[f"{best}+{MEASURED}"] = adapted
     conformal = Conformal.fit(found[best], truth - found[best], groups)
     return Trained(
-        LevelModel(looks[best], regressor, conformal, _seen(table, truth, fold), adaptation),
+        LevelModel(looks[best], regressor, conformal, seen_by(table, truth, fold), adaptation),
         errors,
         "project" if apart else "function",
     )
@@ -200,7 +197,8 @@ def without_twins(rows: Sequence[Row]) -> list[Row]:
     return kept
 
 
-def _seen(table: Table, truth: Array, fold: Array) -> Seen:
+def seen_by(table: Table, truth: Array, fold: Array) -> Seen:
+    """What tests with these features and log10 costs show; ``fold``: what is strange is learned by leaving each out."""
     matrix = table.matrix.tocsc()
     largest = np.asarray(matrix.max(axis=0).todense()).ravel() if len(table.names) else np.zeros(0)
     shares = []
@@ -225,7 +223,7 @@ class Apart(NamedTuple):
     fold: Array
 
 
-def _adaptation(own: Entries, files: Sequence[str], truth: Array, predicted: Array, apart: Apart) -> tuple[Adaptation, Errors]:
+def adaptation_of(own: Entries, files: Sequence[str], truth: Array, predicted: Array, apart: Apart) -> tuple[Adaptation, Errors]:
     """What held-out projects' residuals have in common, and how far it brings a model that may measure twenty of their tests.
 
     ``own``: the tests with the model's own columns.

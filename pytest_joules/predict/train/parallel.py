@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 from pytest_joules.predict.train.fitting import TrainingError
-from pytest_joules.predict.train.level import PATIENCE
+
+#: Seconds that a scheduler has to answer.
+PATIENCE = 10
 
 
 @contextlib.contextmanager
@@ -22,11 +24,9 @@ def running(backend: str, jobs: int) -> Iterator[None]:
     name, _, address = backend.partition("=")
     if name not in ("loky", "threading", "dask") or (address and name != "dask"):
         raise TrainingError(f"there is no backend {backend!r}: name loky, threading, dask or dask=SCHEDULER")
-    with contextlib.ExitStack() as stack:
-        if name == "dask":
-            stack.enter_context(_cluster(address, jobs))
-        # A cluster that is there already is used whole.
-        stack.enter_context(joblib.parallel_config(backend=name, n_jobs=-1 if name == "dask" else jobs))
+    cores = -1 if name == "dask" else jobs  # a cluster that is there already is used whole
+    cluster = _cluster(address, jobs) if name == "dask" else contextlib.nullcontext()
+    with cluster, joblib.parallel_config(backend=name, n_jobs=cores):
         yield
 
 

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pytest
 
 from pytest_joules.code.statements import statements
@@ -444,3 +445,20 @@ def test_an_element_may_cost_more_than_a_number():
     facts = TestFacts("t.py::t", now, counts, None, "")
     found = effects([Question(facts, Before(1.0, 7e-6, before, counts, ""), (f"{FILE}::f",))])[0]
     assert value(found, "up") > 0.15
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[digit for digit in str(kind) * 20 if digit.isdigit()]", "[digit for digit in str(kind) * 80 if digit.isdigit()]"),
+        ("sum(digit == '1' for digit in str(kind) * 20)", "sum(digit == '1' for digit in str(kind) * 200)"),
+        ("[number for number in range(kind * 30)]", "[number for number in range(kind * 90)]"),
+        ("[word for word in str(kind).split()]", "[word for word in 20 * str(kind)]"),
+    ],
+)
+def test_a_comprehension_over_another_number_of_elements(old, new):
+    text = f"def f(kind):\n    found = {old}\n    return found\n\ndef test():\n    f(1234)\n    f(1234)\n"
+    found, ratio = effect(text, text.replace(old, new))
+    # It is found, or it is open.
+    assert ratio > 2
+    assert found.physical > 0.5 * np.log10(ratio) or found.physical + value(found, "up") > 0.25

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from pytest_joules.predict.change.alignment import Aligned, Alignment
@@ -23,7 +23,7 @@ from pytest_joules.predict.change.matching import renamed
 from pytest_joules.predict.change.memory import calls_without_memory
 from pytest_joules.predict.change.module_changes import Readers, renumbered, touched
 from pytest_joules.predict.change.module_names import meant, used
-from pytest_joules.predict.change.observed import Observed, Rates, seen
+from pytest_joules.predict.change.observed import Observed, Rates, alike, seen
 from pytest_joules.predict.change.pairing import in_old_places, paired, renamings
 from pytest_joules.predict.change.reading import code_of
 from pytest_joules.predict.change.steps import Code, Part, Step, remembers
@@ -180,12 +180,15 @@ class _Test:
             return (looked.rates.get(other, _ORDINARY), other) if other is not None else None
 
         def size(over: str) -> float | None:
-            known = looked.sizes.get(over)
-            return known if known is not None else looked.sizes.get(renamed(over, found.names))
+            then = renamed(over, found.names)
+            known = looked.sizes.get(over, looked.sizes.get(then))
+            return known if known is not None else alike(then, looked.sizes)
 
         def turns(step: Step) -> float | None:
             return turns_of(step.range, code.aliases, size) if step.range is not None else None
 
+        if guess is MUCH:  # no less than what was gone over until now
+            guess = replace(guess, turns=max(guess.turns, 2 * max(looked.sizes.values(), default=0.0)))
         run = Run(rates, size, both.inlined.get, turns, guess)
         run.block(code.steps, times)
         return run.work

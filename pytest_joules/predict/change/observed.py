@@ -6,10 +6,14 @@ version that is written otherwise has in common with the counted one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_joules.predict.change.steps import Code, Step
+
+_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 
 
 @dataclass(slots=True)
@@ -32,6 +36,18 @@ class Observed:
     rates: dict[Step, Rates]
     sizes: dict[str, float]
     """Elements of what is gone over, by what it is called."""
+
+
+def alike(over: str, sizes: Mapping[str, float]) -> float | None:
+    """Elements of ``text * 80`` where those of ``text * 20`` were seen: of what is gone over and differs in its numbers alone. A
+    number that it is multiplied by, or that a range ends at, counts in proportion."""
+    shape = _NUMBER.sub("#", over)
+    known = next((text for text in sizes if text != over and _NUMBER.sub("#", text) == shape), None)
+    if known is None:
+        return None
+    pairs = zip(map(float, _NUMBER.findall(over)), map(float, _NUMBER.findall(known)), strict=True)
+    grows = " * " in over or over.startswith("range(")
+    return sizes[known] * math.prod(now / then for now, then in pairs if then and grows)
 
 
 def seen(code: Code, counts: Sequence[float]) -> Observed:

@@ -97,7 +97,7 @@ def likely(node: ast.If | ast.While) -> float:
 def shown(node: ast.stmt) -> str:
     """A statement's first line, shortened."""
     text = ast.unparse(node).partition("\n")[0]
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= 60 else text[:59].rstrip() + "…"
 
 
 def aliases(inside: Iterable[ast.AST]) -> dict[str, ast.expr]:

@@ -462,3 +462,21 @@ def test_a_comprehension_over_another_number_of_elements(old, new):
     # It is found, or it is open.
     assert ratio > 2
     assert found.physical > 0.5 * np.log10(ratio) or found.physical + value(found, "up") > 0.25
+
+
+def test_a_text_made_of_something_is_as_dear_as_that_is_large():
+    before = {f"{FILE}::f": "def f(rows):\n    kept = rows"}
+    now = {f"{FILE}::f": "def f(rows):\n    kept = rows\n    said = 'kept %s' % (rows,)"}
+    facts = TestFacts("t.py::t", now, {f"{FILE}::f": (1, 1)}, None, "")
+    found = effects([Question(facts, Before(1.0, 2e-6, before, facts.counts, ""), (f"{FILE}::f",))])[0]
+    assert found.physical > 0.02 and value(found, "up") > 0.25
+
+
+@pytest.mark.parametrize(("name", "open_"), [("f", True), ("g", False)])
+def test_how_deep_a_function_goes_that_calls_itself_now_is_open(name, open_):
+    before = {f"{FILE}::f": "def f(rows):\n    return rows[0]", f"{FILE}::g": "def g(rows):\n    return rows[0]"}
+    now = {**before, f"{FILE}::f": f"def f(rows):\n    return rows[0] + {name}(rows[1:])"}
+    counts = {f"{FILE}::f": (1, 1), f"{FILE}::g": (1, 1)}
+    facts = TestFacts("t.py::t", now, counts, None, "")
+    found = effects([Question(facts, Before(1.0, 1e-6, before, counts, ""), (f"{FILE}::f",))])[0]
+    assert (value(found, "up") > 0.25) == open_

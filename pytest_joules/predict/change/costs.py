@@ -10,7 +10,7 @@ from collections.abc import Mapping
 #: Of syntax nodes, beyond what is in them.
 NODES: Mapping[str, float] = {
     "Name": 1.3, "Constant": 1, "Attribute": 5, "BinOp": 7, "UnaryOp": 2.5, "Compare": 4.5, "BoolOp": 1.5, "Subscript": 5,
-    "Slice": 25, "IfExp": 2, "List": 12, "Tuple": 9, "Set": 25, "Dict": 16, "JoinedStr": 20, "FormattedValue": 32,
+    "Slice": 25, "IfExp": 2, "List": 12, "Tuple": 9, "Set": 25, "Dict": 16, "JoinedStr": 20, "FormattedValue": 2,
     "Lambda": 30, "Yield": 16, "YieldFrom": 60, "Await": 60, "NamedExpr": 1.5, "Starred": 15, "Return": 2.5, "Assign": 1.5,
     "AugAssign": 8, "AnnAssign": 1.5, "If": 2, "For": 20, "AsyncFor": 80, "While": 2, "With": 60, "AsyncWith": 200, "Try": 1,
     "Raise": 250, "Assert": 2, "Delete": 8, "Import": 110, "ImportFrom": 280, "FunctionDef": 40, "AsyncFunctionDef": 40,
@@ -48,7 +48,9 @@ KNOWN: Mapping[str, tuple[float, float]] = {
     "expandtabs": (25, 0.5), "isprintable": (12, 0), "discard": (13, 0), "popitem": (18, 0), "issubset": (30, 5),
     "issuperset": (30, 5), "isdisjoint": (25, 5), "bit_length": (14, 0), "hex": (25, 0), "bin": (25, 0), "oct": (25, 0),
     "pow": (25, 0), "vars": (20, 0), "dir": (800, 20), "bytes": (25, 1), "bytearray": (30, 1), "memoryview": (35, 0),
-    "ascii": (30, 1), "delattr": (18, 0), "in a list": (0, 6),
+    "ascii": (30, 1), "delattr": (18, 0), "in a list": (0, 6), "%": (120, 12), "f-string": (35, 0),
 }  # fmt: skip
 #: ``x in a_list``, as a name that is called.
 MEMBERSHIP = "in a list"
+#: ``"..." % value`` and ``f"{value}"``, likewise: who knows of what size that is.
+FORMATTED, SHOWN = "%", "f-string"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Mapping
 
-from pytest_joules.predict.change.costs import CALL, COMPREHENSION, ITEM, KNOWN, MEMBERSHIP, NODES
+from pytest_joules.predict.change.costs import CALL, COMPREHENSION, FORMATTED, ITEM, KNOWN, MEMBERSHIP, NODES, SHOWN
 from pytest_joules.predict.change.steps import Inner, Part
 from pytest_joules.predict.facts import sizes
 from pytest_joules.predict.facts.expressions import argument, over
@@ -43,6 +43,11 @@ class ExpressionCosts:
             self.call(node, part, weight)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             part.call(f"@{node.attr}", weight)
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) and _is_text(node.left):
+            part.call(FORMATTED, weight)
+            part.sized.append((FORMATTED, over(node.right), None, weight))
+        elif isinstance(node, ast.FormattedValue):
+            part.call(SHOWN, weight * (2.0 if node.format_spec is not None or node.conversion != -1 else 1.0))
         elif isinstance(node, ast.Compare) and any(isinstance(entry, ast.In | ast.NotIn) for entry in node.ops):
             held = node.comparators[-1]
             if isinstance(held, ast.List) or (isinstance(held, ast.Name) and self.kinds.get(held.id) == "list"):
@@ -143,3 +148,7 @@ class ExpressionCosts:
                 times *= 0.7
         for expression in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
             self.add(expression, place, times, line)
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)

@@ -40,6 +40,8 @@ _NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 _PRICED = 0.2
 #: Of what an element costs a builtin, what it may be: comparing two tuples is not comparing two numbers.
 _ELEMENTS = (1.0, 0.5, 3.0)
+#: How deep a function may well go that did not call itself.
+_DEEP = 50.0
 #: Of a call of what was handed over.
 _GIVEN = Price(60.0, 10.0, 3_000.0)
 #: Of a function that is new and remembers its results.
@@ -143,6 +145,10 @@ class _Test:
         self.note(works[0], before[0], both, scale)
         self.take(key, before, -1)
         self.take(key, works, 1)
+        bare = key.rpartition("::")[2].rpartition(".")[2]
+        if _calls(works[0], bare) and not _calls(before[0], bare):
+            # It calls itself now: how deep is not known.
+            total.add(key, 0.0, 0.0, _DEEP * self.calls.cost(key).each * counts[0])
         total.add(key, *(scale * (now.ops - then.ops) for now, then in zip(works, before, strict=True)))
 
     def take(self, key: str, works: Sequence[Work], sign: int) -> None:
@@ -279,6 +285,10 @@ def _each_way(run: Callable[[Guess], Work]) -> tuple[Work, ...]:
     """What is likely, and with all that is guessed taken for little and for much."""
     likely = run(LIKELY)
     return (likely, run(LITTLE), run(MUCH)) if likely.unsure else (likely,) * len(_GUESSES)
+
+
+def _calls(work: Work, bare: str) -> bool:
+    return any(times > 0 and name.rpartition(".")[2] == bare for name, times in work.sites.items() if name[0] != "@")
 
 
 @lru_cache(maxsize=8192)

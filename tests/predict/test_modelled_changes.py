@@ -478,5 +478,5 @@ def test_how_deep_a_function_goes_that_calls_itself_now_is_open(name, open_):
     now = {**before, f"{FILE}::f": f"def f(rows):\n    return rows[0] + {name}(rows[1:])"}
     counts = {f"{FILE}::f": (1, 1), f"{FILE}::g": (1, 1)}
     facts = TestFacts("t.py::t", now, counts, None, "")
-    found = effects([Question(facts, Before(1.0, 1e-6, before, counts, ""), (f"{FILE}::f",))])[0]
+    found = effects([Question(facts, Before(1.0, 2e-7, before, counts, ""), (f"{FILE}::f",))])[0]
     assert (value(found, "up") > 0.25) == open_

@@ -3,6 +3,7 @@ the project's as it was measured in that run, and where it was not, by what is k
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from pytest_joules.predict.protocol import Before
 
 #: Nanoseconds that a call looks longer by being timed, and from how many on the first ones, which are slower, do not count.
 _TIMING, _MANY = 200.0, 20
-#: Nanoseconds of a function of the standard library, about: ``re.split`` is no ``str.split``.
+#: Nanoseconds of a function of the standard library, about.
 _FUNCTION = 600.0
 #: How deep the cost of what is called is followed.
 _DEEPEST = 60
@@ -133,9 +134,10 @@ class Calls:
             return Price.about(_timed(found), 3.0)
         if known is None:
             return UNKNOWN
-        if base:  # a method of a container of the module, or a function of another module that happens to have that name
+        if base.partition(".")[0] in sys.stdlib_module_names:  # re.split is no str.split
             return Price(max(known[0], _FUNCTION / 3), known[0] / 4, _FUNCTION * 3, known[1])
-        return Price.about(known[0], 2.0, known[1])
+        # On a name of the module it is a method of a container there, or a function of another module.
+        return Price.about(known[0], 4.0 if base else 2.0, known[1])
 
     def outside_spent(self, place: str) -> float | None:
         """Nanoseconds of all calls out of the project that a function made; ``None``: they were not measured."""

@@ -98,10 +98,11 @@ def test_a_regression_that_nothing_was_compared_with_when_it_came(saved, monkeyp
 
 def test_a_test_whose_teardown_fails_while_it_waits_has_not_passed(saved, monkeypatch):
     costs(monkeypatch, a=1500)
-    # The last round's: one that is warmed up, and ten.
+    # The last round's, after which the next test comes: how many there are depends on how they go.
     saved.conftest(
-        "import pytest\nDONE = []\n@pytest.fixture(autouse=True)\ndef broken(request):\n    yield\n"
-        "    DONE.append(request.node.name)\n    assert DONE != ['test_a'] * 11\n"
+        "import pytest\nCOMES = []\n@pytest.hookimpl(tryfirst=True)\ndef pytest_runtest_teardown(item, nextitem):\n"
+        "    COMES[:] = [getattr(nextitem, 'name', None)]\n@pytest.fixture(autouse=True)\ndef broken(request):\n    yield\n"
+        "    assert request.node.name != 'test_a' or COMES != ['test_b']\n"
     )
     result = saved.run("--energy-compare=main", "--energy-rounds=10", "--energy-repeat-failures=fail")
     result.assert_outcomes(passed=2, failed=1, errors=1)

@@ -480,3 +480,22 @@ def test_how_deep_a_function_goes_that_calls_itself_now_is_open(name, open_):
     facts = TestFacts("t.py::t", now, counts, None, "")
     found = effects([Question(facts, Before(1.0, 2e-7, before, counts, ""), (f"{FILE}::f",))])[0]
     assert (value(found, "up") > 0.25) == open_
+
+
+@pytest.mark.parametrize(
+    ("decorator", "open_"),
+    [
+        ("traced", True),
+        ("app.traced(level=3)", True),
+        ("staticmethod", False),
+        ("pytest.mark.slow", False),
+        ("typing.final", False),
+    ],
+)
+def test_what_a_function_is_wrapped_by_is_open(decorator, open_):
+    before = {f"{FILE}::f": "def f(rows):\n    return rows[0]"}
+    now = {f"{FILE}::f": f"@{decorator}\ndef f(rows):\n    return rows[0]"}
+    facts = TestFacts("t.py::t", now, {f"{FILE}::f": (1, 1)}, None, "")
+    found = effects([Question(facts, Before(1.0, 1e-6, before, facts.counts, ""), (f"{FILE}::f",))])[0]
+    assert (value(found, "up") > 0.25) == open_
+    assert (found.why == f"it is wrapped by {decorator}") == open_

@@ -26,7 +26,7 @@ from pytest_joules.predict.change.module_names import meant, used
 from pytest_joules.predict.change.observed import Observed, Rates, alike, seen
 from pytest_joules.predict.change.pairing import in_old_places, paired, renamings
 from pytest_joules.predict.change.reading import code_of
-from pytest_joules.predict.change.steps import Code, Part, Step, remembers
+from pytest_joules.predict.change.steps import Code, Part, Step, remembers, wrapped
 from pytest_joules.predict.facts.expressions import turns_of
 from pytest_joules.predict.protocol import Question
 
@@ -145,6 +145,9 @@ class _Test:
         self.note(works[0], before[0], both, scale)
         self.take(key, before, -1)
         self.take(key, works, 1)
+        for decorator in wrapped(old, new):
+            total.add(key, *(counts[0] * value for value in _GIVEN[:3]))
+            total.whys.append((counts[0] * _GIVEN.each, f"it is wrapped by {decorator}"))
         bare = key.rpartition("::")[2].rpartition(".")[2]
         if _calls(works[0], bare) and not _calls(before[0], bare):
             # It calls itself now: how deep is not known.

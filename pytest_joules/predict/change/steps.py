@@ -120,6 +120,23 @@ def remembers(code: Code) -> bool:
     return any(_MEMORIES.search(text) for text in code.decorators)
 
 
+#: Decorators that cost a call nothing.
+_FREE = frozenset(
+    ("property", "staticmethod", "classmethod", "abstractmethod", "overload", "override", "final", "setter", "wraps")
+)
+
+
+def wrapped(old: Code, new: Code) -> tuple[str, ...]:
+    """Decorators that are new, each of which may be called instead: without those of pytest, and those that keep results."""
+    fresh = [text for text in new.decorators if text not in old.decorators]
+    bare = ((text, text.partition("(")[0]) for text in fresh)
+    return tuple(
+        text
+        for text, name in bare
+        if name.rpartition(".")[2] not in _FREE and not name.startswith("pytest.") and not _MEMORIES.search(text)
+    )
+
+
 def flat(steps: Iterable[Step]) -> Iterator[Step]:
     """Steps, each before those inside it."""
     for step in steps:

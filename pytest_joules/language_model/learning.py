@@ -25,7 +25,7 @@ from pytest_joules.predict.scoring.arrays import Array
 from pytest_joules.predict.scoring.conformal import Conformal
 from pytest_joules.predict.train import splits
 from pytest_joules.predict.train.fitting import TrainingError
-from pytest_joules.predict.train.level import FEWEST_TESTS, Errors, Row, errors_of, without_twins
+from pytest_joules.predict.train.level import FEWEST_TESTS, Row, errors_of, without_twins
 
 #: Projects are held out in so many parts: each costs a training.
 FOLDS = 3
@@ -198,15 +198,6 @@ def learn(tests: TestTexts, base: Base, settings: Settings, where: Where, *, oth
     )
 
 
-def held_out_errors(tests: TestTexts, predicted: Array) -> dict[str, Errors]:
-    """By target, how far predictions of what was held out were off."""
-    found = {}
-    for at, target in enumerate(tests.targets):
-        known = ~np.isnan(tests.truth[:, at])
-        found[target] = errors_of(predicted[known, at], tests.truth[known, at], tests.fold[known], tests.groups[known])
-    return found
-
-
 def _record(truth: Array, said: Array, fold: Array, groups: Array, representation: str) -> ErrorRecord:
     constant = np.array([np.median(truth[fold != number]) for number in fold])
     models = {"constant": errors_of(constant, truth, fold, groups), NAME: errors_of(said, truth, fold, groups)}
@@ -226,7 +217,7 @@ def _cost(network: Network, tests: TestTexts, base: Base, imports: float) -> dic
     start = imports + time.process_time() - begun
     chance = np.random.default_rng(0)
     rows = chance.permutation(len(tests.rows))[:_TIMED]
-    facts = [dataclasses.replace(tests.rows[row].facts, counts={}) for row in rows]
+    facts = [tests.rows[row].facts.without_run() for row in rows]
     fresh.score(fresh.tokens([tests.texts[row] for row in rows[:4]]))  # the first time is slower
     begun = time.process_time()
     fresh.score(fresh.tokens([text_of(one, tests.representation, network.settings.tokens) for one in facts]))

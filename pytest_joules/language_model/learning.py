@@ -91,7 +91,7 @@ class TestTexts:
             )
         kept = tuple(name for name in wanted if sum(name in row.log10 for row in rows) >= FEWEST_TESTS)
         groups = np.asarray(splits.by_project(projects))
-        facts = [row.facts if ran else dataclasses.replace(row.facts, counts={}) for row in rows]
+        facts = [row.facts if ran else row.facts.without_run() for row in rows]
         return cls(
             rows,
             representation,

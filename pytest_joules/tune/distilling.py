@@ -82,7 +82,7 @@ class Taught(Levels):
         return self._wanted
 
     def _features(self, unit: Configuration) -> list[dict[str, float]]:
-        extra = [one if unit.ran else dataclasses.replace(one, counts={}) for one in self._extra]
+        extra = [one if unit.ran else one.without_run() for one in self._extra]
         return super()._features(unit) + [features_of(one, unit.representations) for one in extra]
 
     def fold(self, unit: Configuration) -> TaughtFold:

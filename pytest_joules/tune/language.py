@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +105,7 @@ class Language:
         given: dict[str, Any] = unit.given
         settings = Settings(**given, seed=self._problem.seed)
         if settings.tokens not in self._texts:
-            facts = [dataclasses.replace(row.facts, counts={}) for row in self._problem.rows]
+            facts = [row.facts.without_run() for row in self._problem.rows]
             self._texts[settings.tokens] = [text_of(one, _READS, settings.tokens) for one in facts]
         return LanguageFold(unit, self._base, settings, self._texts[settings.tokens], self._problem.truth)
 

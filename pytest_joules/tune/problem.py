@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -86,9 +86,7 @@ class Batch:
 
     def static(self) -> Batch:
         """The same as if nothing had ever run."""
-        return Batch(
-            [replace(one, counts={}) for one in self.asked], [(replace(one, counts={}), cost) for one, cost in self.measured]
-        )
+        return Batch([one.without_run() for one in self.asked], [(one.without_run(), cost) for one, cost in self.measured])
 
 
 #: Of how many packages, and of each how many tests, predictions are measured.

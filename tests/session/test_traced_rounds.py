@@ -10,7 +10,7 @@ WATCHED = """
 import json, sys, time
 
 def child():
-    time.sleep(0.002)
+    time.sleep(0.02)
 
 def events():
     if sys.version_info < (3, 12):

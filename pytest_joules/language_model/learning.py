@@ -139,7 +139,7 @@ class Course:
             if self._progress.state:
                 teacher.resume(dict(self._progress.state))
             for epoch in range(self._progress.epochs, self._settings.epochs):
-                teacher.epoch(epoch, lambda share, epoch=epoch: self._tell(number, epoch + share))  # type: ignore[misc]
+                teacher.epoch(epoch, lambda share, epoch=epoch: self._tell(number, epoch + share))  # type: ignore[misc]  # of a lambda's default
                 self._progress = dataclasses.replace(self._progress, epochs=epoch + 1, state=teacher.state())
                 self._checkpoint.save(self._progress)
         return network, centre, scale

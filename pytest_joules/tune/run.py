@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -224,7 +225,7 @@ class _Run:
             if self.state.sources != measures:  # what another one measured is another thing
                 self.state.sources, self.state.blocks = measures, {}
             fitted = [self._fitted[point.configuration] for point in points]
-            over = lambda: self.over(1.0)  # noqa: E731
+            over = partial(self.over, 1.0)
             found = measure(fitted, sample(self.problem), given.meter, self.state, over=over, told=self.say)
             for point, taken in zip(points, found, strict=True):
                 point.taken = taken

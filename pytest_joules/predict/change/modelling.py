@@ -10,7 +10,6 @@ likely, for little and for much: how far these lie apart is part of the answer.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -23,7 +22,7 @@ from pytest_joules.predict.change.matching import renamed
 from pytest_joules.predict.change.memory import calls_without_memory
 from pytest_joules.predict.change.module_changes import Readers, renumbered, touched
 from pytest_joules.predict.change.module_names import meant, used
-from pytest_joules.predict.change.observed import Observed, Rates, alike, seen
+from pytest_joules.predict.change.observed import NUMBERS, Observed, Rates, alike, seen
 from pytest_joules.predict.change.pairing import in_old_places, paired, renamings
 from pytest_joules.predict.change.reading import code_of
 from pytest_joules.predict.change.steps import Code, Part, Step, remembers, wrapped
@@ -35,8 +34,7 @@ _ORDINARY = Rates()
 _GUESSES = (LIKELY, LITTLE, MUCH)
 _UNKNOWN = "what changed in its path is no function that it was seen to call"
 _NOT_KEPT = "the source of what changed was not kept: that run was stopped"
-_NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
-#: A function priced at more than so many times what the whole test took was not priced.
+#: What is priced at so much that the whole test took less than this share of it was not priced.
 _PRICED = 0.2
 #: Of what an element costs a builtin, what it may be: comparing two tuples is not comparing two numbers.
 _ELEMENTS = (1.0, 0.5, 3.0)
@@ -309,7 +307,7 @@ def _names(parts: Iterable[Part]) -> Iterator[str]:
 
 
 def _numbers(text: str) -> list[float]:
-    return [float(number) for number in _NUMBERS.findall(text)]
+    return [float(number) for number in NUMBERS.findall(text)]
 
 
 def _given(steps: Iterable[Step]) -> list[float]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from pytest_joules.predict.change.steps import Code, Step
 
-_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
+#: Numbers in a source text.
+NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 
 
 @dataclass(slots=True)
@@ -41,11 +42,11 @@ class Observed:
 def alike(over: str, sizes: Mapping[str, float]) -> float | None:
     """Elements of ``text * 80`` where those of ``text * 20`` were seen: of what is gone over and differs in its numbers alone. A
     number that it is multiplied by, or that a range ends at, counts in proportion."""
-    shape = _NUMBER.sub("#", over)
-    known = next((text for text in sizes if text != over and _NUMBER.sub("#", text) == shape), None)
+    shape = NUMBERS.sub("#", over)
+    known = next((text for text in sizes if text != over and NUMBERS.sub("#", text) == shape), None)
     if known is None:
         return None
-    pairs = zip(map(float, _NUMBER.findall(over)), map(float, _NUMBER.findall(known)), strict=True)
+    pairs = zip(map(float, NUMBERS.findall(over)), map(float, NUMBERS.findall(known)), strict=True)
     grows = " * " in over or over.startswith("range(")
     return sizes[known] * math.prod(now / then for now, then in pairs if then and grows)
 
